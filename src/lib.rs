@@ -1,0 +1,15 @@
+//! `kappa`: a replayable stream processor.
+//!
+//! One SQL job file runs live from Kafka offsets or as a backfill over Iceberg history, and publishes windowed
+//! results to Iceberg tables, whole windows and whole partitions, exactly once.
+//!
+//! Modules stand bottom-up: each uses only those above it in this file (a test checks it).
+
+// Vocabulary.
+pub mod event;
+
+// Meaning: pure, no I/O, no async.
+pub mod windows;
+
+// From a job file to a plan.
+pub mod job;
