@@ -1,5 +1,8 @@
 //! Job files: parse, validate, plan, explain.
 
+pub mod definition;
 pub mod plan;
+mod problem;
 
 pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn, WindowEdge};
+pub use problem::{Problem, Problems};

@@ -1,0 +1,42 @@
+//! What is wrong with a job file: collected, so that all problems are shown at once, each with its place and the way out.
+
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+/// One thing that is wrong.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Problem {
+    /// Where, in lines and columns from 1; `None` when the file as a whole is meant.
+    pub span: Option<Span>,
+    /// What is wrong: a lower-case sentence without a full stop, naming the value.
+    pub message: String,
+    /// The way out: what to write instead, or the name that was probably meant.
+    pub help: Option<String>,
+}
+
+/// All problems of one job file, in the order in which they were found.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Problems(Vec<Problem>);
+
+impl Problems {
+    /// Adds one.
+    pub fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        self.0.push(Problem { span: Some(span), message: message.into(), help });
+    }
+
+    /// Adds one that was made elsewhere.
+    pub fn push(&mut self, problem: Problem) {
+        self.0.push(problem);
+    }
+
+    /// Whether nothing is wrong.
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+
+    /// The problems, by line and column.
+    pub fn into_sorted(mut self) -> Vec<Problem> {
+        self.0.sort_by_key(|problem| problem.span.map(|span| (span.start.line, span.start.column)));
+        self.0
+    }
+}
