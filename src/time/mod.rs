@@ -1,0 +1,12 @@
+//! Event time: what was seen, what is late, how far time has certainly advanced.
+//! Invariant: lateness is a fact of the log, judged per record against its own partition; the watermark decides only
+//! when a window is published. The one wall clock of the program lives in [`clock`]; nothing else here reads it.
+
+pub mod clock;
+mod judge;
+mod lateness;
+mod watermark;
+
+pub use judge::{Judged, judge};
+pub use lateness::{Verdicts, late};
+pub use watermark::{Holder, Watermarks};
