@@ -68,6 +68,8 @@ impl RejectReason {
 pub struct EventBatch {
     /// Index of the stream in the job.
     pub stream: usize,
+    /// The partition that all records stand in, where it is one: it is told apart in the counts.
+    pub partition: Option<i32>,
     /// Laid out as [`super::Stream::record_schema`], `_seen` filled; columns that no query needs may be null.
     /// Records beyond MAX FUTURE are not in here.
     pub records: RecordBatch,

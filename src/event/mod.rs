@@ -40,6 +40,13 @@ impl EventTime {
     }
 }
 
+impl Default for EventTime {
+    /// [`EventTime::MIN`]: nothing is known yet.
+    fn default() -> Self {
+        Self::MIN
+    }
+}
+
 impl std::fmt::Display for EventTime {
     /// RFC 3339 with as many digits as needed; the two ends in words.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {

@@ -57,6 +57,20 @@ impl Stream {
         Arc::new(Schema::new(fields))
     }
 
+    /// The layout of a late table: the record, then `result`, `reason`, `windows`, `windows_late`, `first_late`,
+    /// `last_late` (starts of the windows it is late for).
+    pub fn late_schema(&self) -> SchemaRef {
+        let mut fields: Vec<Field> =
+            self.record_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+        fields.push(Field::new("result", DataType::Utf8, false));
+        fields.push(Field::new("reason", DataType::Utf8, false));
+        fields.push(Field::new("windows", DataType::Int32, false));
+        fields.push(Field::new("windows_late", DataType::Int32, false));
+        fields.push(Field::new("first_late", timestamp_type(), true));
+        fields.push(Field::new("last_late", timestamp_type(), true));
+        Arc::new(Schema::new(fields))
+    }
+
     /// Index of `_partition` in [`Stream::record_schema`]; `_offset`, `_timestamp` and `_seen` follow it.
     pub fn partition_index(&self) -> usize {
         self.columns.len()

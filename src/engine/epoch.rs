@@ -1,0 +1,338 @@
+//! Epochs: the driver feeds records, closes epochs, and takes back what each complete one has brought.
+//! Invariant: outputs come in the order of epochs, each once, with the shares of all workers put together.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::thread::Thread;
+
+use arrow::record_batch::RecordBatch;
+use crossbeam_channel::Sender;
+use datafusion_common::DataFusionError;
+use thiserror::Error;
+use timely::WorkerConfig;
+use timely::execute::Config;
+use timely::worker::Worker;
+use tokio::sync::mpsc;
+
+use super::worker::{self, Command, Context, WorkerOutput};
+use crate::event::{EventBatch, EventTime, TableName};
+use crate::job::Plan;
+use crate::windows::pane::PaneError;
+
+/// Epochs that may be under way: enough to keep all workers busy while one closes, few enough that back-pressure
+/// reaches the source within a fraction of a second.
+pub const EPOCHS_IN_FLIGHT_MAX: usize = 4;
+
+/// Commands that may wait for one worker. Workers never wait for the driver, so a full queue empties by itself.
+const COMMANDS_MAX: usize = 256;
+
+/// Number of an epoch, from 1 in each run.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Epoch(pub u64);
+
+/// Which windows an INSERT publishes, by their starts: `[from, to)`. Records of other windows are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishRange {
+    /// First window start that is published.
+    pub from: EventTime,
+    /// First one that is not published any more.
+    pub to: EventTime,
+}
+
+impl PublishRange {
+    /// Every window.
+    pub const ALL: PublishRange = PublishRange { from: EventTime::MIN, to: EventTime::MAX };
+
+    /// Whether the window that starts at `start` (microseconds) is published.
+    pub fn contains(&self, start: i64) -> bool {
+        self.from.0 <= start && start < self.to.0
+    }
+
+    /// Whether nothing is passed over.
+    pub fn is_all(&self) -> bool {
+        *self == Self::ALL
+    }
+}
+
+/// How an engine is started.
+#[derive(Debug)]
+pub struct EngineOptions {
+    /// Worker threads; at least 1. Results don't depend on it.
+    pub workers: usize,
+    /// For each INSERT, the windows that it publishes.
+    pub publish: Vec<PublishRange>,
+    /// Open panes of a checkpoint.
+    pub restored: Vec<RestoredPane>,
+}
+
+/// State of one pane from a checkpoint.
+#[derive(Clone, Debug)]
+pub struct RestoredPane {
+    /// Index of the INSERT.
+    pub insert: usize,
+    /// Start of the window.
+    pub start: EventTime,
+    /// As [`FrozenPane::rows`], of any number of workers.
+    pub rows: RecordBatch,
+}
+
+/// State of one pane on one worker, for a checkpoint.
+#[derive(Clone, Debug)]
+pub struct FrozenPane {
+    /// Index of the INSERT.
+    pub insert: usize,
+    /// Start of the window.
+    pub start: EventTime,
+    /// Keys and partial states ([`crate::windows::Aggregation::state_schema`]).
+    pub rows: RecordBatch,
+    /// Whether it replaces what this worker gave of the pane before, or adds to it.
+    pub whole: bool,
+}
+
+/// What one complete epoch has brought.
+#[derive(Debug)]
+pub struct EpochOutput {
+    /// Which.
+    pub epoch: Epoch,
+    /// The watermark it was closed with: windows that end at or before it are in here or in earlier outputs.
+    pub watermark: EventTime,
+    /// For each INSERT.
+    pub inserts: Vec<InsertOutput>,
+    /// With a barrier: what changed in the open panes of each worker since the last one.
+    pub frozen: Option<Vec<(usize, FrozenPane)>>,
+    /// Bytes held by open panes, about.
+    pub state_bytes: usize,
+}
+
+/// What one complete epoch has brought for one INSERT.
+#[derive(Debug, Default)]
+pub struct InsertOutput {
+    /// Rows of closed windows ([`crate::job::Insert::result_schema`]), whole windows, in no promised order.
+    pub results: Vec<RecordBatch>,
+    /// Rows for the late table ([`crate::event::Stream::late_schema`]).
+    pub late: Vec<RecordBatch>,
+    /// What became of the records, by partition (`None`: batches of mixed partitions).
+    pub counts: BTreeMap<Option<i32>, Counts>,
+}
+
+/// What became of records.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counts {
+    /// Accepted: all that aren't late, those that WHERE drops included.
+    pub accepted: u64,
+    /// Late.
+    pub late: u64,
+}
+
+/// Why the engine stopped.
+#[derive(Debug, Error)]
+pub enum EngineError {
+    /// An aggregate's result doesn't fit, or it can't be computed. Running again gives the same.
+    #[error("INSERT INTO {table}{}: {source}", window_text(.window))]
+    Aggregate {
+        /// The result table.
+        table: TableName,
+        /// Start of the window.
+        window: Option<EventTime>,
+        /// What the pane says.
+        source: PaneError,
+    },
+    /// An expression fails on the rows of a closed window. Running again gives the same.
+    #[error("INSERT INTO {table}{}: {source}", window_text(.window))]
+    Evaluate {
+        /// The result table.
+        table: TableName,
+        /// Start of the window.
+        window: Option<EventTime>,
+        /// What the expression says.
+        source: Box<DataFusionError>,
+    },
+    /// A worker is gone: a bug of ours. The run can go on from its checkpoint.
+    #[error("an engine worker stopped unexpectedly: {message}")]
+    WorkerDied {
+        /// What is known of it.
+        message: String,
+    },
+}
+
+fn window_text(window: &Option<EventTime>) -> String {
+    window.map_or(String::new(), |start| format!(", window that starts at {start}"))
+}
+
+/// A running dataflow.
+#[derive(Debug)]
+pub struct Engine {
+    workers: Vec<WorkerHandle>,
+    guards: Option<timely::communication::WorkerGuards<Result<(), EngineError>>>,
+    outputs: mpsc::Receiver<WorkerOutput>,
+    shares: BTreeMap<u64, Vec<WorkerOutput>>,
+    inserts: usize,
+    open: u64,
+    rows_open: usize,
+    next_worker: usize,
+    taken: u64,
+}
+
+#[derive(Debug)]
+struct WorkerHandle {
+    commands: Sender<Command>,
+    thread: Thread,
+}
+
+impl Engine {
+    /// Starts the workers. Fails if an aggregate or expression of the plan can't be set up.
+    pub fn start(plan: &Arc<Plan>, options: EngineOptions) -> Result<Engine, EngineError> {
+        let workers = options.workers.max(1);
+        let died = |message: String| EngineError::WorkerDied { message };
+        // Each epoch brings one output a worker, and one more tells of a failure: sending never waits.
+        let (outputs_in, outputs) = mpsc::channel(workers * (EPOCHS_IN_FLIGHT_MAX + 2));
+        let (threads_in, threads) = std::sync::mpsc::sync_channel(workers);
+        let mut commands = Vec::with_capacity(workers);
+        let mut receivers = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            let (sender, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
+            commands.push(sender);
+            receivers.push(receiver);
+        }
+        let context = Arc::new(Context {
+            plan: plan.clone(),
+            publish: options.publish,
+            restored: options.restored,
+            receivers,
+            outputs: outputs_in,
+        });
+        let config = Config {
+            communication: timely::CommunicationConfig::Process(workers),
+            worker: WorkerConfig::default(),
+        };
+        let run = move |timely: &mut Worker| {
+            let index = timely.index();
+            let announced = threads_in.send((index, std::thread::current()));
+            announced.map_err(|_| EngineError::WorkerDied { message: "the driver is gone".into() })?;
+            worker::run(timely, &context)
+        };
+        let guards = timely::execute(config, run).map_err(died)?;
+        let mut announced: Vec<(usize, Thread)> = Vec::with_capacity(workers);
+        for _ in 0..workers {
+            announced.push(threads.recv().map_err(|_| died("a worker did not start".into()))?);
+        }
+        announced.sort_by_key(|&(index, _)| index);
+        let workers = commands
+            .into_iter()
+            .zip(announced)
+            .map(|(commands, (_, thread))| WorkerHandle { commands, thread })
+            .collect();
+        Ok(Engine {
+            workers,
+            guards: Some(guards),
+            outputs,
+            shares: BTreeMap::new(),
+            inserts: plan.inserts.len(),
+            open: 1,
+            rows_open: 0,
+            next_worker: 0,
+            taken: 0,
+        })
+    }
+
+    /// Adds records to the open epoch. Waits at most until a worker has taken an earlier batch.
+    pub fn feed(&mut self, batch: EventBatch) {
+        self.rows_open += batch.records.num_rows();
+        let worker = self.next_worker;
+        self.next_worker = (worker + 1) % self.workers.len();
+        self.send(worker, Command::Feed(self.open, batch));
+    }
+
+    /// Records in the open epoch.
+    pub fn rows_open(&self) -> usize {
+        self.rows_open
+    }
+
+    /// Epochs that are closed and whose output has not been taken.
+    pub fn in_flight(&self) -> usize {
+        (self.open - 1 - self.taken) as usize
+    }
+
+    /// Closes the open epoch at `watermark`; with `barrier`, its output brings the state. Call it only while fewer than
+    /// [`EPOCHS_IN_FLIGHT_MAX`] epochs are in flight.
+    pub fn close_epoch(&mut self, watermark: EventTime, barrier: bool) -> Epoch {
+        assert!(self.in_flight() < EPOCHS_IN_FLIGHT_MAX, "the driver takes outputs before it closes more epochs");
+        let epoch = self.open;
+        for worker in 0..self.workers.len() {
+            self.send(worker, Command::Close { epoch, watermark, barrier });
+        }
+        self.open += 1;
+        self.rows_open = 0;
+        Epoch(epoch)
+    }
+
+    /// The output of the next complete epoch. Cancel-safe: dropping the future loses nothing.
+    pub async fn next(&mut self) -> Result<EpochOutput, EngineError> {
+        loop {
+            let wanted = self.taken + 1;
+            if self.shares.get(&wanted).is_some_and(|shares| shares.len() == self.workers.len()) {
+                self.taken = wanted;
+                let shares = self.shares.remove(&wanted).unwrap_or_default();
+                return Ok(self.put_together(wanted, shares));
+            }
+            match self.outputs.recv().await {
+                Some(WorkerOutput { error: Some(error), .. }) => return Err(error),
+                Some(output) => self.shares.entry(output.epoch).or_default().push(output),
+                None => return Err(EngineError::WorkerDied { message: "all workers are gone".into() }),
+            }
+        }
+    }
+
+    fn put_together(&self, epoch: u64, shares: Vec<WorkerOutput>) -> EpochOutput {
+        let mut output = EpochOutput {
+            epoch: Epoch(epoch),
+            watermark: EventTime::MIN,
+            inserts: (0..self.inserts).map(|_| InsertOutput::default()).collect(),
+            frozen: None,
+            state_bytes: 0,
+        };
+        for share in shares {
+            output.watermark = share.watermark;
+            output.state_bytes += share.state_bytes;
+            for (into, from) in output.inserts.iter_mut().zip(share.inserts) {
+                into.results.extend(from.results);
+                into.late.extend(from.late);
+                for (partition, counts) in from.counts {
+                    let total = into.counts.entry(partition).or_default();
+                    total.accepted += counts.accepted;
+                    total.late += counts.late;
+                }
+            }
+            if let Some(frozen) = share.frozen {
+                let panes = frozen.into_iter().map(|pane| (share.worker, pane));
+                output.frozen.get_or_insert_with(Vec::new).extend(panes);
+            }
+        }
+        output
+    }
+
+    fn send(&self, worker: usize, command: Command) {
+        let handle = &self.workers[worker];
+        // A worker that is gone says so through `next`; the command has nobody to reach.
+        if handle.commands.send(command).is_ok() {
+            handle.thread.unpark();
+        }
+    }
+}
+
+impl Drop for Engine {
+    /// Stops the workers and waits for them: they hold no work that anybody will take.
+    fn drop(&mut self) {
+        for worker in 0..self.workers.len() {
+            self.send(worker, Command::Stop);
+        }
+        self.outputs.close();
+        if let Some(guards) = self.guards.take() {
+            for joined in guards.join() {
+                if let Err(message) = joined {
+                    tracing::error!(message, "an engine worker panicked");
+                }
+            }
+        }
+    }
+}
