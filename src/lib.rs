@@ -9,6 +9,7 @@
 pub mod event;
 
 // Meaning: pure, no I/O, no async.
+pub mod functions;
 pub mod windows;
 
 // From a job file to a plan.
