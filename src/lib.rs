@@ -9,12 +9,12 @@
 pub mod event;
 
 // Meaning: pure, no I/O, no async.
-pub mod time;
 pub mod functions;
+pub mod time;
 pub mod windows;
 
 // From a job file to a plan.
 pub mod job;
 
 // The engine: the only user of timely.
-mod engine;
+pub mod engine;

@@ -10,6 +10,7 @@ use crossbeam_channel::Sender;
 use datafusion_common::DataFusionError;
 use thiserror::Error;
 use timely::WorkerConfig;
+use timely::communication::WorkerGuards;
 use timely::execute::Config;
 use timely::worker::Worker;
 use tokio::sync::mpsc;
@@ -160,10 +161,9 @@ fn window_text(window: &Option<EventTime>) -> String {
 }
 
 /// A running dataflow.
-#[derive(Debug)]
 pub struct Engine {
     workers: Vec<WorkerHandle>,
-    guards: Option<timely::communication::WorkerGuards<Result<(), EngineError>>>,
+    guards: Option<WorkerGuards<Result<(), EngineError>>>,
     outputs: mpsc::Receiver<WorkerOutput>,
     shares: BTreeMap<u64, Vec<WorkerOutput>>,
     inserts: usize,
@@ -171,6 +171,12 @@ pub struct Engine {
     rows_open: usize,
     next_worker: usize,
     taken: u64,
+}
+
+impl std::fmt::Debug for Engine {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Engine").field("workers", &self.workers.len()).field("open", &self.open).finish_non_exhaustive()
+    }
 }
 
 #[derive(Debug)]
@@ -201,10 +207,8 @@ impl Engine {
             receivers,
             outputs: outputs_in,
         });
-        let config = Config {
-            communication: timely::CommunicationConfig::Process(workers),
-            worker: WorkerConfig::default(),
-        };
+        let config =
+            Config { communication: timely::CommunicationConfig::Process(workers), worker: WorkerConfig::default() };
         let run = move |timely: &mut Worker| {
             let index = timely.index();
             let announced = threads_in.send((index, std::thread::current()));

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, TimestampMicrosecondArray};
 use arrow::compute::{filter_record_batch, take_record_batch};
-use arrow::datatypes::{Int64Type, Schema, SchemaRef};
+use arrow::datatypes::{Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
@@ -15,7 +15,9 @@ use super::epoch::{EngineError, FrozenPane};
 use super::prepare::{Argument, PANE_COLUMN, Preparation};
 use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::job::{Insert, Plan};
-use crate::windows::{Aggregation, Pane, Window, pane::Frozen, tumbling::split_by_pane};
+use crate::windows::pane::{Frozen, PaneError};
+use crate::windows::tumbling::Split;
+use crate::windows::{Aggregation, Pane, WINDOW_COLUMNS, Window};
 
 /// The open windows of one INSERT on one worker.
 pub(super) struct Keeper {
@@ -31,7 +33,7 @@ pub(super) struct Keeper {
 impl Keeper {
     pub(super) fn new(plan: &Arc<Plan>, index: usize, preparation: &Preparation) -> Result<Keeper, EngineError> {
         let insert = &plan.inserts[index];
-        let window_columns = crate::windows::WINDOW_COLUMNS.len();
+        let window_columns = WINDOW_COLUMNS.len();
         let keys = &insert.closed_schema.fields()[window_columns..window_columns + insert.keys.len()];
         let functions = insert.aggregates.iter().map(|aggregate| aggregate.function.clone()).collect();
         let aggregation = Aggregation::new(Arc::new(Schema::new(keys.to_vec())), functions)
@@ -54,15 +56,14 @@ impl Keeper {
     /// Adds prepared rows to their panes.
     pub(super) fn add(&mut self, rows: &RecordBatch) -> Result<(), EngineError> {
         let starts = rows.column(PANE_COLUMN).as_primitive::<Int64Type>();
-        let split = split_by_pane(starts.values());
-        if let Some(start) = split.single() {
-            return self.add_to(start, rows);
+        let Window::Tumbling(tumbling) = self.insert().window;
+        match tumbling.split(starts.values()) {
+            Split::One(start) => self.add_to(start.0, rows),
+            Split::Several(parts) => parts.into_iter().try_for_each(|(start, indices)| {
+                let part = take_record_batch(rows, &indices).expect("row numbers are in range");
+                self.add_to(start.0, &part)
+            }),
         }
-        for (start, indices) in split.into_parts() {
-            let part = take_record_batch(rows, &indices).expect("row numbers are in range");
-            self.add_to(start, &part)?;
-        }
-        Ok(())
     }
 
     fn add_to(&mut self, start: i64, rows: &RecordBatch) -> Result<(), EngineError> {
@@ -145,11 +146,6 @@ impl Keeper {
         }
     }
 
-    /// Schema of frozen panes.
-    pub(super) fn state_schema(&self) -> SchemaRef {
-        self.aggregation.state_schema()
-    }
-
     /// Bytes held by the open panes, about.
     pub(super) fn bytes(&self) -> usize {
         self.panes.values().map(Pane::bytes).sum()
@@ -185,11 +181,15 @@ impl Keeper {
         Ok(RecordBatch::try_new(insert.result_schema.clone(), selected?)?)
     }
 
-    fn aggregate(&self, start: Option<i64>, source: crate::windows::pane::PaneError) -> EngineError {
+    fn aggregate(&self, start: Option<i64>, source: PaneError) -> EngineError {
         EngineError::Aggregate { table: self.insert().table.clone(), window: start.map(EventTime), source }
     }
 
     fn evaluation(&self, start: Option<i64>, source: DataFusionError) -> EngineError {
-        EngineError::Evaluate { table: self.insert().table.clone(), window: start.map(EventTime), source: Box::new(source) }
+        EngineError::Evaluate {
+            table: self.insert().table.clone(),
+            window: start.map(EventTime),
+            source: Box::new(source),
+        }
     }
 }

@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimestampMicrosecondType};
@@ -97,7 +97,7 @@ impl Preparation {
         let mut arguments = Vec::with_capacity(insert.aggregates.len());
         let mut filters = Vec::with_capacity(insert.aggregates.len());
         for aggregate in &insert.aggregates {
-            let place = |expression: &Arc<dyn PhysicalExpr>| match expression.as_any().downcast_ref::<Literal>() {
+            let place = |expression: &Arc<dyn PhysicalExpr>| match expression.downcast_ref::<Literal>() {
                 Some(literal) => Argument::Constant(literal.value().clone()),
                 None => Argument::Column(ship(expression)),
             };
@@ -189,9 +189,7 @@ impl Preparation {
         if verdicts.all_in_time() {
             return self.add_rows(records, starts, into);
         }
-        for (mask, reason) in
-            [(&verdicts.late, LateReason::Late), (&verdicts.behind, LateReason::BehindWatermark)]
-        {
+        for (mask, reason) in [(&verdicts.late, LateReason::Late), (&verdicts.behind, LateReason::BehindWatermark)] {
             let rows = retain(records, mask)?;
             self.add_late(&rows, &self.windows_of(&rows).0, reason, into);
         }
@@ -217,8 +215,7 @@ impl Preparation {
         if rows == 0 {
             return;
         }
-        let start: ArrayRef =
-            Arc::new(TimestampMicrosecondArray::from(starts.to_vec()).with_timezone(TIMESTAMP_ZONE));
+        let start: ArrayRef = Arc::new(TimestampMicrosecondArray::from(starts.to_vec()).with_timezone(TIMESTAMP_ZONE));
         let mut columns = records.columns().to_vec();
         columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.result, rows))));
         columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(reason.as_str(), rows))));
@@ -227,7 +224,8 @@ impl Preparation {
         columns.push(Arc::new(Int32Array::from_value(1, rows)));
         columns.push(start.clone());
         columns.push(start);
-        let late = RecordBatch::try_new(self.stream.late_schema(), columns).expect("the late layout is a record's and six more");
+        let late = RecordBatch::try_new(self.stream.late_schema(), columns)
+            .expect("the late layout is a record's and six more");
         into.late.push(late);
         into.late_count += rows as u64;
     }

@@ -60,8 +60,7 @@ impl Stream {
     /// The layout of a late table: the record, then `result`, `reason`, `windows`, `windows_late`, `first_late`,
     /// `last_late` (starts of the windows it is late for).
     pub fn late_schema(&self) -> SchemaRef {
-        let mut fields: Vec<Field> =
-            self.record_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
+        let mut fields: Vec<Field> = self.record_schema().fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.push(Field::new("result", DataType::Utf8, false));
         fields.push(Field::new("reason", DataType::Utf8, false));
         fields.push(Field::new("windows", DataType::Int32, false));

@@ -165,8 +165,22 @@ impl Pane {
         Ok(Frozen::Whole(whole))
     }
 
-    /// Adds a delta that a checkpoint held. Fails with [`PaneError::Layout`] if it is of another layout.
+    /// Adds a delta that a checkpoint holds already: later freezes don't give it again. Fails with
+    /// [`PaneError::Layout`] if it is of another layout.
     pub fn restore(&mut self, delta: RecordBatch) -> Result<(), PaneError> {
+        self.check_layout(&delta)?;
+        self.deltas.push(delta);
+        Ok(())
+    }
+
+    /// Adds a delta as if its rows came now: the next freeze gives it again. For panes that are dealt out anew to
+    /// another number of workers. Fails with [`PaneError::Layout`] if it is of another layout.
+    pub fn merge(&mut self, delta: &RecordBatch) -> Result<(), PaneError> {
+        self.check_layout(delta)?;
+        self.open.merge(delta)
+    }
+
+    fn check_layout(&self, delta: &RecordBatch) -> Result<(), PaneError> {
         let (expected, found) = (&self.aggregation.state_schema, delta.schema());
         let same = expected.fields().len() == found.fields().len()
             && expected
@@ -177,7 +191,6 @@ impl Pane {
         if !same {
             return Err(PaneError::Layout { expected: describe(expected), found: describe(&found) });
         }
-        self.deltas.push(delta);
         Ok(())
     }
 
