@@ -10,6 +10,7 @@ pub mod event;
 
 // Meaning: pure, no I/O, no async.
 pub mod functions;
+pub mod start;
 pub mod time;
 pub mod windows;
 
