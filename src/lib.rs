@@ -11,6 +11,7 @@ pub mod event;
 // Meaning: pure, no I/O, no async.
 pub mod functions;
 pub mod start;
+pub mod state;
 pub mod time;
 pub mod windows;
 
