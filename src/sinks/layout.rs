@@ -1,0 +1,88 @@
+//! How the tables that a job writes are laid out: results, late records, rejects, history.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+
+use crate::event::{
+    OFFSET, PARTITION, PartitionField, Reject, Stream, TIMESTAMP, TIMESTAMP_ZONE, Transform, timestamp_type,
+};
+use crate::iceberg::TableSpec;
+use crate::job::Insert;
+
+/// A result table: the SELECT list, partitioned as the job says.
+pub fn result(insert: &Insert) -> TableSpec {
+    let sort = insert.sort.iter().map(|&column| insert.columns[column].name.clone()).collect();
+    TableSpec {
+        schema: insert.result_schema.clone(),
+        partitions: insert.partitions.clone(),
+        sort,
+        properties: Default::default(),
+    }
+}
+
+/// A late table: the record, then what it was late for; partitioned by the result and, over the event time, by the
+/// result's own time transform.
+pub fn late(insert: &Insert, stream: &Stream) -> TableSpec {
+    let event_time = stream.columns[stream.event_time].name.clone();
+    let transform = insert.partitions[insert.range.partition].transform;
+    TableSpec {
+        schema: stream.late_schema(),
+        partitions: vec![
+            PartitionField { column: "result".into(), transform: Transform::Identity },
+            PartitionField { column: event_time.clone(), transform },
+        ],
+        sort: vec!["result".into(), event_time, PARTITION.into(), OFFSET.into()],
+        properties: Default::default(),
+    }
+}
+
+/// A history table: the record, partitioned by the hour of its event time.
+pub fn history(stream: &Stream) -> TableSpec {
+    let event_time = stream.columns[stream.event_time].name.clone();
+    TableSpec {
+        schema: stream.record_schema(),
+        partitions: vec![PartitionField { column: event_time.clone(), transform: Transform::Hour }],
+        sort: vec![event_time, PARTITION.into(), OFFSET.into()],
+        properties: Default::default(),
+    }
+}
+
+/// A rejects table, partitioned by the day of the log's timestamp.
+pub fn rejects() -> TableSpec {
+    TableSpec {
+        schema: rejects_schema(),
+        partitions: vec![PartitionField { column: TIMESTAMP.into(), transform: Transform::Day }],
+        sort: vec!["stream".into(), PARTITION.into(), OFFSET.into()],
+        properties: Default::default(),
+    }
+}
+
+fn rejects_schema() -> SchemaRef {
+    Arc::new(Schema::new(vec![
+        Field::new("stream", DataType::Utf8, false),
+        Field::new(PARTITION, DataType::Int32, false),
+        Field::new(OFFSET, DataType::Int64, false),
+        Field::new(TIMESTAMP, timestamp_type(), true),
+        Field::new("raw", DataType::Binary, true),
+        Field::new("reason", DataType::Utf8, false),
+        Field::new("detail", DataType::Utf8, true),
+    ]))
+}
+
+/// Rejects as rows of their table.
+pub fn reject_rows(stream: &Stream, rejects: &[Reject]) -> RecordBatch {
+    let stamps = TimestampMicrosecondArray::from_iter(rejects.iter().map(|reject| reject.timestamp));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(|_| stream.name.as_str()))),
+        Arc::new(Int32Array::from_iter_values(rejects.iter().map(|reject| reject.partition))),
+        Arc::new(Int64Array::from_iter_values(rejects.iter().map(|reject| reject.offset))),
+        Arc::new(stamps.with_timezone(TIMESTAMP_ZONE)),
+        Arc::new(BinaryArray::from_iter_values(rejects.iter().map(|reject| reject.raw.as_ref()))),
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| reject.reason.as_str()))),
+        Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| reject.detail.as_str()))),
+    ];
+    RecordBatch::try_new(rejects_schema(), columns).expect("columns fit the schema")
+}
