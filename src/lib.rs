@@ -11,5 +11,9 @@ pub mod event;
 // Meaning: pure, no I/O, no async.
 pub mod windows;
 
+// Who may write what, and what is durable.
+pub mod checkpoints;
+pub mod ownership;
+
 // From a job file to a plan.
 pub mod job;
