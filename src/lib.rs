@@ -15,6 +15,10 @@ pub mod state;
 pub mod time;
 pub mod windows;
 
+// Who may write what, and what is durable.
+pub mod checkpoints;
+pub mod ownership;
+
 // From a job file to a plan.
 pub mod job;
 

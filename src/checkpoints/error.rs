@@ -1,0 +1,130 @@
+//! What can go wrong with the folder of checkpoints.
+
+use thiserror::Error;
+
+use super::{BadManifest, Generation, ManifestId};
+use crate::event::TableName;
+
+/// A failure of the checkpoint store. Paths are relative to `state.location`.
+#[derive(Debug, Error)]
+pub enum CheckpointError {
+    /// The location can't be used at all.
+    #[error("state.location {location:?} can't be used: {reason}")]
+    Location {
+        /// As configured.
+        location: String,
+        /// What is wrong with it, and what would be right.
+        reason: String,
+    },
+    /// The store failed while reading. Trying again is safe.
+    #[error("can't read {path} below state.location")]
+    Read {
+        /// File or folder.
+        path: String,
+        /// The store's error.
+        source: object_store::Error,
+    },
+    /// The store failed while writing; whether the file is there is unknown. Trying again is safe.
+    #[error("can't write {path} below state.location")]
+    Write {
+        /// File.
+        path: String,
+        /// The store's error.
+        source: object_store::Error,
+    },
+    /// The store failed to make a written file durable. Trying again is safe.
+    #[error("can't make {path} durable")]
+    Sync {
+        /// File or folder, absolute.
+        path: String,
+        /// The system's error.
+        source: std::io::Error,
+    },
+    /// The store failed while removing old files. Nothing is lost; the next collection goes on.
+    #[error("can't remove {path} below state.location")]
+    Remove {
+        /// File.
+        path: String,
+        /// The store's error.
+        source: object_store::Error,
+    },
+    /// A file is not what was written.
+    #[error(
+        "checkpoint file {path} below state.location is damaged: {detail}; restore the file from a copy, or start from a \
+         savepoint"
+    )]
+    Damaged {
+        /// File.
+        path: String,
+        /// What was expected and what is there.
+        detail: String,
+    },
+    /// A manifest or begin record can't be read.
+    #[error("checkpoint file {path} below state.location can't be read")]
+    BadManifest {
+        /// File.
+        path: String,
+        /// What is wrong with it.
+        source: BadManifest,
+    },
+    /// A file that another one names isn't there.
+    #[error(
+        "checkpoint file {path} below state.location is missing, though {named_by} needs it; restore it from a copy, or \
+         start from a savepoint"
+    )]
+    Missing {
+        /// File.
+        path: String,
+        /// What names it.
+        named_by: String,
+    },
+    /// A newer run has claimed the same job or history. Stop; don't retry.
+    #[error("a newer run has taken over: this run's generation is {mine}, the newest claim is {newest}")]
+    Fenced {
+        /// Of this run.
+        mine: Generation,
+        /// The greatest claimed.
+        newest: Generation,
+    },
+    /// A name that is never used twice is taken, by other bytes.
+    #[error(
+        "checkpoint file {path} below state.location exists with other content; something else writes into this folder: \
+         give it a state.location of its own"
+    )]
+    Taken {
+        /// File.
+        path: String,
+    },
+    /// Others claimed again and again in between.
+    #[error("no generation could be claimed in {attempts} attempts: other runs of {owner} keep starting; stop them")]
+    Contended {
+        /// Job or history.
+        owner: String,
+        /// Attempts made.
+        attempts: usize,
+    },
+    /// The newest manifest names tables that this run hasn't claimed, so an older run could still commit to them.
+    #[error("the newest checkpoint writes to {}, which this run hasn't claimed; start it again", names(.tables))]
+    Unclaimed {
+        /// The tables.
+        tables: Vec<TableName>,
+    },
+    /// Asked to continue a manifest that isn't there.
+    #[error("there is no checkpoint {id} of {owner} to start from; the newest is {}", or_none(.newest))]
+    NoSuchManifest {
+        /// Job or history.
+        owner: String,
+        /// The one asked for.
+        id: ManifestId,
+        /// What there is.
+        newest: Option<ManifestId>,
+    },
+}
+
+fn names(tables: &[TableName]) -> String {
+    tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn or_none(id: &Option<ManifestId>) -> String {
+    id.map_or_else(|| "none".to_owned(), |id| id.to_string())
+}

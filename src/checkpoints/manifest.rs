@@ -1,0 +1,385 @@
+//! The manifest: everything that one checkpoint holds, and its bytes.
+//!
+//! Invariant: what [`Manifest::decode`] gives back is what [`Manifest::encode`] was given, or an error: the bytes carry
+//! their own checksum. A file is two lines of JSON: the manifest, then `{"xxh3_128":"…"}` over the first line. The field
+//! names of the structs in this file are the persisted names (the golden test below pins them); a change of meaning
+//! needs a new [`FORMAT`].
+
+use std::collections::BTreeMap;
+
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use thiserror::Error;
+use uuid::Uuid;
+
+use super::{Generation, ManifestId};
+use crate::event::{EventTime, ResumeOffset, TableName};
+
+/// Version of the files' layout that this program writes; it reads no other.
+const FORMAT: u32 = 1;
+
+/// One checkpoint of one run.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Manifest {
+    /// Which checkpoint it is.
+    pub id: ManifestId,
+    /// Job name, or history table of an archiver.
+    pub owner: String,
+    /// The job's version, a hash of its plan; of an archiver, of the stream's declaration.
+    pub fingerprint: String,
+    /// How far each stream has been read, by stream name.
+    pub streams: BTreeMap<String, StreamProgress>,
+    /// The job's watermark; never moves back from one checkpoint to the next.
+    pub watermark: EventTime,
+    /// Start of the first window that the job publishes; [`EventTime::MIN`]: from the beginning.
+    pub first_window: EventTime,
+    /// Every window has been closed and published, as `--drain` does: there is nothing to continue.
+    pub finished: bool,
+    /// What is open, in files of this and earlier checkpoints.
+    pub state: Vec<StateFile>,
+    /// Every table that the run commits to. The next run claims these before it reads the newest manifest.
+    pub claimed: Vec<ClaimedTable>,
+    /// What this checkpoint commits, in the order of the commits. A table with nothing to publish isn't in here.
+    pub tables: Vec<TableChange>,
+    /// Staged files that wait until their partition is complete.
+    pub held: Vec<HeldFile>,
+}
+
+/// How far one stream has been read: by partition.
+pub type StreamProgress = BTreeMap<i32, PartitionProgress>;
+
+/// How far one partition has been read, and what became of its records since the job began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PartitionProgress {
+    /// First offset not yet taken.
+    pub next_offset: ResumeOffset,
+    /// Greatest event time below `next_offset`, rejected records aside; `None`: none yet.
+    pub seen: Option<EventTime>,
+    /// Records accepted.
+    pub accepted: u64,
+    /// Records late for all their windows.
+    pub late: u64,
+    /// Records rejected.
+    pub rejected: u64,
+}
+
+/// One file of state, and how to tell that it is the one that was written.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StateFile {
+    /// Path below the owner's folder.
+    pub path: String,
+    /// Length.
+    pub bytes: u64,
+    /// XXH3-128 of the bytes, in hexadecimal ([`checksum_text`]).
+    pub checksum: String,
+    /// Rows in it.
+    pub rows: u64,
+    /// Index of the INSERT in the job whose state it is.
+    pub insert: usize,
+    /// Starts of the windows that it holds panes of.
+    pub panes: Vec<EventTime>,
+}
+
+/// A table that a run has claimed.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ClaimedTable {
+    /// Its name.
+    pub table: TableName,
+    /// Its identity in the catalog: a table dropped and made anew has another.
+    pub uuid: Uuid,
+}
+
+/// What one checkpoint commits to one table. Self-contained: recovery commits it without the job file.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TableChange {
+    /// The table.
+    pub table: TableName,
+    /// Its identity.
+    pub uuid: Uuid,
+    /// Schema of the staged files.
+    pub schema_id: i32,
+    /// Partition spec of the staged files.
+    pub spec_id: i32,
+    /// Staged data files, opaque in here.
+    pub add: Vec<Value>,
+    /// What kind of snapshot it makes.
+    pub operation: Operation,
+    /// Table properties set by the same commit, beside those that name the checkpoint.
+    pub properties: BTreeMap<String, String>,
+    /// Entries of the snapshot's summary.
+    pub summary: BTreeMap<String, String>,
+}
+
+/// Kinds of snapshots.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Operation {
+    /// New windows: files are added.
+    Append,
+    /// Windows or partitions replaced.
+    Overwrite,
+    /// The same rows in other files.
+    Replace,
+}
+
+/// A staged file that isn't to be committed yet (PUBLISH WHOLE PARTITIONS).
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct HeldFile {
+    /// The table that it is for.
+    pub table: TableName,
+    /// The result partition, as text that is equal for equal partitions.
+    pub partition: String,
+    /// The watermark from which on the partition is complete.
+    pub complete_at: EventTime,
+    /// The staged data file, opaque in here.
+    pub file: Value,
+}
+
+/// What `<generation>/0000000000.json` holds: where a run began.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct BeginRecord {
+    /// The run.
+    pub generation: Generation,
+    /// The manifest that it continues; `None`: it started without one.
+    pub after: Option<ManifestId>,
+    /// The newest manifest that this or an earlier start left behind on purpose, by continuing an older one. Tables may
+    /// carry it, or ones before it, in their properties without anything being lost.
+    pub abandoned: Option<ManifestId>,
+}
+
+/// Why bytes aren't a manifest.
+#[derive(Debug, Error)]
+pub enum BadManifest {
+    /// The checksum's line is missing: the file was cut off, or isn't ours.
+    #[error("the checksum line is missing, so the file was cut off or isn't a checkpoint; restore it from a copy")]
+    CutOff,
+    /// The checksum differs.
+    #[error("its checksum is {found}, but {expected} was written: the file was damaged; restore it from a copy")]
+    Checksum {
+        /// As the last line says.
+        expected: String,
+        /// Of the bytes that are there.
+        found: String,
+    },
+    /// Another layout.
+    #[error("it has format {found}, this program reads format {FORMAT}; use the version of kappa that wrote it")]
+    Format {
+        /// As the file says.
+        found: u64,
+    },
+    /// Good checksum, but not what we write.
+    #[error("its content isn't a checkpoint")]
+    Json(#[from] serde_json::Error),
+    /// It lies under another name than its own.
+    #[error("it holds checkpoint {found}, so it was moved or copied over another one; restore it from a copy")]
+    Misplaced {
+        /// As the content says.
+        found: ManifestId,
+    },
+}
+
+/// The last line of a file.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Seal {
+    xxh3_128: String,
+}
+
+/// A manifest or begin record, with the format in front.
+#[derive(Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Versioned<T> {
+    format: u32,
+    content: T,
+}
+
+impl Manifest {
+    /// The bytes of the file.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`Manifest::encode`] wrote, after checking it.
+    ///
+    /// # Errors
+    /// When a byte differs from what was written, or another format wrote it.
+    pub fn decode(bytes: &[u8]) -> Result<Manifest, BadManifest> {
+        decode(bytes)
+    }
+
+    /// Every table that the manifest has to do with: the claimed ones and the changed ones, each once, in that order.
+    pub fn targets(&self) -> Vec<ClaimedTable> {
+        let mut targets = self.claimed.clone();
+        for change in &self.tables {
+            if !targets.iter().any(|target| target.table == change.table) {
+                targets.push(ClaimedTable { table: change.table.clone(), uuid: change.uuid });
+            }
+        }
+        targets
+    }
+}
+
+impl BeginRecord {
+    /// The bytes of the file.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`BeginRecord::encode`] wrote, after checking it.
+    ///
+    /// # Errors
+    /// As [`Manifest::decode`].
+    pub fn decode(bytes: &[u8]) -> Result<BeginRecord, BadManifest> {
+        decode(bytes)
+    }
+}
+
+/// XXH3-128 in hexadecimal, as manifests carry it.
+pub fn checksum_text(bytes: &[u8]) -> String {
+    format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
+}
+
+fn encode<T: Serialize>(content: &T) -> Vec<u8> {
+    let versioned = Versioned { format: FORMAT, content };
+    let mut bytes = serde_json::to_vec(&versioned).expect("maps have text or integer keys, and nothing else can fail");
+    let seal = Seal { xxh3_128: checksum_text(&bytes) };
+    bytes.push(b'\n');
+    serde_json::to_writer(&mut bytes, &seal).expect("writing one text into memory can't fail");
+    bytes.push(b'\n');
+    bytes
+}
+
+fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadManifest> {
+    let sealed = bytes.strip_suffix(b"\n").ok_or(BadManifest::CutOff)?;
+    let line = sealed.iter().rposition(|byte| *byte == b'\n').ok_or(BadManifest::CutOff)?;
+    let (content, seal) = (&sealed[..line], &sealed[line + 1..]);
+    let seal: Seal = serde_json::from_slice(seal).map_err(|_| BadManifest::CutOff)?;
+    let found = checksum_text(content);
+    if seal.xxh3_128 != found {
+        return Err(BadManifest::Checksum { expected: seal.xxh3_128, found });
+    }
+    // The format first: the content of another one need not fit our structs.
+    let value: Value = serde_json::from_slice(content)?;
+    match value.get("format").and_then(Value::as_u64) {
+        Some(format) if format != u64::from(FORMAT) => Err(BadManifest::Format { found: format }),
+        _ => Ok(serde_json::from_value::<Versioned<T>>(value)?.content),
+    }
+}
+
+#[cfg(test)]
+pub(super) mod tests {
+    use super::*;
+    use serde_json::json;
+
+    /// A manifest with something in every field.
+    pub(in crate::checkpoints) fn sample(id: ManifestId) -> Manifest {
+        let table = TableName::parse("marts.page_hits").expect("has a namespace");
+        let uuid = Uuid::from_u128(7);
+        let progress =
+            |next, seen| PartitionProgress { next_offset: ResumeOffset(next), seen, accepted: 9, late: 2, rejected: 1 };
+        Manifest {
+            id,
+            owner: "page_hits".into(),
+            fingerprint: "ab12".into(),
+            streams: BTreeMap::from([(
+                "web_requests".into(),
+                BTreeMap::from([(0, progress(12, Some(EventTime(-5)))), (10, progress(0, None))]),
+            )]),
+            watermark: EventTime(1_700_000_000_000_000),
+            first_window: EventTime::MIN,
+            finished: false,
+            state: vec![StateFile {
+                path: "0000000003/state/0000000012-panes-0.arrow".into(),
+                bytes: 3,
+                checksum: checksum_text(b"abc"),
+                rows: 1,
+                insert: 0,
+                panes: vec![EventTime(0), EventTime(60_000_000)],
+            }],
+            claimed: vec![ClaimedTable { table: table.clone(), uuid }],
+            tables: vec![TableChange {
+                table: table.clone(),
+                uuid,
+                schema_id: 0,
+                spec_id: 0,
+                add: vec![json!({"file": "a.parquet", "rows": 1e300})],
+                operation: Operation::Append,
+                properties: BTreeMap::from([("kappa.sealed_edge".into(), "beginning".into())]),
+                summary: BTreeMap::from([("kappa.late".into(), "2".into())]),
+            }],
+            held: vec![HeldFile {
+                table,
+                partition: "window_start_hour=2023-11-14-22".into(),
+                complete_at: EventTime(1),
+                file: json!({"file": "b.parquet"}),
+            }],
+        }
+    }
+
+    fn id() -> ManifestId {
+        ManifestId::new(Generation(3), 12)
+    }
+
+    #[test]
+    fn a_manifest_reads_back_as_it_was_written() {
+        let manifest = sample(id());
+        assert_eq!(Manifest::decode(&manifest.encode()).expect("just written"), manifest);
+        let begin = BeginRecord { generation: Generation(4), after: Some(id()), abandoned: None };
+        assert_eq!(BeginRecord::decode(&begin.encode()).expect("just written"), begin);
+    }
+
+    #[test]
+    fn the_persisted_names_stay_as_they_are() {
+        let text = String::from_utf8(sample(id()).encode()).expect("JSON is UTF-8");
+        let expected = concat!(
+            r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
+            r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"accepted":9,"late":2,"rejected":1},"#,
+            r#""10":{"next_offset":0,"seen":null,"accepted":9,"late":2,"rejected":1}}},"watermark":1700000000000000,"#,
+            r#""first_window":-9223372036854775808,"finished":false,"state":[{"#,
+            r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
+            r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"panes":[0,60000000]}],"#,
+            r#""claimed":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
+            r#""uuid":"00000000-0000-0000-0000-000000000007"}],"#,
+            r#""tables":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
+            r#""uuid":"00000000-0000-0000-0000-000000000007","schema_id":0,"spec_id":0,"#,
+            r#""add":[{"file":"a.parquet","rows":1e300}],"operation":"append","#,
+            r#""properties":{"kappa.sealed_edge":"beginning"},"summary":{"kappa.late":"2"}}],"#,
+            r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
+            r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}]}}"#,
+        );
+        let (content, seal) = text.split_once('\n').expect("two lines");
+        assert_eq!(content, expected);
+        assert_eq!(seal, format!("{{\"xxh3_128\":\"{}\"}}\n", checksum_text(expected.as_bytes())));
+    }
+
+    #[test]
+    fn every_flipped_bit_and_every_cut_is_found() {
+        let bytes = sample(id()).encode();
+        for index in 0..bytes.len() {
+            let mut flipped = bytes.clone();
+            flipped[index] ^= 1 << (index % 8);
+            assert!(Manifest::decode(&flipped).is_err(), "bit flipped in byte {index}");
+            assert!(Manifest::decode(&bytes[..index]).is_err(), "cut at {index}");
+        }
+    }
+
+    #[test]
+    fn another_format_is_named() {
+        let mut bytes = br#"{"format":2,"content":{"else":true}}"#.to_vec();
+        let seal = checksum_text(&bytes);
+        bytes.extend_from_slice(format!("\n{{\"xxh3_128\":\"{seal}\"}}\n").as_bytes());
+        let error = Manifest::decode(&bytes).expect_err("another format");
+        assert_eq!(
+            error.to_string(),
+            "it has format 2, this program reads format 1; use the version of kappa that wrote it"
+        );
+    }
+}

@@ -1,0 +1,47 @@
+//! Checkpoints: what makes a run continue where it stopped, and every staged change reach its table exactly once.
+//!
+//! Owns the manifest's bytes ([`Manifest`]), the folder that holds them ([`CheckpointStore`]), the order of steps
+//! ([`Checkpoint`], pure) and the names of table properties ([`TableProperties`]). Invariant: a manifest is never
+//! changed and its name never used twice. Knows no engine and no Iceberg: staged files are opaque values in here, and
+//! `archive` uses all of it without the engine.
+//!
+//! # The life of a run
+//!
+//! 1. [`CheckpointStore::claim`] takes a generation in the store.
+//! 2. The caller commits an empty snapshot with property `kappa.<owner>.generation` to every table that it will write
+//!    to, and to those of [`Claimed::tables`], so that any commit of an older run conflicts from then on.
+//! 3. [`Claimed::tables_claimed`] reads the newest manifest, and only now: an older run may have put one, and committed
+//!    it to some tables, until its tables were claimed.
+//! 4. [`ReadNewest::begin`] puts `<generation>/0000000000.json`, which names the manifest that this run continues.
+//!    Manifests that older runs put after that don't count.
+//! 5. [`Checkpoint::recover`] finishes the newest manifest's commits; then one [`Checkpoint::open`] after another.
+
+mod error;
+mod id;
+mod layout;
+mod manifest;
+mod properties;
+mod protocol;
+mod run;
+mod store;
+
+#[cfg(test)]
+mod crash_tests;
+#[cfg(test)]
+mod store_tests;
+
+pub use error::CheckpointError;
+pub use id::{Generation, ManifestId};
+pub use manifest::{
+    BadManifest, BeginRecord, ClaimedTable, HeldFile, Manifest, Operation, PartitionProgress, StateFile,
+    StreamProgress, TableChange, checksum_text,
+};
+pub use properties::{
+    FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties, checkpoint_property,
+    generation_property, offsets_property, snapshot_property,
+};
+pub use protocol::{
+    Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,
+};
+pub use run::{Begun, Claimed, ReadNewest, StateContent};
+pub use store::{CheckpointStore, Newest};

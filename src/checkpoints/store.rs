@@ -1,0 +1,327 @@
+//! The folder of checkpoints: names, conditional puts, checks on reading. Run-independent; what only the owner of a
+//! generation may do is in [`super::run`].
+//!
+//! Invariant: every file is put under a name that didn't exist, and never changed. Never decides what to commit.
+
+use std::collections::BTreeSet;
+use std::path::{Path as FilePath, PathBuf};
+use std::sync::Arc;
+
+use bytes::Bytes;
+use futures::TryStreamExt;
+use object_store::local::LocalFileSystem;
+use object_store::path::Path;
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+
+use super::layout::{Entry, Layout};
+use super::{BeginRecord, CheckpointError, Claimed, Generation, Manifest, ManifestId, StateFile, checksum_text};
+
+/// How often [`CheckpointStore::claim`] tries; runs that start at once each cost the others one attempt.
+const CLAIM_ATTEMPTS_MAX: usize = 32;
+
+/// What `claim.json` holds. Only that it is there counts.
+const CLAIM_BYTES: &[u8] = b"{\"format\":1}\n";
+
+/// The checkpoints of one job or one archived history. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct CheckpointStore {
+    store: Arc<dyn ObjectStore>,
+    layout: Layout,
+    owner: String,
+    /// The folder, if it is a local one: files in it are made durable after each put, which `object_store` doesn't do.
+    folder: Option<PathBuf>,
+}
+
+/// What a new run finds.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Newest {
+    /// The newest manifest that counts.
+    pub manifest: Option<Manifest>,
+    /// As in [`BeginRecord::abandoned`]: newer ones than `manifest` that were left behind on purpose, up to this.
+    pub abandoned: Option<ManifestId>,
+}
+
+impl Newest {
+    /// The newest manifest's name.
+    pub fn id(&self) -> Option<ManifestId> {
+        self.manifest.as_ref().map(|manifest| manifest.id)
+    }
+}
+
+impl CheckpointStore {
+    /// Opens the checkpoints of `owner` (a job's name, or the history table of an archiver) at `location`, a folder
+    /// (relative ones are below `root`) or a `file://` URL. The folder is made if it isn't there.
+    ///
+    /// # Errors
+    /// When the location is another kind of URL, or the folder can't be made.
+    pub fn open(location: &str, root: &FilePath, owner: &str) -> Result<CheckpointStore, CheckpointError> {
+        let bad = |reason: String| CheckpointError::Location { location: location.to_owned(), reason };
+        let folder = match location.split_once("://") {
+            None => root.join(location),
+            Some(("file", _)) => url::Url::parse(location)
+                .ok()
+                .and_then(|url| url.to_file_path().ok())
+                .ok_or_else(|| bad("it isn't an absolute path; write file:///path".to_owned()))?,
+            Some((scheme, _)) => {
+                return Err(bad(format!("{scheme}:// isn't supported; give a folder or file:///path")));
+            }
+        };
+        std::fs::create_dir_all(&folder)
+            .map_err(|error| bad(format!("{} can't be made: {error}", folder.display())))?;
+        let store = LocalFileSystem::new_with_prefix(&folder)
+            .map_err(|error| bad(error.to_string()))?
+            .with_automatic_cleanup(true);
+        Ok(CheckpointStore { folder: Some(folder), ..CheckpointStore::over(Arc::new(store), owner) })
+    }
+
+    /// The checkpoints of `owner` in any object store that has conditional puts.
+    pub fn over(store: Arc<dyn ObjectStore>, owner: &str) -> CheckpointStore {
+        CheckpointStore { store, layout: Layout::new(owner), owner: owner.to_owned(), folder: None }
+    }
+
+    /// The job or history that the checkpoints are of.
+    pub fn owner(&self) -> &str {
+        &self.owner
+    }
+
+    /// Takes the next generation, which fences every run before. The first step of a run; see [`super`] for the others.
+    ///
+    /// Not idempotent, and needn't be: a claim whose answer was lost leaves a generation unused.
+    ///
+    /// # Errors
+    /// When the store fails, or others claim again and again in between.
+    pub async fn claim(&self) -> Result<Claimed, CheckpointError> {
+        for _ in 0..CLAIM_ATTEMPTS_MAX {
+            let generation = self.newest_folder().await?.unwrap_or(Generation(0)).next();
+            let path = self.layout.claim(generation);
+            match self.put_new(&path, Bytes::from_static(CLAIM_BYTES)).await? {
+                Put::Taken => continue,
+                Put::Done => {}
+            }
+            // Looked up again: if this run slept since it listed, others may have claimed, worked and collected the
+            // claim that stood here, and this put must not count as a claim.
+            if self.newest_folder().await? == Some(generation) {
+                return Ok(Claimed::new(self.clone(), generation));
+            }
+        }
+        Err(CheckpointError::Contended { owner: self.owner.clone(), attempts: CLAIM_ATTEMPTS_MAX })
+    }
+
+    /// The newest manifest that counts: of the greatest generation that has begun, its last one; if it has put none, the
+    /// one that it continues. Manifests of older generations above that one are a fenced run's and don't count.
+    ///
+    /// Read it under a claim if anything is to be done with it: without one it may be outdated at once.
+    ///
+    /// # Errors
+    /// When the store fails, a file is damaged, or one is missing that another names.
+    pub async fn newest(&self) -> Result<Newest, CheckpointError> {
+        for generation in self.generations().await?.into_iter().rev() {
+            let entries = self.entries(generation).await?;
+            if !entries.contains(&Entry::Begin) {
+                continue;
+            }
+            let begin = self.read_begin(generation).await?;
+            let last = entries.iter().filter_map(|entry| match entry {
+                Entry::Manifest(number) => Some(ManifestId::new(generation, *number)),
+                _ => None,
+            });
+            let manifest = match last.max() {
+                Some(id) => Some(self.read_manifest(id, "the folder's listing").await?),
+                None => match begin.after {
+                    Some(id) => Some(self.read_manifest(id, self.layout.begin(generation).as_ref()).await?),
+                    None => None,
+                },
+            };
+            return Ok(Newest { manifest, abandoned: begin.abandoned });
+        }
+        Ok(Newest { manifest: None, abandoned: None })
+    }
+
+    /// Reads one manifest that is known to be there.
+    ///
+    /// # Errors
+    /// When the store fails, or the file is missing, damaged or another one's.
+    pub async fn manifest(&self, id: ManifestId) -> Result<Manifest, CheckpointError> {
+        self.read_manifest(id, "the caller").await
+    }
+
+    /// Reads a state file and checks that it is the one that the manifest names.
+    ///
+    /// # Errors
+    /// When the store fails, or the file is missing or differs in length or checksum.
+    pub async fn get_state(&self, file: &StateFile) -> Result<Bytes, CheckpointError> {
+        let path = self.layout.below_owner(&file.path).ok_or_else(|| CheckpointError::Damaged {
+            path: file.path.clone(),
+            detail: "its manifest names it by a path outside its folder".to_owned(),
+        })?;
+        let bytes = self.read(&path, "its checkpoint").await?;
+        if bytes.len() as u64 != file.bytes {
+            let detail = format!("it has {} bytes, {} were written", bytes.len(), file.bytes);
+            return Err(CheckpointError::Damaged { path: path.to_string(), detail });
+        }
+        let found = checksum_text(&bytes);
+        if found != file.checksum {
+            let detail = format!("its checksum is {found}, {} was written", file.checksum);
+            return Err(CheckpointError::Damaged { path: path.to_string(), detail });
+        }
+        Ok(bytes)
+    }
+
+    pub(super) fn layout(&self) -> &Layout {
+        &self.layout
+    }
+
+    /// Refuses when a newer generation than `mine` is claimed.
+    pub(super) async fn check_fence(&self, mine: Generation) -> Result<(), CheckpointError> {
+        // A folder alone isn't a claim: a start that failed on a full disk leaves one, and takes nothing over.
+        for newest in self.generations().await?.range(mine.next()..).rev().copied() {
+            if self.entries(newest).await?.contains(&Entry::Claim) {
+                return Err(CheckpointError::Fenced { mine, newest });
+            }
+        }
+        Ok(())
+    }
+
+    /// Generations with any file, ascending.
+    pub(super) async fn generations(&self) -> Result<BTreeSet<Generation>, CheckpointError> {
+        let owner = self.layout.owner();
+        let listing = self.store.list_with_delimiter(Some(owner)).await.map_err(|source| read_error(owner, source))?;
+        Ok(listing.common_prefixes.iter().filter_map(Layout::parse_generation).collect())
+    }
+
+    /// What lies directly in a generation's folder, in no order.
+    pub(super) async fn entries(&self, generation: Generation) -> Result<Vec<Entry>, CheckpointError> {
+        let folder = self.layout.generation(generation);
+        let listing =
+            self.store.list_with_delimiter(Some(&folder)).await.map_err(|source| read_error(&folder, source))?;
+        Ok(listing.objects.iter().filter_map(|object| Layout::parse_entry(&object.location)).collect())
+    }
+
+    /// All files below a folder, in no order.
+    pub(super) async fn list(&self, folder: &Path) -> Result<Vec<Path>, CheckpointError> {
+        let files = self.store.list(Some(folder)).map_ok(|object| object.location);
+        files.try_collect().await.map_err(|source| read_error(folder, source))
+    }
+
+    /// Removes a file; one that is gone already is fine.
+    pub(super) async fn remove(&self, path: &Path) -> Result<(), CheckpointError> {
+        match self.store.delete(path).await {
+            Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
+            Err(source) => Err(CheckpointError::Remove { path: path.to_string(), source }),
+        }
+    }
+
+    pub(super) async fn read_begin(&self, generation: Generation) -> Result<BeginRecord, CheckpointError> {
+        let path = self.layout.begin(generation);
+        let bytes = self.read(&path, "the folder's listing").await?;
+        let begin = BeginRecord::decode(&bytes)
+            .map_err(|source| CheckpointError::BadManifest { path: path.to_string(), source })?;
+        if begin.generation != generation {
+            let detail = format!("it is of generation {}", begin.generation);
+            return Err(CheckpointError::Damaged { path: path.to_string(), detail });
+        }
+        Ok(begin)
+    }
+
+    pub(super) async fn read_manifest(&self, id: ManifestId, named_by: &str) -> Result<Manifest, CheckpointError> {
+        let path = self.layout.manifest(id);
+        let bytes = self.read(&path, named_by).await?;
+        let bad = |source| CheckpointError::BadManifest { path: path.to_string(), source };
+        let manifest = Manifest::decode(&bytes).map_err(bad)?;
+        if manifest.id != id {
+            return Err(bad(super::BadManifest::Misplaced { found: manifest.id }));
+        }
+        if manifest.owner != self.owner {
+            let detail = format!("it is a checkpoint of {}", manifest.owner);
+            return Err(CheckpointError::Damaged { path: path.to_string(), detail });
+        }
+        Ok(manifest)
+    }
+
+    /// Puts a file under a name that is this run's alone. Idempotent: if it is there already with these bytes, an
+    /// earlier attempt whose answer was lost has put it.
+    pub(super) async fn put_own(&self, path: &Path, bytes: Bytes) -> Result<(), CheckpointError> {
+        match self.put_new(path, bytes.clone()).await? {
+            Put::Done => Ok(()),
+            Put::Taken if self.read(path, "a put").await? == bytes => self.sync(path).await,
+            Put::Taken => Err(CheckpointError::Taken { path: path.to_string() }),
+        }
+    }
+
+    /// The greatest generation that ever left a trace; a number above it was never used, whatever was collected.
+    async fn newest_folder(&self) -> Result<Option<Generation>, CheckpointError> {
+        Ok(self.generations().await?.last().copied())
+    }
+
+    /// Whether `id` is in the line of `newest`, so no fenced run's.
+    pub(super) async fn is_in_line(&self, id: ManifestId, newest: Option<ManifestId>) -> Result<bool, CheckpointError> {
+        let mut above = newest;
+        while let Some(step) = above {
+            if step.generation <= id.generation {
+                let there = self.entries(id.generation).await?.contains(&Entry::Manifest(id.number));
+                return Ok(there && id <= step);
+            }
+            above = match self.read_begin(step.generation).await {
+                Ok(begin) => begin.after,
+                // Collected, and so are the manifests before it.
+                Err(CheckpointError::Missing { .. }) => None,
+                Err(error) => return Err(error),
+            };
+        }
+        Ok(false)
+    }
+
+    async fn put_new(&self, path: &Path, bytes: Bytes) -> Result<Put, CheckpointError> {
+        let create = PutOptions { mode: PutMode::Create, ..PutOptions::default() };
+        match self.store.put_opts(path, PutPayload::from_bytes(bytes), create).await {
+            Ok(_) => self.sync(path).await.map(|()| Put::Done),
+            Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(Put::Taken),
+            Err(source) => Err(CheckpointError::Write { path: path.to_string(), source }),
+        }
+    }
+
+    async fn read(&self, path: &Path, named_by: &str) -> Result<Bytes, CheckpointError> {
+        let result = match self.store.get(path).await {
+            Ok(found) => found.bytes().await,
+            Err(error) => Err(error),
+        };
+        result.map_err(|source| match source {
+            StoreError::NotFound { .. } => {
+                CheckpointError::Missing { path: path.to_string(), named_by: named_by.to_owned() }
+            }
+            source => read_error(path, source),
+        })
+    }
+
+    /// Makes a local file and its name survive a loss of power: the durable order would be void if a table's commit
+    /// reached the disk before the manifest did.
+    async fn sync(&self, path: &Path) -> Result<(), CheckpointError> {
+        let Some(folder) = self.folder.clone() else { return Ok(()) };
+        let relative = path.clone();
+        let done = tokio::task::spawn_blocking(move || sync_file(&folder, &relative)).await;
+        done.expect("syncing neither panics nor is cancelled")
+    }
+}
+
+/// How a conditional put ended.
+enum Put {
+    Done,
+    Taken,
+}
+
+fn read_error(path: &Path, source: StoreError) -> CheckpointError {
+    CheckpointError::Read { path: path.to_string(), source }
+}
+
+/// Syncs the file, then each folder from its own up to `folder`.
+fn sync_file(folder: &FilePath, relative: &Path) -> Result<(), CheckpointError> {
+    let file = relative.parts().fold(folder.to_owned(), |path, part| path.join(part.as_ref()));
+    for path in file.ancestors() {
+        let synced = std::fs::File::open(path).and_then(|opened| opened.sync_all());
+        synced.map_err(|source| CheckpointError::Sync { path: path.display().to_string(), source })?;
+        if path == folder {
+            break;
+        }
+    }
+    Ok(())
+}
