@@ -9,15 +9,15 @@
 pub mod event;
 
 // Meaning: pure, no I/O, no async.
-pub mod functions;
-pub mod start;
-pub mod state;
 pub mod time;
+pub mod functions;
 pub mod windows;
-
-// Who may write what, and what is durable.
-pub mod checkpoints;
+pub mod state;
+pub mod start;
 pub mod ownership;
+
+// Edges: they know no engine.
+pub mod checkpoints;
 
 // From a job file to a plan.
 pub mod job;

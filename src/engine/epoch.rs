@@ -18,6 +18,7 @@ use tokio::sync::mpsc;
 use super::worker::{self, Command, Context, WorkerOutput};
 use crate::event::{EventBatch, EventTime, TableName};
 use crate::job::Plan;
+use crate::windows::PublishRange;
 use crate::windows::pane::PaneError;
 
 /// Epochs that may be under way: enough to keep all workers busy while one closes, few enough that back-pressure
@@ -30,30 +31,6 @@ const COMMANDS_MAX: usize = 256;
 /// Number of an epoch, from 1 in each run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Epoch(pub u64);
-
-/// Which windows an INSERT publishes, by their starts: `[from, to)`. Records of other windows are passed over.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct PublishRange {
-    /// First window start that is published.
-    pub from: EventTime,
-    /// First one that is not published any more.
-    pub to: EventTime,
-}
-
-impl PublishRange {
-    /// Every window.
-    pub const ALL: PublishRange = PublishRange { from: EventTime::MIN, to: EventTime::MAX };
-
-    /// Whether the window that starts at `start` (microseconds) is published.
-    pub fn contains(&self, start: i64) -> bool {
-        self.from.0 <= start && start < self.to.0
-    }
-
-    /// Whether nothing is passed over.
-    pub fn is_all(&self) -> bool {
-        *self == Self::ALL
-    }
-}
 
 /// How an engine is started.
 #[derive(Debug)]

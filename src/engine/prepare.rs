@@ -12,11 +12,10 @@ use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 
-use super::epoch::PublishRange;
 use crate::event::{EventBatch, EventTime, Micros, Stream, TIMESTAMP_ZONE};
 use crate::job::Insert;
 use crate::time::late;
-use crate::windows::Window;
+use crate::windows::{PublishRange, Window};
 
 /// Column of prepared rows that holds the start of a row's pane, in microseconds.
 pub(super) const PANE_COLUMN: usize = 0;

@@ -13,12 +13,13 @@ use timely::worker::Worker;
 use tokio::sync::mpsc;
 
 use super::container::Rows;
-use super::epoch::{EngineError, FrozenPane, InsertOutput, PublishRange, RestoredPane};
+use super::epoch::{EngineError, FrozenPane, InsertOutput, RestoredPane};
 use super::exchange::{by_key, rows_of_worker};
 use super::keep::Keeper;
 use super::prepare::Preparation;
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
+use crate::windows::PublishRange;
 
 /// What the driver tells a worker.
 #[derive(Debug)]

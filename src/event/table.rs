@@ -1,6 +1,12 @@
 //! Names and partitionings of Iceberg tables.
 
+use chrono::Datelike;
 use serde::{Deserialize, Serialize};
+
+use super::EventTime;
+
+/// An hour in microseconds.
+const HOUR: i64 = 3_600_000_000;
 
 /// A table in the catalog: namespace and name, each without dots.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
@@ -67,6 +73,41 @@ impl Transform {
     pub fn is_time(self) -> bool {
         matches!(self, Transform::Hour | Transform::Day | Transform::Month)
     }
+
+    /// Start of the partition that holds `time`, for time transforms; the two ends stay.
+    pub fn floor(self, time: EventTime) -> EventTime {
+        if time == EventTime::MIN || time == EventTime::MAX {
+            return time;
+        }
+        match self {
+            Transform::Hour => EventTime(time.0 - time.0.rem_euclid(HOUR)),
+            Transform::Month => month_of(time).map_or(time, start_of_month),
+            // The others have no edges in time; a day is as good as any grid.
+            _ => EventTime(time.0 - time.0.rem_euclid(24 * HOUR)),
+        }
+    }
+
+    /// Start of the partition after the one that holds `time`, for time transforms.
+    pub fn next_edge(self, time: EventTime) -> EventTime {
+        let start = self.floor(time);
+        match self {
+            Transform::Hour => EventTime(start.0.saturating_add(HOUR)),
+            Transform::Month => month_of(start).map_or(start, |month| start_of_month(month + 1)),
+            _ => EventTime(start.0.saturating_add(24 * HOUR)),
+        }
+    }
+}
+
+/// Months since year 0.
+fn month_of(time: EventTime) -> Option<i32> {
+    let date = chrono::DateTime::from_timestamp_micros(time.0)?;
+    Some(date.year() * 12 + date.month0() as i32)
+}
+
+fn start_of_month(month: i32) -> EventTime {
+    let date = chrono::NaiveDate::from_ymd_opt(month.div_euclid(12), month.rem_euclid(12) as u32 + 1, 1);
+    let midnight = date.expect("years 1 to 9999 have months").and_time(chrono::NaiveTime::MIN);
+    EventTime(midnight.and_utc().timestamp_micros())
 }
 
 impl std::fmt::Display for PartitionField {
@@ -81,5 +122,27 @@ impl std::fmt::Display for PartitionField {
             Transform::Truncate(width) => write!(f, "truncate({width}, {column})"),
             Transform::Bucket(count) => write!(f, "bucket({count}, {column})"),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(text: &str) -> EventTime {
+        EventTime(chrono::DateTime::parse_from_rfc3339(text).expect("a time").timestamp_micros())
+    }
+
+    #[test]
+    fn partitions_have_edges_before_1970_too() {
+        let time = at("1969-11-30T23:59:59.999999Z");
+        assert_eq!(Transform::Hour.floor(time), at("1969-11-30T23:00:00Z"));
+        assert_eq!(Transform::Day.floor(time), at("1969-11-30T00:00:00Z"));
+        assert_eq!(Transform::Month.floor(time), at("1969-11-01T00:00:00Z"));
+        for transform in [Transform::Hour, Transform::Day, Transform::Month] {
+            assert_eq!(transform.next_edge(time), at("1969-12-01T00:00:00Z"));
+            assert_eq!(transform.floor(transform.next_edge(time)), transform.next_edge(time));
+        }
+        assert_eq!(Transform::Month.next_edge(at("2023-12-31T00:00:00Z")), at("2024-01-01T00:00:00Z"));
     }
 }

@@ -8,6 +8,8 @@ pub mod tumbling;
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
 pub use tumbling::{Split, Tumbling};
 
+use crate::event::EventTime;
+
 /// Window columns in the rows of a closed window, in this order, before the keys.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
 
@@ -16,4 +18,28 @@ pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_tim
 pub enum Window {
     /// `TUMBLE`: adjacent windows of one size.
     Tumbling(Tumbling),
+}
+
+/// Which windows an INSERT publishes, by their starts: `[from, to)`. Records of other windows are passed over.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PublishRange {
+    /// First window start that is published.
+    pub from: EventTime,
+    /// First one that is not published any more.
+    pub to: EventTime,
+}
+
+impl PublishRange {
+    /// Every window.
+    pub const ALL: PublishRange = PublishRange { from: EventTime::MIN, to: EventTime::MAX };
+
+    /// Whether the window that starts at `start` (microseconds) is published.
+    pub fn contains(&self, start: i64) -> bool {
+        self.from.0 <= start && start < self.to.0
+    }
+
+    /// Whether nothing is passed over.
+    pub fn is_all(&self) -> bool {
+        *self == Self::ALL
+    }
 }

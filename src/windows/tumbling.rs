@@ -23,6 +23,12 @@ impl Tumbling {
         EventTime(time.0 - since.rem_euclid(self.size.0))
     }
 
+    /// The least window start that is not before `time`.
+    pub fn start_at_or_after(&self, time: EventTime) -> EventTime {
+        let start = self.start(time);
+        if start == time { start } else { self.end(start) }
+    }
+
     /// End (exclusive) of the window that begins at `start`.
     pub fn end(&self, start: EventTime) -> EventTime {
         start.plus(self.size)

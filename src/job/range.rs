@@ -1,0 +1,121 @@
+//! Ranges of a result's time partition column, in windows and in watermarks. Pure.
+//! Invariant: a range on partition edges names the same windows for a live run's sealing and for a backfill.
+
+use std::ops::Range;
+
+use super::{Insert, WindowEdge};
+use crate::event::{EventTime, Micros, Transform};
+use crate::windows::{PublishRange, Window};
+
+impl Insert {
+    /// The time transform that ranges go by.
+    pub fn range_transform(&self) -> Transform {
+        self.partitions[self.range.partition].transform
+    }
+
+    /// The windows whose range column lies in `range`.
+    pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
+        let Window::Tumbling(tumbling) = self.window;
+        // The column is the start plus this much.
+        let ahead = match self.range.edge {
+            WindowEdge::Start => Micros(0),
+            WindowEdge::End => tumbling.size,
+            WindowEdge::Time => Micros(tumbling.size.0 - 1),
+        };
+        PublishRange { from: range.start.minus(ahead), to: range.end.minus(ahead) }
+    }
+
+    /// The event times of all records that can fall in these windows.
+    pub fn times_of(&self, windows: PublishRange) -> Range<EventTime> {
+        let Window::Tumbling(tumbling) = self.window;
+        let first =
+            if windows.from == EventTime::MIN { windows.from } else { tumbling.start_at_or_after(windows.from) };
+        let end = if windows.to == EventTime::MAX { windows.to } else { tumbling.start_at_or_after(windows.to) };
+        first..end
+    }
+
+    /// The watermark from which on no window below `edge` of the range column can change any more.
+    pub fn complete_at(&self, edge: EventTime) -> EventTime {
+        if edge == EventTime::MIN || edge == EventTime::MAX {
+            return edge;
+        }
+        let Window::Tumbling(tumbling) = self.window;
+        let windows = self.windows_in(&(EventTime::MIN..edge));
+        // The last window that starts below the edge.
+        let last = tumbling.start(windows.to.minus(Micros(1)));
+        tumbling.end(last).plus(self.allowed)
+    }
+
+    /// The greatest partition edge below which no window can change any more at this watermark.
+    pub fn sealed_edge(&self, watermark: EventTime) -> EventTime {
+        if watermark == EventTime::MIN || watermark == EventTime::MAX {
+            return watermark;
+        }
+        let transform = self.range_transform();
+        let mut edge = transform.floor(watermark.minus(self.allowed));
+        while self.complete_at(edge) > watermark {
+            edge = transform.floor(edge.minus(Micros(1)));
+        }
+        edge
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::{PartitionField, TableName};
+    use crate::job::{Publish, RangeColumn};
+    use crate::windows::Tumbling;
+
+    const HOUR: i64 = 3_600_000_000;
+    const MINUTE: i64 = 60_000_000;
+
+    fn insert(size: i64, edge: WindowEdge) -> Insert {
+        let empty = std::sync::Arc::new(arrow::datatypes::Schema::empty());
+        let table = TableName::parse("a.b").expect("two parts");
+        Insert {
+            table: table.clone(),
+            stream: 0,
+            filter: None,
+            window: Window::Tumbling(Tumbling { size: Micros(size), offset: Micros(0) }),
+            allowed: Micros(0),
+            keys: vec![],
+            aggregates: vec![],
+            closed_schema: empty.clone(),
+            having: None,
+            columns: vec![],
+            result_schema: empty,
+            partitions: vec![PartitionField { column: "w".into(), transform: Transform::Hour }],
+            range: RangeColumn { partition: 0, edge },
+            sort: vec![],
+            late: table,
+            publish: Publish::EachWindow,
+        }
+    }
+
+    #[test]
+    fn an_hour_of_minutes_is_sealed_when_its_last_minute_is_closed() {
+        let insert = insert(MINUTE, WindowEdge::Start);
+        assert_eq!(insert.sealed_edge(EventTime(HOUR - 1)), EventTime(0));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR)), EventTime(HOUR));
+    }
+
+    #[test]
+    fn windows_that_cross_the_edge_hold_it_back() {
+        // Windows of 7 minutes: the last that starts in the first hour begins at 0:56 and ends at 1:03.
+        let insert = insert(7 * MINUTE, WindowEdge::Start);
+        assert_eq!(insert.complete_at(EventTime(HOUR)), EventTime(63 * MINUTE));
+        assert_eq!(insert.sealed_edge(EventTime(62 * MINUTE)), EventTime(0));
+        assert_eq!(insert.sealed_edge(EventTime(63 * MINUTE)), EventTime(HOUR));
+        let hour = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
+        assert_eq!(insert.times_of(hour), EventTime(63 * MINUTE)..EventTime(126 * MINUTE));
+    }
+
+    #[test]
+    fn ranges_of_window_end_go_by_the_end() {
+        let insert = insert(MINUTE, WindowEdge::End);
+        let range = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
+        assert_eq!((range.from, range.to), (EventTime(HOUR - MINUTE), EventTime(2 * HOUR - MINUTE)));
+        assert_eq!(insert.complete_at(EventTime(HOUR)), EventTime(HOUR - MINUTE));
+    }
+}

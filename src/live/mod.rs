@@ -1,0 +1,173 @@
+//! The live driver: a job from the logs of its streams, from a start or a checkpoint, until it is told to stop.
+//!
+//! One *attempt* claims, recovers, and runs the loop of [`attempt`]; an attempt that dies by a fault of ours is followed
+//! by another from the newest checkpoint. Nothing in here knows windows: records go into the engine, epochs come out,
+//! and a barrier makes a checkpoint of what has come out.
+
+mod attempt;
+mod begin;
+mod checkpoint;
+mod pending;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoints::CheckpointStore;
+use crate::engine::EngineError;
+use crate::event::EventTime;
+use crate::iceberg::{Catalog, IcebergError};
+use crate::job::Plan;
+use crate::sinks::PublishError;
+use crate::sources::{Logs, SourceError};
+use crate::start::{Start, StartError, Vouched};
+use crate::state::StateError;
+use crate::time::clock::Clock;
+
+/// Attempts in a row that may die by a fault of ours before the run gives up.
+const ATTEMPTS_MAX: u32 = 5;
+/// Pause before another attempt, doubled each time.
+const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
+
+/// What a run works with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where tables are.
+    pub catalog: Catalog,
+    /// Where the job's checkpoints are.
+    pub checkpoints: CheckpointStore,
+    /// Where records come from.
+    pub logs: Arc<dyn Logs>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a job is run.
+#[derive(Clone, Debug)]
+pub struct RunOptions {
+    /// Engine workers, and lanes a stream; at least 1.
+    pub workers: usize,
+    /// Time from one checkpoint to the next.
+    pub checkpoint_interval: Duration,
+    /// Where to begin if there is no checkpoint.
+    pub start: Start,
+    /// What the user states about the start.
+    pub vouched: Vouched,
+    /// When to stop.
+    pub until: Until,
+    /// At the end, treat the log as ended: publish all open windows. The job is then finished.
+    pub drain: bool,
+    /// Records after which an epoch closes. Results don't depend on it.
+    pub epoch_rows: usize,
+}
+
+/// When a run stops by itself.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Until {
+    /// Never; bounded logs end by themselves.
+    Forever,
+    /// At the end of the logs as they stand when the run starts.
+    End,
+    /// When every window that ends at or before this time is published.
+    Time(EventTime),
+}
+
+/// How a run stands, for whoever watches it.
+#[derive(Clone, Debug, Default)]
+pub struct Progress {
+    /// Records taken since this run began, rejected ones included.
+    pub records: u64,
+    /// The job's watermark.
+    pub watermark: EventTime,
+    /// Checkpoints committed by this run.
+    pub checkpoints: u64,
+    /// Rows published by this run.
+    pub rows: u64,
+    /// Bytes of open windows, about.
+    pub state_bytes: usize,
+}
+
+/// What a run has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct RunReport {
+    /// Records taken by this run, by stream.
+    pub taken: BTreeMap<String, u64>,
+    /// Records rejected by this run, by stream.
+    pub rejected: BTreeMap<String, u64>,
+    /// Result rows published by this run, by table.
+    pub rows: BTreeMap<String, u64>,
+    /// Late records by this run, by result table.
+    pub late: BTreeMap<String, u64>,
+    /// Checkpoints committed by this run.
+    pub checkpoints: u64,
+    /// The watermark at the end.
+    pub watermark: EventTime,
+    /// All windows are closed and published: there is nothing to continue.
+    pub finished: bool,
+    /// Whether a checkpoint was continued.
+    pub resumed: bool,
+}
+
+/// Why a run ended.
+#[derive(Debug, Error)]
+pub enum RunError {
+    /// The log can't be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The run can't begin there.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// The engine stopped.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// Something can't be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A table can't be read or written.
+    #[error(transparent)]
+    Iceberg(#[from] IcebergError),
+    /// State can't be read or written.
+    #[error(transparent)]
+    State(#[from] StateError),
+    /// The checkpoint is of another version of the job.
+    #[error(
+        "the newest checkpoint ({checkpoint}) was made by another version of job {job} (fingerprint {found}, the file's is \
+         {wanted}); put the job file back as it was, or give the changed job a new name and result table"
+    )]
+    Version {
+        /// The job.
+        job: String,
+        /// The checkpoint.
+        checkpoint: String,
+        /// Fingerprint in the checkpoint.
+        found: String,
+        /// Fingerprint of the file.
+        wanted: String,
+    },
+}
+
+/// Runs a job until it ends by itself or `stop` is cancelled; then a last checkpoint is made.
+/// `watch` is called now and then with how it stands.
+pub async fn run(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    stop: &CancellationToken,
+    watch: &(dyn Fn(&Progress) + Sync),
+) -> Result<RunReport, RunError> {
+    let mut pause = ATTEMPT_PAUSE;
+    for attempts_left in (0..ATTEMPTS_MAX).rev() {
+        match attempt::attempt(plan, setup, options, stop, watch).await {
+            Err(RunError::Engine(EngineError::WorkerDied { message })) if attempts_left > 0 => {
+                tracing::error!(message, "starting again from the newest checkpoint in {pause:?}");
+                tokio::time::sleep(pause).await;
+                pause *= 2;
+            }
+            ended => return ended,
+        }
+    }
+    unreachable!("the last attempt returns whatever it ends with")
+}

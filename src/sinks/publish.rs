@@ -1,0 +1,396 @@
+//! Publishing in the durable order: files, manifest, tables, collection. Performs what
+//! [`crate::checkpoints::Checkpoint`] decides.
+//! Invariant: every step may be repeated; a commit whose answer was lost is looked up, never assumed.
+
+use std::collections::{BTreeMap, HashMap, VecDeque};
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+
+use crate::checkpoints::{
+    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Event, Generation, Manifest, ManifestId, Newest,
+    Offsets, Operation as ManifestOperation, ProtocolError, PropertyError, ReadNewest, TableChange, TableProperties,
+    TableSeen, check_not_lost, generation_property, snapshot_property,
+};
+use crate::event::TableName;
+use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, Remove, StagedFile, Table, TableSpec};
+
+/// First pause before a failed call to store or catalog is repeated; doubled each time.
+const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
+/// Longest pause between repetitions: an outage ends unnoticed for at most this long.
+const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
+
+/// Why publishing stopped.
+#[derive(Debug, Error)]
+pub enum PublishError {
+    /// The store of checkpoints.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+    /// Another run, a rollback or lost state; never retried.
+    #[error(transparent)]
+    Protocol(#[from] ProtocolError),
+    /// A table or the catalog.
+    #[error(transparent)]
+    Iceberg(#[from] IcebergError),
+    /// A table's property can't be read.
+    #[error("{table}: {source}")]
+    Property {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        source: PropertyError,
+    },
+    /// A table that is there doesn't fit the job.
+    #[error("{table} doesn't fit the job: {difference}; write to another table, or change the SELECT list")]
+    Layout {
+        /// The table.
+        table: TableName,
+        /// What differs, column by column.
+        difference: String,
+    },
+    /// A result table belongs to another job.
+    #[error("{table} belongs to job {owner}, and a result table has one owner; write to a table of your own")]
+    OtherOwner {
+        /// The table.
+        table: TableName,
+        /// Whose it is.
+        owner: String,
+    },
+    /// A commit was refused for a reason that repeating doesn't change.
+    #[error("commit to {table} failed: {source}")]
+    Commit {
+        /// The table.
+        table: TableName,
+        /// What the catalog says.
+        source: CommitError,
+    },
+    /// A staged file of a manifest can't be read back.
+    #[error("a staged file for {table} in checkpoint {id} can't be read back: {detail}")]
+    Staged {
+        /// The table.
+        table: TableName,
+        /// The checkpoint.
+        id: ManifestId,
+        /// What is wrong.
+        detail: String,
+    },
+}
+
+/// A table that a run writes to.
+#[derive(Clone, Debug)]
+pub struct Target {
+    /// Its name.
+    pub table: TableName,
+    /// How it must look, or is made.
+    pub spec: TableSpec,
+    /// Whether it belongs to the run's job alone, as results do; late tables and rejects may be shared.
+    pub owned: bool,
+}
+
+/// A run whose claims are made and whose newest checkpoint is known.
+#[derive(Debug)]
+pub struct Taken {
+    catalog: Catalog,
+    owner: String,
+    read: ReadNewest,
+    tables: BTreeMap<TableName, Table>,
+}
+
+/// Claims the store, then every table by a commit, and only then reads the newest checkpoint. Tables that aren't there
+/// are made.
+pub async fn take(catalog: &Catalog, store: &CheckpointStore, targets: &[Target]) -> Result<Taken, PublishError> {
+    let owner = store.owner().to_owned();
+    for target in targets {
+        open_table(catalog, target, &owner).await?;
+    }
+    let claimed = store.claim().await?;
+    let mut names: Vec<TableName> = targets.iter().map(|target| target.table.clone()).collect();
+    for other in claimed.tables().await? {
+        if !names.contains(&other.table) {
+            names.push(other.table);
+        }
+    }
+    let mut tables = BTreeMap::new();
+    for name in &names {
+        let owned = targets.iter().any(|target| target.table == *name && target.owned);
+        if let Some(table) = claim_table(catalog, name, &owner, owned, claimed.generation()).await? {
+            tables.insert(name.clone(), table);
+        }
+    }
+    let read = claimed.tables_claimed(&names).await?;
+    for (name, table) in &tables {
+        let properties = properties_of(table, &owner)?;
+        check_not_lost(read.newest().id(), read.newest().abandoned, name, properties.checkpoint)?;
+    }
+    Ok(Taken { catalog: catalog.clone(), owner, read, tables })
+}
+
+/// Loads a table, or makes it; checks that it is what the run would have made.
+async fn open_table(catalog: &Catalog, target: &Target, owner: &str) -> Result<Table, PublishError> {
+    let table = match catalog.load(&target.table).await? {
+        Some(table) => table,
+        None => catalog.create(&target.table, &target.spec).await?,
+    };
+    if let Some(difference) = table.difference(&target.spec) {
+        return Err(PublishError::Layout { table: target.table.clone(), difference });
+    }
+    let properties = properties_of(&table, owner)?;
+    match properties.owner {
+        Some(other) if target.owned && other != owner => {
+            Err(PublishError::OtherOwner { table: target.table.clone(), owner: other })
+        }
+        _ => Ok(table),
+    }
+}
+
+/// Claims a table by an empty snapshot, so that any commit that an older run has prepared conflicts. `None`: it is gone,
+/// which the newest checkpoint will say if it matters.
+async fn claim_table(
+    catalog: &Catalog,
+    name: &TableName,
+    owner: &str,
+    owned: bool,
+    generation: Generation,
+) -> Result<Option<Table>, PublishError> {
+    loop {
+        let Some(table) = catalog.load(name).await? else { return Ok(None) };
+        let known = properties_of(&table, owner)?;
+        match known.generation {
+            Some(newest) if newest > generation => {
+                return Err(ProtocolError::Fenced { table: name.clone(), mine: generation, newest }.into());
+            }
+            Some(same) if same == generation => return Ok(Some(table)),
+            _ => {}
+        }
+        let claim = TableProperties {
+            owner: owned.then(|| owner.to_owned()),
+            generation: Some(generation),
+            ..TableProperties::default()
+        };
+        let change = Change {
+            operation: Operation::Empty,
+            properties: claim.format(owner),
+            ..Change::nothing(&table)
+        };
+        match catalog.commit_on(&table, &change).await {
+            Ok(_) | Err(CommitError::Conflict { .. } | CommitError::Unknown { .. }) => {}
+            Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
+        }
+    }
+}
+
+fn properties_of(table: &Table, owner: &str) -> Result<TableProperties, PublishError> {
+    TableProperties::parse(owner, table.properties())
+        .map_err(|source| PublishError::Property { table: table.name().clone(), source })
+}
+
+impl Taken {
+    /// The newest checkpoint.
+    pub fn newest(&self) -> &Newest {
+        self.read.newest()
+    }
+
+    /// The tables that were claimed.
+    pub fn tables(&self) -> &BTreeMap<TableName, Table> {
+        &self.tables
+    }
+
+    /// Continues from the newest checkpoint: finishes its commits first.
+    pub async fn begin(self) -> Result<Publisher, PublishError> {
+        let newest = self.read.newest().manifest.clone();
+        let begun = self.read.begin(newest.as_ref().map(|manifest| manifest.id)).await?;
+        let publisher = Publisher { catalog: self.catalog, owner: self.owner, begun, tables: self.tables };
+        if let Some(manifest) = newest {
+            let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));
+            publisher.perform(checkpoint, actions).await?;
+        }
+        Ok(publisher)
+    }
+}
+
+/// A run that may publish.
+#[derive(Clone, Debug)]
+pub struct Publisher {
+    catalog: Catalog,
+    owner: String,
+    begun: Begun,
+    tables: BTreeMap<TableName, Table>,
+}
+
+impl Publisher {
+    /// Where state files and manifests go.
+    pub fn begun(&self) -> &Begun {
+        &self.begun
+    }
+
+    /// The catalog.
+    pub fn catalog(&self) -> &Catalog {
+        &self.catalog
+    }
+
+    /// The tables of the run, as they were when it began: for schemas and partitionings.
+    pub fn table(&self, name: &TableName) -> &Table {
+        self.tables.get(name).expect("every table of the job was claimed")
+    }
+
+    /// Every table of the run.
+    pub fn tables(&self) -> impl Iterator<Item = &Table> {
+        self.tables.values()
+    }
+
+    /// Makes a checkpoint durable and its changes visible. All files that the manifest names are written. Repeats what
+    /// fails for ever, as an outage ends some day; returns early only with what will fail again.
+    pub async fn publish(&self, manifest: Manifest) -> Result<(), PublishError> {
+        let open = Checkpoint::open(self.begun.identity(), true);
+        let (checkpoint, actions) = open.step(Event::FilesWritten(Arc::new(manifest)));
+        self.perform(checkpoint, actions).await
+    }
+
+    async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
+        let mut actions: VecDeque<Action> = actions.into();
+        let mut seen: HashMap<TableName, Table> = HashMap::new();
+        while let Some(action) = actions.pop_front() {
+            let event = match action {
+                Action::PutManifest(manifest) => self.put(&manifest).await?,
+                Action::LookUp(table) => {
+                    let loaded = self.look_up(&table).await;
+                    let looks = loaded.as_ref().map(|table| self.seen(table)).transpose()?;
+                    if let Some(loaded) = loaded {
+                        seen.insert(table.clone(), loaded);
+                    }
+                    Event::TableSeen { table, seen: looks }
+                }
+                Action::Commit { manifest, table } => {
+                    let on = seen.remove(&table).expect("a commit follows a look at its table");
+                    self.commit(&manifest, &on).await?
+                }
+                Action::Publish(_) => continue,
+                Action::Collect(id) => {
+                    self.collect(id).await?;
+                    Event::Collected
+                }
+                Action::Stop(error) => return Err(error.into()),
+            };
+            let (next, more) = checkpoint.step(event);
+            checkpoint = next;
+            actions.extend(more);
+        }
+        Ok(())
+    }
+
+    async fn put(&self, manifest: &Manifest) -> Result<Event, PublishError> {
+        let mut pause = Pause::new("put a checkpoint");
+        loop {
+            match self.begun.put(manifest).await {
+                Ok(()) => return Ok(Event::ManifestPut),
+                Err(CheckpointError::Fenced { newest, .. }) => return Ok(Event::FencedInStore { newest }),
+                Err(error) => pause.wait(&error).await,
+            }
+        }
+    }
+
+    async fn look_up(&self, name: &TableName) -> Option<Table> {
+        let mut pause = Pause::new("load a table");
+        loop {
+            match self.catalog.load(name).await {
+                Ok(table) => return table,
+                Err(error) => pause.wait(&error).await,
+            }
+        }
+    }
+
+    fn seen(&self, table: &Table) -> Result<TableSeen, PublishError> {
+        let properties = properties_of(table, &self.owner)?;
+        Ok(TableSeen {
+            uuid: table.uuid(),
+            generation: properties.generation,
+            checkpoint: properties.checkpoint,
+            rolled_back: properties.snapshot.is_some_and(|snapshot| table.left_behind(snapshot)),
+        })
+    }
+
+    async fn commit(&self, manifest: &Manifest, on: &Table) -> Result<Event, PublishError> {
+        let table = on.name().clone();
+        let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
+        let change = self.change(manifest, staged, on)?;
+        match self.catalog.commit_on(on, &change).await {
+            Ok(_) => Ok(Event::TableCommitted { table }),
+            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. })) => {
+                tracing::debug!(%table, %error, "a commit is looked up");
+                Ok(Event::CommitUnknown { table })
+            }
+            Err(source) => Err(PublishError::Commit { table, source }),
+        }
+    }
+
+    fn change(&self, manifest: &Manifest, staged: &TableChange, on: &Table) -> Result<Change, PublishError> {
+        let unreadable = |detail| PublishError::Staged { table: staged.table.clone(), id: manifest.id, detail };
+        let add = staged.add.iter().map(|file| serde_json::from_value::<StagedFile>(file.clone()));
+        let add = add.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
+        let offsets: Offsets = manifest
+            .streams
+            .iter()
+            .map(|(stream, partitions)| {
+                (stream.clone(), partitions.iter().map(|(&partition, at)| (partition, at.next_offset)).collect())
+            })
+            .collect();
+        let ours = TableProperties {
+            checkpoint: Some(manifest.id),
+            offsets: Some(offsets),
+            ..TableProperties::default()
+        };
+        let mut properties = staged.properties.clone();
+        properties.extend(ours.format(&self.owner));
+        let mut summary = staged.summary.clone();
+        summary.insert("kappa.checkpoint".into(), manifest.id.padded());
+        Ok(Change {
+            operation: match staged.operation {
+                ManifestOperation::Append => Operation::Append,
+                ManifestOperation::Overwrite => Operation::Overwrite,
+                ManifestOperation::Replace => Operation::Replace,
+            },
+            add,
+            remove: Remove::None,
+            properties,
+            snapshot_property: Some(snapshot_property(&self.owner)),
+            summary,
+            ..Change::nothing(on)
+        })
+    }
+
+    async fn collect(&self, id: ManifestId) -> Result<(), PublishError> {
+        match self.begun.collect(id).await {
+            Ok(_) => Ok(()),
+            Err(error @ CheckpointError::Fenced { .. }) => Err(error.into()),
+            // What wasn't removed now is removed after the next checkpoint.
+            Err(error) => {
+                tracing::warn!(%error, "old checkpoints were not collected");
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Name of the property by which a table knows its newest run.
+pub fn claim_property(owner: &str) -> String {
+    generation_property(owner)
+}
+
+/// Growing pauses between repetitions of one call, with a line in the log for each minute or so.
+struct Pause {
+    action: &'static str,
+    next: Duration,
+}
+
+impl Pause {
+    fn new(action: &'static str) -> Pause {
+        Pause { action, next: RETRY_PAUSE_MIN }
+    }
+
+    async fn wait(&mut self, error: &(dyn std::error::Error + Sync)) {
+        tracing::warn!(%error, "couldn't {}; trying again in {:?}", self.action, self.next);
+        tokio::time::sleep(self.next).await;
+        self.next = (self.next * 2).min(RETRY_PAUSE_MAX);
+    }
+}
