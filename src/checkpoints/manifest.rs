@@ -31,6 +31,8 @@ pub struct Manifest {
     pub fingerprint: String,
     /// How far each stream has been read, by stream name.
     pub streams: BTreeMap<String, StreamProgress>,
+    /// What became of the records, by INSERT in the order of the job; empty for an archiver.
+    pub inserts: Vec<InsertProgress>,
     /// The job's watermark; never moves back from one checkpoint to the next.
     pub watermark: EventTime,
     /// Start of the first window that the job publishes; [`EventTime::MIN`]: from the beginning.
@@ -58,12 +60,23 @@ pub struct PartitionProgress {
     pub next_offset: ResumeOffset,
     /// Greatest event time below `next_offset`, rejected records aside; `None`: none yet.
     pub seen: Option<EventTime>,
-    /// Records accepted.
-    pub accepted: u64,
-    /// Records late for all their windows.
-    pub late: u64,
+    /// Records taken, rejected ones included.
+    pub taken: u64,
     /// Records rejected.
     pub rejected: u64,
+}
+
+/// What became of one INSERT's records since the job began. With what its stream rejected, these are all that were
+/// taken: accepted + late + rejected = taken.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct InsertProgress {
+    /// The result table.
+    pub table: TableName,
+    /// Records accepted, by partition; those that WHERE drops included.
+    pub accepted: BTreeMap<i32, u64>,
+    /// Records late, by partition.
+    pub late: BTreeMap<i32, u64>,
 }
 
 /// One file of state, and how to tell that it is the one that was written.
@@ -283,8 +296,7 @@ pub(super) mod tests {
     pub(in crate::checkpoints) fn sample(id: ManifestId) -> Manifest {
         let table = TableName::parse("marts.page_hits").expect("has a namespace");
         let uuid = Uuid::from_u128(7);
-        let progress =
-            |next, seen| PartitionProgress { next_offset: ResumeOffset(next), seen, accepted: 9, late: 2, rejected: 1 };
+        let progress = |next, seen| PartitionProgress { next_offset: ResumeOffset(next), seen, taken: 9, rejected: 1 };
         Manifest {
             id,
             owner: "page_hits".into(),
@@ -293,6 +305,11 @@ pub(super) mod tests {
                 "web_requests".into(),
                 BTreeMap::from([(0, progress(12, Some(EventTime(-5)))), (10, progress(0, None))]),
             )]),
+            inserts: vec![InsertProgress {
+                table: table.clone(),
+                accepted: BTreeMap::from([(0, 6)]),
+                late: BTreeMap::from([(0, 2)]),
+            }],
             watermark: EventTime(1_700_000_000_000_000),
             first_window: EventTime::MIN,
             finished: false,
@@ -310,7 +327,7 @@ pub(super) mod tests {
                 uuid,
                 schema_id: 0,
                 spec_id: 0,
-                add: vec![json!({"file": "a.parquet", "rows": 1e300})],
+                add: vec![json!({"file": "a.parquet", "rows": 1.5})],
                 operation: Operation::Append,
                 properties: BTreeMap::from([("kappa.sealed_edge".into(), "beginning".into())]),
                 summary: BTreeMap::from([("kappa.late".into(), "2".into())]),
@@ -341,8 +358,8 @@ pub(super) mod tests {
         let text = String::from_utf8(sample(id()).encode()).expect("JSON is UTF-8");
         let expected = concat!(
             r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
-            r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"accepted":9,"late":2,"rejected":1},"#,
-            r#""10":{"next_offset":0,"seen":null,"accepted":9,"late":2,"rejected":1}}},"watermark":1700000000000000,"#,
+            r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
+            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"accepted":{"0":6},"late":{"0":2}}],"watermark":1700000000000000,"#,
             r#""first_window":-9223372036854775808,"finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
             r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"panes":[0,60000000]}],"#,
@@ -350,7 +367,7 @@ pub(super) mod tests {
             r#""uuid":"00000000-0000-0000-0000-000000000007"}],"#,
             r#""tables":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""uuid":"00000000-0000-0000-0000-000000000007","schema_id":0,"spec_id":0,"#,
-            r#""add":[{"file":"a.parquet","rows":1e300}],"operation":"append","#,
+            r#""add":[{"file":"a.parquet","rows":1.5}],"operation":"append","#,
             r#""properties":{"kappa.sealed_edge":"beginning"},"summary":{"kappa.late":"2"}}],"#,
             r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}]}}"#,

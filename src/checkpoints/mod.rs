@@ -33,8 +33,8 @@ mod store_tests;
 pub use error::CheckpointError;
 pub use id::{Generation, ManifestId};
 pub use manifest::{
-    BadManifest, BeginRecord, ClaimedTable, HeldFile, Manifest, Operation, PartitionProgress, StateFile,
-    StreamProgress, TableChange, checksum_text,
+    BadManifest, BeginRecord, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
+    StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
     FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties, checkpoint_property,

@@ -1,0 +1,67 @@
+//! What has come out of the engine and waits for the next checkpoint.
+
+use std::collections::BTreeMap;
+
+use arrow::record_batch::RecordBatch;
+
+use crate::engine::{Counts, EpochOutput, FrozenPane};
+use crate::event::Reject;
+
+/// Rows that may wait for a checkpoint before the logs are not read on: an outage of store or catalog must not fill
+/// the memory. At 50 bytes a row, some 200 MB.
+pub(super) const PENDING_ROWS_MAX: usize = 4_000_000;
+
+/// Outputs of the epochs since the last barrier.
+#[derive(Debug, Default)]
+pub(super) struct Pending {
+    /// For each INSERT, rows of closed windows.
+    pub(super) results: Vec<Vec<RecordBatch>>,
+    /// For each INSERT, rows for its late table.
+    pub(super) late: Vec<Vec<RecordBatch>>,
+    /// For each stream, records that can't be read.
+    pub(super) rejects: Vec<Vec<Reject>>,
+    /// For each INSERT and partition, what became of the records.
+    pub(super) counts: Vec<BTreeMap<i32, Counts>>,
+    /// State that changed, at the barrier.
+    pub(super) frozen: Vec<(usize, FrozenPane)>,
+    rows: usize,
+}
+
+impl Pending {
+    pub(super) fn new(inserts: usize, streams: usize) -> Pending {
+        Pending {
+            results: vec![Vec::new(); inserts],
+            late: vec![Vec::new(); inserts],
+            rejects: vec![Vec::new(); streams],
+            counts: vec![BTreeMap::new(); inserts],
+            frozen: Vec::new(),
+            rows: 0,
+        }
+    }
+
+    /// Takes the output of one epoch.
+    pub(super) fn take(&mut self, output: EpochOutput) {
+        for (index, insert) in output.inserts.into_iter().enumerate() {
+            self.rows += insert.results.iter().chain(&insert.late).map(RecordBatch::num_rows).sum::<usize>();
+            self.results[index].extend(insert.results);
+            self.late[index].extend(insert.late);
+            for (partition, counts) in insert.counts {
+                let partition = partition.expect("a log's batch is of one partition");
+                let total = self.counts[index].entry(partition).or_default();
+                total.accepted += counts.accepted;
+                total.late += counts.late;
+            }
+        }
+        self.frozen.extend(output.frozen.unwrap_or_default());
+    }
+
+    /// Rows of results and late tables in here.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Whether a checkpoint of this would publish nothing and keep no new state.
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0 && self.frozen.is_empty() && self.rejects.iter().all(Vec::is_empty)
+    }
+}
