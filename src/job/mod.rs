@@ -3,6 +3,8 @@
 pub mod definition;
 pub mod plan;
 mod problem;
+mod query;
 
 pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn, WindowEdge};
 pub use problem::{Problem, Problems};
+pub use query::{plan_computed, plan_insert};
