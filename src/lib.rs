@@ -16,11 +16,11 @@ pub mod state;
 pub mod start;
 pub mod ownership;
 
-// Edges: they know no engine.
-pub mod checkpoints;
-
 // From a job file to a plan.
 pub mod job;
+
+// Edges: they know no engine.
+pub mod checkpoints;
 
 // The engine: the only user of timely.
 pub mod engine;

@@ -13,6 +13,12 @@ impl Insert {
         self.partitions[self.range.partition].transform
     }
 
+    /// End (exclusive) of the window that starts at `start`.
+    pub fn end_of(&self, start: EventTime) -> EventTime {
+        let Window::Tumbling(tumbling) = self.window;
+        tumbling.end(start)
+    }
+
     /// The windows whose range column lies in `range`.
     pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
         let Window::Tumbling(tumbling) = self.window;

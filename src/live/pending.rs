@@ -5,7 +5,6 @@ use std::collections::BTreeMap;
 use arrow::record_batch::RecordBatch;
 
 use crate::engine::{Counts, EpochOutput, FrozenPane};
-use crate::event::Reject;
 
 /// Rows that may wait for a checkpoint before the logs are not read on: an outage of store or catalog must not fill
 /// the memory. At 50 bytes a row, some 200 MB.
@@ -18,8 +17,6 @@ pub(super) struct Pending {
     pub(super) results: Vec<Vec<RecordBatch>>,
     /// For each INSERT, rows for its late table.
     pub(super) late: Vec<Vec<RecordBatch>>,
-    /// For each stream, records that can't be read.
-    pub(super) rejects: Vec<Vec<Reject>>,
     /// For each INSERT and partition, what became of the records.
     pub(super) counts: Vec<BTreeMap<i32, Counts>>,
     /// State that changed, at the barrier.
@@ -28,11 +25,10 @@ pub(super) struct Pending {
 }
 
 impl Pending {
-    pub(super) fn new(inserts: usize, streams: usize) -> Pending {
+    pub(super) fn new(inserts: usize) -> Pending {
         Pending {
             results: vec![Vec::new(); inserts],
             late: vec![Vec::new(); inserts],
-            rejects: vec![Vec::new(); streams],
             counts: vec![BTreeMap::new(); inserts],
             frozen: Vec::new(),
             rows: 0,
@@ -62,6 +58,6 @@ impl Pending {
 
     /// Whether a checkpoint of this would publish nothing and keep no new state.
     pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0 && self.frozen.is_empty() && self.rejects.iter().all(Vec::is_empty)
+        self.rows == 0 && self.frozen.is_empty()
     }
 }

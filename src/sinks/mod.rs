@@ -1,6 +1,8 @@
 //! Where rows go: layouts of the tables, staging of files, and the durable order in which they become visible.
 
 pub mod layout;
+mod publish;
 mod stage;
 
-pub use stage::{sorted, stage};
+pub use publish::{PublishError, Publisher, Taken, Target, take};
+pub use stage::{sorted, split_by_partition, stage};

@@ -6,11 +6,12 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use bytes::Bytes;
 use thiserror::Error;
 
 use crate::checkpoints::{
     Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Event, Generation, Manifest, ManifestId, Newest,
-    Offsets, Operation as ManifestOperation, ProtocolError, PropertyError, ReadNewest, TableChange, TableProperties,
+    Offsets, Operation as ManifestOperation, ProtocolError, PropertyError, ReadNewest, StateContent, StateFile, TableChange, TableProperties,
     TableSeen, check_not_lost, generation_property, snapshot_property,
 };
 use crate::event::TableName;
@@ -237,6 +238,24 @@ impl Publisher {
     /// Every table of the run.
     pub fn tables(&self) -> impl Iterator<Item = &Table> {
         self.tables.values()
+    }
+
+    /// Makes a state file durable, however long the store takes; see [`Begun::put_state`].
+    pub async fn put_state(
+        &self,
+        number: u64,
+        name: &str,
+        bytes: Bytes,
+        content: StateContent,
+    ) -> Result<StateFile, PublishError> {
+        let mut pause = Pause::new("put a state file");
+        loop {
+            match self.begun.put_state(number, name, bytes.clone(), content.clone()).await {
+                Ok(file) => return Ok(file),
+                Err(error @ CheckpointError::Fenced { .. }) => return Err(error.into()),
+                Err(error) => pause.wait(&error).await,
+            }
+        }
     }
 
     /// Makes a checkpoint durable and its changes visible. All files that the manifest names are written. Repeats what

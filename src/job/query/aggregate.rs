@@ -1,0 +1,125 @@
+//! Aggregate functions of a query as physical ones over the record schema.
+
+use std::sync::Arc;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::{DataType, SchemaRef};
+use datafusion_common::{Column, DFSchemaRef, DataFusionError};
+use datafusion_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion_expr::{Expr, ExprSchemable};
+use datafusion_physical_expr::aggregate::AggregateExprBuilder;
+use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
+
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::error::problem;
+use super::expression::{bind, coerce};
+use super::types::sql_name;
+use crate::event::{OFFSET, PARTITION, Stream};
+use crate::job::Problems;
+use crate::job::plan::Aggregate;
+
+/// What the records of a query look like.
+pub(super) struct Records<'a> {
+    /// The stream.
+    pub stream: &'a Stream,
+    /// [`Stream::record_schema`].
+    pub schema: SchemaRef,
+    /// The same for DataFusion, without qualifiers.
+    pub columns: DFSchemaRef,
+}
+
+/// Why an aggregate can't be had.
+pub(super) enum Refusal {
+    /// DataFusion says so.
+    DataFusion(DataFusionError),
+    /// We say so: what is wrong, and the way out.
+    Words(String, String),
+}
+
+impl From<DataFusionError> for Refusal {
+    fn from(error: DataFusionError) -> Refusal {
+        Refusal::DataFusion(error)
+    }
+}
+
+impl Refusal {
+    /// Adds it to `problems`.
+    pub(super) fn tell(self, span: Span, problems: &mut Problems) {
+        match self {
+            Refusal::DataFusion(error) => problems.push(problem(&error, span)),
+            Refusal::Words(message, help) => problems.add(span, message, help),
+        }
+    }
+}
+
+/// Functions whose answer depends on the order of records; all others drop ORDER BY.
+const ORDERED: [&str; 2] = ["first_value", "last_value"];
+
+/// Functions that DISTINCT leaves as they are.
+const DISTINCT_IS_NOTHING: [&str; 4] = ["min", "max", "bool_and", "bool_or"];
+
+impl Records<'_> {
+    /// The physical form of `call`, whose columns are unqualified and whose types are coerced, under `name`.
+    pub(super) fn aggregate(&self, call: AggregateFunction, name: &str) -> Result<Aggregate, Refusal> {
+        let function_name = call.func.name().to_owned();
+        let parameters = call.params;
+        let distinct = parameters.distinct && !DISTINCT_IS_NOTHING.contains(&function_name.as_str());
+        if distinct && function_name != "count" {
+            return Err(Refusal::Words(
+                format!("{function_name}(DISTINCT …) isn't supported yet"),
+                "DISTINCT is there for count, min and max".to_owned(),
+            ));
+        }
+        let own = parameters.args.into_iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;
+        let order =
+            if ORDERED.contains(&function_name.as_str()) { self.order(parameters.order_by)? } else { Vec::new() };
+        let filter = parameters.filter.map(|filter| self.filter(*filter)).transpose()?;
+        let arguments = own.iter().cloned().chain(order.iter().map(|sort| Arc::clone(&sort.expr))).collect();
+        let function = AggregateExprBuilder::new(call.func, own)
+            .schema(Arc::clone(&self.schema))
+            .alias(name)
+            .order_by(order)
+            .with_distinct(distinct)
+            .with_ignore_nulls(parameters.null_treatment == Some(NullTreatment::IgnoreNulls))
+            .build()?;
+        // Functions decide about their types when they are made: better now than on the first record.
+        if function.groups_accumulator_supported() {
+            function.create_groups_accumulator().map(drop)?;
+        } else {
+            function.create_accumulator().map(drop)?;
+        }
+        Ok(Aggregate { function: Arc::new(function), arguments, filter })
+    }
+
+    fn bind(&self, expression: Expr) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        bind(expression, &self.columns)
+    }
+
+    /// FILTER; it must be a condition.
+    fn filter(&self, filter: Expr) -> Result<Arc<dyn PhysicalExpr>, Refusal> {
+        let filter = coerce(filter, &self.columns)?;
+        match filter.get_type(&self.columns)? {
+            DataType::Boolean => Ok(self.bind(filter)?),
+            other => Err(Refusal::Words(
+                format!("FILTER needs a condition, and this is {}", sql_name(&other)),
+                "compare it with something: FILTER (WHERE x > 0)".to_owned(),
+            )),
+        }
+    }
+
+    /// The user's order, then the canonical one, so that no tie is left: event time, partition, offset.
+    fn order(&self, user: Vec<datafusion_expr::expr::Sort>) -> Result<Vec<PhysicalSortExpr>, Refusal> {
+        let mut order = Vec::with_capacity(user.len() + 3);
+        for sort in user {
+            let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
+            order.push(PhysicalSortExpr { expr: self.bind(sort.expr)?, options });
+        }
+        let time = self.stream.columns[self.stream.event_time].name.as_str();
+        for column in [time, PARTITION, OFFSET] {
+            let expr = self.bind(Expr::Column(Column::new_unqualified(column)))?;
+            order.push(PhysicalSortExpr { expr, options: SortOptions { descending: false, nulls_first: false } });
+        }
+        Ok(order)
+    }
+}

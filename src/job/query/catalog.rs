@@ -1,0 +1,178 @@
+//! What a query may name: one table, and the functions whose results depend on the log alone.
+
+use std::collections::BTreeMap;
+use std::sync::{Arc, LazyLock};
+
+use arrow::datatypes::{DataType, Field, FieldRef, SchemaRef};
+use datafusion_common::config::ConfigOptions;
+use datafusion_common::{Result, TableReference, plan_err};
+use datafusion_expr::logical_plan::builder::LogicalTableSource;
+use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
+use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
+use datafusion_sql::planner::ParserOptions;
+use datafusion_sql::sqlparser::ast;
+
+use crate::event::timestamp_type;
+
+/// The functions that a query may call. The same for every query.
+pub(super) struct Functions {
+    /// By name and alias.
+    pub scalars: BTreeMap<String, Arc<ScalarUDF>>,
+    /// By name and alias.
+    pub aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+    /// Scalar functions that depend on a clock, on chance or on a session: known, so that they can be refused by name.
+    pub volatile: Vec<String>,
+}
+
+/// All functions, built once.
+pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
+    let mut functions = Functions { scalars: BTreeMap::new(), aggregates: BTreeMap::new(), volatile: Vec::new() };
+    for function in scalar_functions() {
+        let names = std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str));
+        if function.signature().volatility != Volatility::Immutable || SESSION_DEPENDENT.contains(&function.name()) {
+            functions.volatile.extend(names.map(str::to_owned));
+        } else {
+            functions.scalars.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
+        }
+    }
+    for function in aggregate_functions() {
+        let names = std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str));
+        functions.aggregates.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
+    }
+    functions
+});
+
+/// Functions that call themselves immutable and yet depend on the program that runs them.
+const SESSION_DEPENDENT: [&str; 1] = ["version"];
+
+fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
+    let mut functions = datafusion_functions::all_default_functions();
+    functions.extend(datafusion_functions_nested::all_default_nested_functions());
+    functions
+}
+
+fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
+    const OFFERED: [&str; 13] = [
+        "count",
+        "sum",
+        "avg",
+        "min",
+        "max",
+        "bool_and",
+        "bool_or",
+        "first_value",
+        "last_value",
+        "stddev",
+        "stddev_pop",
+        "var",
+        "var_pop",
+    ];
+    let all = datafusion_functions_aggregate::all_default_aggregate_functions();
+    all.into_iter().filter(|function| OFFERED.contains(&function.name())).collect()
+}
+
+/// How SQL is read: spans kept, TEXT is Utf8 (the type of our columns).
+pub(super) fn parser_options() -> ParserOptions {
+    ParserOptions { collect_spans: true, map_string_types_to_utf8view: false, ..ParserOptions::new() }
+}
+
+/// One table under one name, and [`FUNCTIONS`].
+pub(super) struct Catalog {
+    name: String,
+    table: Arc<dyn TableSource>,
+    options: ConfigOptions,
+    planners: Vec<Arc<dyn ExprPlanner>>,
+}
+
+impl Catalog {
+    pub(super) fn new(name: &str, schema: SchemaRef) -> Catalog {
+        Catalog {
+            name: name.to_owned(),
+            table: Arc::new(LogicalTableSource::new(schema)),
+            options: ConfigOptions::default(),
+            planners: vec![
+                Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
+                Arc::new(datafusion_functions::datetime::planner::DatetimeFunctionPlanner),
+                Arc::new(datafusion_functions::unicode::planner::UnicodeFunctionPlanner),
+                Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
+                Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
+                Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+            ],
+        }
+    }
+}
+
+impl ContextProvider for Catalog {
+    fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
+        if name.table() == self.name {
+            Ok(Arc::clone(&self.table))
+        } else {
+            plan_err!("unknown table {}", name.table())
+        }
+    }
+
+    fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {
+        &self.planners
+    }
+
+    fn get_type_planner(&self) -> Option<Arc<dyn TypePlanner>> {
+        Some(Arc::new(Types))
+    }
+
+    fn get_function_meta(&self, name: &str) -> Option<Arc<ScalarUDF>> {
+        FUNCTIONS.scalars.get(name).cloned()
+    }
+
+    fn get_higher_order_meta(&self, _name: &str) -> Option<Arc<HigherOrderUDF>> {
+        None
+    }
+
+    fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
+        FUNCTIONS.aggregates.get(name).cloned()
+    }
+
+    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
+        None
+    }
+
+    fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
+        None
+    }
+
+    fn options(&self) -> &ConfigOptions {
+        &self.options
+    }
+
+    fn udf_names(&self) -> Vec<String> {
+        FUNCTIONS.scalars.keys().cloned().collect()
+    }
+
+    fn higher_order_function_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+
+    fn udaf_names(&self) -> Vec<String> {
+        FUNCTIONS.aggregates.keys().cloned().collect()
+    }
+
+    fn udwf_names(&self) -> Vec<String> {
+        Vec::new()
+    }
+}
+
+/// SQL types that mean here what they mean in CREATE STREAM; all others as DataFusion reads them.
+#[derive(Debug)]
+struct Types;
+
+impl TypePlanner for Types {
+    fn plan_type_field(&self, sql_type: &ast::DataType) -> Result<Option<FieldRef>> {
+        let data_type = match sql_type {
+            ast::DataType::Timestamp(..) | ast::DataType::TimestampNtz(..) | ast::DataType::Datetime(..) => {
+                timestamp_type()
+            }
+            ast::DataType::Bytes(..) => DataType::Binary,
+            _ => return Ok(None),
+        };
+        Ok(Some(Arc::new(Field::new("", data_type, true))))
+    }
+}

@@ -1,0 +1,114 @@
+//! DataFusion's errors as problems of a job file: short, in SQL's words, with a place.
+
+use datafusion_common::{DataFusionError, SchemaError};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span};
+
+use super::types::sql_words;
+use crate::job::Problem;
+
+/// The problem that `error` is; at `fallback` where DataFusion doesn't say where.
+pub(super) fn problem(error: &DataFusionError, fallback: Span) -> Problem {
+    let diagnostic = error.diagnostic();
+    let span = diagnostic.and_then(|diagnostic| diagnostic.span).map_or(fallback, |span| {
+        Span::new(Location::new(span.start.line, span.start.column), Location::new(span.end.line, span.end.column))
+    });
+    let (message, help) = words(error);
+    Problem { span: Some(span), message, help }
+}
+
+fn words(error: &DataFusionError) -> (String, Option<String>) {
+    match error.find_root() {
+        DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
+            SchemaError::FieldNotFound { field, .. } => (format!("unknown column `{}`", field.name), None),
+            SchemaError::AmbiguousReference { field } => (
+                format!("column `{}` could be one of several", field.name),
+                Some("put the stream's name or alias and a dot before it".to_owned()),
+            ),
+            other => (lower_first(&other.to_string()), None),
+        },
+        DataFusionError::Diagnostic(_, inner) => words(inner),
+        DataFusionError::Context(_, inner) => words(inner),
+        DataFusionError::Collection(errors) => {
+            errors.first().map_or_else(|| ("the query can't be planned".to_owned(), None), words)
+        }
+        DataFusionError::NotImplemented(text) => (format!("not supported: {}", shorten(text)), None),
+        DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => ungrouped(text),
+        DataFusionError::Plan(text)
+        | DataFusionError::Execution(text)
+        | DataFusionError::Configuration(text)
+        | DataFusionError::Internal(text) => signature(text).unwrap_or_else(|| (shorten(text), None)),
+        other => (shorten(&other.message()), None),
+    }
+}
+
+/// What is wrong with the arguments of a function or an operator, in one sentence; `None` for other errors.
+fn signature(text: &str) -> Option<(String, Option<String>)> {
+    let text = sql_words(text);
+    let between = |start: &str, end: &str| {
+        let rest = text.split_once(start)?.1;
+        Some(rest.split_once(end)?.0.trim().to_owned())
+    };
+    if let Some(operands) = between("Cannot coerce arithmetic expression ", " to valid types") {
+        return Some((
+            format!("`{operands}` isn't possible"),
+            Some("cast one side to the type that you mean".to_owned()),
+        ));
+    }
+    if let Some(operands) = between("Cannot infer common argument type for comparison operation ", "\n")
+        .or_else(|| Some(text.split_once("Cannot infer common argument type for comparison operation ")?.1.to_owned()))
+    {
+        return Some((
+            format!("`{operands}` can't be compared"),
+            Some("cast one side to the type of the other".to_owned()),
+        ));
+    }
+    let function = between("unction '", "'").or_else(|| between("call to '", "'"))?;
+    if let Some(counts) = between(" expects ", " arguments but received ")
+        && let Some(received) = text.split_once("arguments but received ")
+    {
+        let received: String = received.1.chars().take_while(char::is_ascii_digit).collect();
+        return Some((format!("`{function}` takes {counts} arguments, and here are {received}"), None));
+    }
+    let received = between("(DataType: ", ").").or_else(|| between("(DataType: ", ")"));
+    let help = Some("cast the argument to a type that it takes".to_owned());
+    match received {
+        Some(received) => Some((format!("`{function}` doesn't take {received}"), help)),
+        None => {
+            text.contains("match any signature").then(|| (format!("`{function}` doesn't take these arguments"), help))
+        }
+    }
+}
+
+fn ungrouped(text: &str) -> (String, Option<String>) {
+    let column = text.split("column \"").nth(1).and_then(|rest| rest.split('"').next()).unwrap_or("a column");
+    let column = column.rsplit('.').next().unwrap_or(column);
+    (
+        format!("`{column}` is neither in GROUP BY nor inside an aggregate"),
+        Some(format!("add it to GROUP BY, or take one of a window's values with an aggregate: max({column})")),
+    )
+}
+
+/// The first sentence, without DataFusion's lists of candidates and its request for a bug report.
+fn shorten(text: &str) -> String {
+    let first = text.lines().find(|line| !line.trim().is_empty()).unwrap_or(text);
+    let cut = [" You might need to add explicit", " Candidate functions", " This issue was likely caused by"]
+        .iter()
+        .filter_map(|mark| first.find(mark))
+        .min()
+        .unwrap_or(first.len());
+    let mut short = first[..cut].trim();
+    for prefix in ["Error during planning: ", "Execution error: ", "Internal error: "] {
+        short = short.strip_prefix(prefix).unwrap_or(short);
+    }
+    lower_first(sql_words(short).trim_end_matches('.'))
+}
+
+fn lower_first(text: &str) -> String {
+    let mut characters = text.chars();
+    let second_upper = text.chars().nth(1).is_some_and(char::is_uppercase);
+    match characters.next() {
+        // A word in capitals is a keyword or a type.
+        Some(first) if !second_upper => first.to_lowercase().chain(characters).collect(),
+        _ => text.to_owned(),
+    }
+}

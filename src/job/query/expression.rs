@@ -1,0 +1,102 @@
+//! One expression from DataFusion's logical form to a physical one that is bound to a schema, with our rules built in:
+//! a cast that fails gives NULL, and so does the division of integers or decimals by zero.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
+use datafusion_expr::execution_props::ExecutionProps;
+use datafusion_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion_expr::simplify::SimplifyContext;
+use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
+use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
+use datafusion_optimizer::simplify_expressions::ExprSimplifier;
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+
+use super::types::cast_is_total;
+
+/// `expression` with the casts that its operators and functions need.
+pub(super) fn coerce(expression: Expr, schema: &DFSchema) -> Result<Expr> {
+    let mut rewriter = TypeCoercionRewriter::new(schema);
+    expression.rewrite(&mut rewriter).map(|rewritten| rewritten.data)
+}
+
+/// `expression`, which is coerced and names columns of `schema` without qualifiers, ready to be evaluated.
+pub(super) fn bind(expression: Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+    let safe = make_safe(expression, schema)?;
+    // Some functions (coalesce, arrow_cast) exist only until they are simplified; constants are computed once here.
+    let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();
+    let simplified = ExprSimplifier::new(context).simplify(safe)?;
+    // Simplifying can bring casts of its own.
+    let safe = make_safe(simplified, schema)?;
+    create_physical_expr(&safe, schema, &ExecutionProps::new())
+}
+
+/// `expression` with columns that have lost their qualifiers, and without the names that DataFusion keeps inside.
+pub(super) fn unqualified(expression: Expr) -> Result<Expr> {
+    let rewritten = expression.transform(|expression| {
+        Ok(match expression {
+            Expr::Column(column) if column.relation.is_some() => {
+                Transformed::yes(Expr::Column(Column::new_unqualified(column.name)))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(unaliased(rewritten.data))
+}
+
+/// `expression` without names around it.
+pub(super) fn unaliased(expression: Expr) -> Expr {
+    match expression {
+        Expr::Alias(alias) => unaliased(*alias.expr),
+        other => other,
+    }
+}
+
+/// A cast that is NULL where the value doesn't fit.
+pub(super) fn try_cast(expression: Expr, to: &DataType) -> Expr {
+    Expr::TryCast(TryCast::new(Box::new(expression), to.clone()))
+}
+
+/// A cast that fails where the value doesn't fit.
+pub(super) fn cast(expression: Expr, to: &DataType) -> Expr {
+    Expr::Cast(Cast::new(Box::new(expression), to.clone()))
+}
+
+fn make_safe(expression: Expr, schema: &DFSchema) -> Result<Expr> {
+    let rewritten = expression.transform_up(|expression| {
+        Ok(match expression {
+            Expr::Cast(cast) if !cast_is_total(&cast.expr.get_type(schema)?, cast.field.data_type()) => {
+                let to = cast.field.data_type().clone();
+                Transformed::yes(try_cast(*cast.expr, &to))
+            }
+            Expr::BinaryExpr(BinaryExpr { left, op: op @ (Operator::Divide | Operator::Modulo), right })
+                if can_be_zero(&right, schema)? =>
+            {
+                let zero = ScalarValue::new_zero(&right.get_type(schema)?)?;
+                let or_null = ScalarFunction::new_udf(
+                    datafusion_functions::core::nullif(),
+                    vec![*right, Expr::Literal(zero, None)],
+                );
+                let right = Box::new(Expr::ScalarFunction(or_null));
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(rewritten.data)
+}
+
+/// Whether dividing by `divisor` can fail: floats give infinity or NaN, and NULL gives NULL.
+fn can_be_zero(divisor: &Expr, schema: &DFSchema) -> Result<bool> {
+    let data_type = divisor.get_type(schema)?;
+    if !(data_type.is_integer() || data_type.is_decimal()) {
+        return Ok(false);
+    }
+    Ok(match divisor {
+        Expr::Literal(value, _) => !value.is_null() && *value == ScalarValue::new_zero(&data_type)?,
+        Expr::ScalarFunction(call) => call.name() != "nullif",
+        _ => true,
+    })
+}

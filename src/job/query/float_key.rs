@@ -1,0 +1,76 @@
+//! Floats as group keys: -0.0 is 0.0, and every NaN is the one NaN, also inside arrays and structs.
+//! Without it the bits decide: two keys that look alike would be two groups, and another face could print another NaN.
+
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, PrimitiveArray, StructArray};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use datafusion_common::{Result, ScalarValue};
+use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+/// Whether values of the type hold floats.
+pub(super) fn has_float(data_type: &DataType) -> bool {
+    match data_type {
+        DataType::Float32 | DataType::Float64 => true,
+        DataType::List(item) => has_float(item.data_type()),
+        DataType::Struct(fields) => fields.iter().any(|field| has_float(field.data_type())),
+        _ => false,
+    }
+}
+
+/// The function that makes keys of floats; it keeps the type.
+pub(super) fn float_key() -> ScalarUDF {
+    ScalarUDF::new_from_impl(FloatKey { signature: Signature::any(1, Volatility::Immutable) })
+}
+
+#[derive(Debug, PartialEq, Eq, Hash)]
+struct FloatKey {
+    signature: Signature,
+}
+
+impl ScalarUDFImpl for FloatKey {
+    fn name(&self) -> &str {
+        "float_key"
+    }
+
+    fn signature(&self) -> &Signature {
+        &self.signature
+    }
+
+    fn return_type(&self, types: &[DataType]) -> Result<DataType> {
+        Ok(types[0].clone())
+    }
+
+    fn invoke_with_args(&self, args: ScalarFunctionArgs) -> Result<ColumnarValue> {
+        Ok(match &args.args[0] {
+            ColumnarValue::Array(values) => ColumnarValue::Array(normalised(values)),
+            ColumnarValue::Scalar(value) => {
+                ColumnarValue::Scalar(ScalarValue::try_from_array(&normalised(&value.to_array()?), 0)?)
+            }
+        })
+    }
+}
+
+fn normalised(values: &ArrayRef) -> ArrayRef {
+    match values.data_type() {
+        DataType::Float32 => {
+            let values: &PrimitiveArray<Float32Type> = values.as_primitive();
+            // Adding 0.0 turns -0.0 into 0.0 and leaves all else.
+            Arc::new(values.unary::<_, Float32Type>(|value| if value.is_nan() { f32::NAN } else { value + 0.0 }))
+        }
+        DataType::Float64 => {
+            let values: &PrimitiveArray<Float64Type> = values.as_primitive();
+            Arc::new(values.unary::<_, Float64Type>(|value| if value.is_nan() { f64::NAN } else { value + 0.0 }))
+        }
+        DataType::List(item) if has_float(item.data_type()) => {
+            let list: &ListArray = values.as_list();
+            let items = normalised(list.values());
+            Arc::new(ListArray::new(Arc::clone(item), list.offsets().clone(), items, list.nulls().cloned()))
+        }
+        DataType::Struct(fields) if has_float(values.data_type()) => {
+            let columns = values.as_struct().columns().iter().map(normalised).collect();
+            Arc::new(StructArray::new(fields.clone(), columns, values.nulls().cloned()))
+        }
+        _ => Arc::clone(values),
+    }
+}

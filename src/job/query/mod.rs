@@ -1,0 +1,27 @@
+//! From the SELECT of an INSERT to a [`crate::job::plan::Insert`], with DataFusion's planner.
+//!
+//! What is wrong becomes a [`crate::job::Problem`] with its place; several problems of one query are shown at once.
+//! Invariant: every expression of a plan is immutable (no clock, no randomness, no session), typed, and bound to the
+//! record schema of its stream or to the schema of closed windows. Nothing here is executed or read from outside.
+//!
+//! A query goes through `shape` (which clauses), `names` (which columns and functions), `insert` (DataFusion's logical
+//! plan, taken apart), `expression` (safe casts and divisions, then bound), `output` (types and partitions of the result).
+
+mod aggregate;
+mod catalog;
+mod computed;
+mod error;
+mod expression;
+mod float_key;
+mod insert;
+mod names;
+mod output;
+mod partitions;
+mod shape;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use computed::plan_computed;
+pub use insert::plan_insert;

@@ -1,0 +1,306 @@
+//! A logical plan taken apart: what is done to records, what to the rows of closed windows, and the result's columns.
+
+use std::collections::HashSet;
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result};
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, logical_plan};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::aggregate::{Records, Refusal};
+use super::error::problem;
+use super::expression::{bind, cast, unaliased, unqualified};
+use super::float_key::{float_key, has_float};
+use super::insert::window_type;
+use super::partitions::Named;
+use super::types::result_type;
+use crate::job::Problems;
+use crate::job::plan::{Aggregate, Key, ResultColumn};
+use crate::windows::WINDOW_COLUMNS;
+
+/// The pieces of an INSERT that come from the query.
+pub(super) struct Parts {
+    /// WHERE.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Group keys beside the window.
+    pub keys: Vec<Key>,
+    /// Aggregates.
+    pub aggregates: Vec<Aggregate>,
+    /// Window columns, keys, aggregates.
+    pub closed_schema: SchemaRef,
+    /// HAVING.
+    pub having: Option<Arc<dyn PhysicalExpr>>,
+    /// SELECT list.
+    pub columns: Vec<ResultColumn>,
+    /// Names and types of the SELECT list; all nullable.
+    pub result_schema: SchemaRef,
+}
+
+/// Where to point at.
+pub(super) struct Places<'a> {
+    /// The items of the SELECT list.
+    pub items: &'a [Span],
+    /// The query.
+    pub query: Span,
+}
+
+/// The window's columns, as they stand in rows of closed windows.
+pub(super) fn window_fields() -> Vec<Field> {
+    WINDOW_COLUMNS.iter().map(|name| Field::new(*name, window_type(), false)).collect()
+}
+
+/// Takes `plan` apart; `names` are those of the result's columns.
+pub(super) fn parts(
+    plan: &LogicalPlan,
+    records: &Records<'_>,
+    names: &[&str],
+    places: &Places<'_>,
+    problems: &mut Problems,
+) -> Option<Parts> {
+    let Some(layers) = Layers::of(plan) else {
+        let help = "write SELECT … FROM TUMBLE(…) [WHERE …] GROUP BY window_start, window_end, … [HAVING …]";
+        problems.add(places.query, "the query isn't one aggregation over one window", help);
+        return None;
+    };
+    let grouped = match Grouped::new(&layers, records) {
+        Ok(grouped) => grouped,
+        Err((refusal, item)) => {
+            let span = item.and_then(|item| places.items.get(item)).copied().unwrap_or(places.query);
+            refusal.tell(span, problems);
+            return None;
+        }
+    };
+    let above = grouped.above(&layers);
+    let (filter, having) = match (layers.filter(records), above.having(&layers)) {
+        (Ok(filter), Ok(having)) => (filter, having),
+        (Err(error), _) | (_, Err(error)) => {
+            problems.push(problem(&error, places.query));
+            return None;
+        }
+    };
+    let mut columns = Vec::with_capacity(names.len());
+    let mut fields = Vec::with_capacity(names.len());
+    for ((expression, name), span) in layers.select.iter().zip(names).zip(places.items) {
+        match above.column(expression) {
+            Ok((data_type, expression)) => {
+                fields.push(Field::new(*name, data_type, true));
+                columns.push(ResultColumn { name: (*name).to_owned(), expression });
+            }
+            Err(refusal) => refusal.tell(*span, problems),
+        }
+    }
+    Some(Parts {
+        filter,
+        having,
+        columns,
+        result_schema: Arc::new(Schema::new(fields)),
+        keys: grouped.keys,
+        aggregates: grouped.aggregates,
+        closed_schema: grouped.closed_schema,
+    })
+}
+
+/// Result columns by which files are sorted: window columns, then plain keys, then the others.
+pub(super) fn sort(columns: &[Named], parts: &Parts) -> Vec<usize> {
+    let rank = |index: usize| {
+        let plain = parts.columns[index].expression.downcast_ref::<datafusion_physical_expr::expressions::Column>();
+        let keys = WINDOW_COLUMNS.len()..WINDOW_COLUMNS.len() + parts.keys.len();
+        match (columns[index].edge, plain) {
+            (Some(_), _) => 0,
+            (None, Some(column)) if keys.contains(&column.index()) => 1,
+            _ => 2,
+        }
+    };
+    let mut order: Vec<usize> = (0..parts.columns.len()).collect();
+    order.sort_by_key(|index| (rank(*index), *index));
+    order
+}
+
+/// The layers of a plan of the only form that can be run.
+struct Layers<'p> {
+    select: &'p [Expr],
+    having: Option<&'p Expr>,
+    aggregate: &'p logical_plan::Aggregate,
+    filter: Option<&'p Expr>,
+}
+
+impl<'p> Layers<'p> {
+    fn of(plan: &'p LogicalPlan) -> Option<Layers<'p>> {
+        let LogicalPlan::Projection(projection) = plan else { return None };
+        let (having, below) = filter(&projection.input);
+        let LogicalPlan::Aggregate(aggregate) = below else { return None };
+        let (filter, below) = filter(&aggregate.input);
+        let below = match below {
+            LogicalPlan::SubqueryAlias(alias) => alias.input.as_ref(),
+            other => other,
+        };
+        matches!(below, LogicalPlan::TableScan(_)).then_some(Layers {
+            select: &projection.expr,
+            having,
+            aggregate,
+            filter,
+        })
+    }
+
+    /// The first item of the SELECT list with the aggregate of that index.
+    fn item_with(&self, aggregate: usize) -> Option<usize> {
+        let (_, field) = self.aggregate.schema.qualified_field(self.aggregate.group_expr.len() + aggregate);
+        self.select.iter().position(|item| item.column_refs().iter().any(|column| column.name == *field.name()))
+    }
+
+    fn filter(&self, records: &Records<'_>) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        self.filter.map(|filter| bind(unqualified(filter.clone())?, &records.columns)).transpose()
+    }
+}
+
+fn filter(plan: &LogicalPlan) -> (Option<&Expr>, &LogicalPlan) {
+    match plan {
+        LogicalPlan::Filter(filter) => (Some(&filter.predicate), filter.input.as_ref()),
+        other => (None, other),
+    }
+}
+
+/// GROUP BY and aggregates.
+struct Grouped {
+    keys: Vec<Key>,
+    aggregates: Vec<Aggregate>,
+    closed_schema: SchemaRef,
+    /// For each column of DataFusion's aggregate what it is over the closed schema.
+    meanings: Vec<Expr>,
+}
+
+impl Grouped {
+    /// Fails with the item of the SELECT list that is meant, where it is known.
+    fn new(layers: &Layers<'_>, records: &Records<'_>) -> Result<Grouped, (Refusal, Option<usize>)> {
+        let mut fields = window_fields();
+        let mut taken: HashSet<String> = WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
+        let (mut keys, mut aggregates, mut meanings) = (Vec::new(), Vec::new(), Vec::new());
+        for expression in &layers.aggregate.group_expr {
+            let expression = unqualified(expression.clone()).map_err(unplaced)?;
+            if over_window(&expression) {
+                meanings.push(expression);
+                continue;
+            }
+            let name = free_name(&expression, &mut taken);
+            let (bound, data_type, meaning) = key(expression, &name, records).map_err(unplaced)?;
+            fields.push(Field::new(&name, data_type, true));
+            meanings.push(meaning);
+            keys.push(Key { name, expression: bound });
+        }
+        for (index, expression) in layers.aggregate.aggr_expr.iter().enumerate() {
+            let expression = unqualified(expression.clone()).map_err(unplaced)?;
+            let name = free_name(&expression, &mut taken);
+            let Expr::AggregateFunction(call) = expression else {
+                return Err(unplaced(DataFusionError::Plan(format!("`{expression}` isn't an aggregate"))));
+            };
+            let aggregate = records.aggregate(call, &name).map_err(|refusal| (refusal, layers.item_with(index)))?;
+            fields.push(Field::new(&name, aggregate.function.field().data_type().clone(), true));
+            meanings.push(Expr::Column(Column::new_unqualified(name)));
+            aggregates.push(aggregate);
+        }
+        Ok(Grouped { keys, aggregates, closed_schema: Arc::new(Schema::new(fields)), meanings })
+    }
+
+    fn above<'g>(&'g self, layers: &Layers<'g>) -> Above<'g> {
+        let columns =
+            DFSchema::try_from(Arc::clone(&self.closed_schema)).expect("names of the closed schema are distinct");
+        Above { meanings: &self.meanings, aggregate: layers.aggregate, columns: Arc::new(columns) }
+    }
+}
+
+fn unplaced(error: DataFusionError) -> (Refusal, Option<usize>) {
+    (Refusal::DataFusion(error), None)
+}
+
+/// Whether an expression uses window columns (and then, as was checked, nothing else).
+fn over_window(expression: &Expr) -> bool {
+    expression.column_refs().iter().any(|column| WINDOW_COLUMNS.contains(&column.name.as_str()))
+}
+
+/// A group key: how it is computed, its type, and what stands for it above.
+fn key(expression: Expr, name: &str, records: &Records<'_>) -> Result<(Arc<dyn PhysicalExpr>, DataType, Expr)> {
+    let data_type = expression.get_type(records.columns.as_ref())?;
+    let column = Expr::Column(Column::new_unqualified(name));
+    let expression = if has_float(&data_type) {
+        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(float_key()), vec![expression]))
+    } else {
+        expression
+    };
+    // Keys are kept in checkpoints: in one type for one kind of value. Above it is the type that the query was planned with.
+    let kept = match &data_type {
+        DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
+        DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
+        DataType::Dictionary(_, value) => value.as_ref().clone(),
+        _ => return Ok((bind(expression, &records.columns)?, data_type, column)),
+    };
+    Ok((bind(cast(expression, &kept), &records.columns)?, kept, cast(column, &data_type)))
+}
+
+/// A name for a column of the closed schema: the expression's own, with a number behind it if that is taken.
+fn free_name(expression: &Expr, taken: &mut HashSet<String>) -> String {
+    let plain = match expression {
+        Expr::Column(column) => column.name.clone(),
+        Expr::AggregateFunction(call) if is_count_all(call) => "count(*)".to_owned(),
+        other => other.schema_name().to_string(),
+    };
+    let mut name = plain.clone();
+    let mut number = 2;
+    while !taken.insert(name.clone()) {
+        name = format!("{plain} #{number}");
+        number += 1;
+    }
+    name
+}
+
+fn is_count_all(call: &datafusion_expr::expr::AggregateFunction) -> bool {
+    let parameters = &call.params;
+    let plain = !parameters.distinct && parameters.filter.is_none();
+    plain
+        && call.func.name() == "count"
+        && matches!(parameters.args.as_slice(), [Expr::Literal(value, _)] if !value.is_null())
+}
+
+/// Expressions over the rows of closed windows.
+struct Above<'g> {
+    meanings: &'g [Expr],
+    aggregate: &'g logical_plan::Aggregate,
+    columns: DFSchemaRef,
+}
+
+impl Above<'_> {
+    /// `expression`, which names columns of DataFusion's aggregate, over the closed schema.
+    fn rebased(&self, expression: Expr) -> Result<Expr> {
+        let rewritten = expression.transform_down(|expression| {
+            Ok(match expression {
+                Expr::Column(column) => {
+                    let index = self.aggregate.schema.index_of_column(&column)?;
+                    Transformed::new(self.meanings[index].clone(), true, TreeNodeRecursion::Jump)
+                }
+                other => Transformed::no(other),
+            })
+        })?;
+        Ok(unaliased(rewritten.data))
+    }
+
+    fn having(&self, layers: &Layers<'_>) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+        layers.having.map(|having| bind(self.rebased(having.clone())?, &self.columns)).transpose()
+    }
+
+    /// A column of the result, cast to a type that Iceberg has.
+    fn column(&self, expression: &Expr) -> Result<(DataType, Arc<dyn PhysicalExpr>), Refusal> {
+        let expression = self.rebased(expression.clone())?;
+        let from = expression.get_type(self.columns.as_ref())?;
+        let to = result_type(&from).map_err(|(message, help)| Refusal::Words(message, help))?;
+        let expression = if from == to {
+            expression
+        } else {
+            // Checked where it can fail, as every cast is.
+            cast(expression, &to)
+        };
+        Ok((to, bind(expression, &self.columns)?))
+    }
+}

@@ -1,0 +1,258 @@
+//! Writing one checkpoint: state and result files, the manifest, the tables' commits.
+//! Invariant: one at a time, in the order of barriers; the writer travels with the task that writes.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
+
+use super::RunError;
+use super::begin::rejects_table;
+use super::pending::Pending;
+use crate::checkpoints::{
+    ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, StateContent, StateFile, StreamProgress, TableChange,
+    TableProperties,
+};
+use crate::engine::FrozenPane;
+use crate::event::{EventTime, Reject, TableName};
+use crate::iceberg::StagedFile;
+use crate::job::{Plan, Publish};
+use crate::sinks::{PublishError, Publisher, layout, split_by_partition, stage};
+use crate::state::{LiveFile, StateFiles};
+
+/// What a barrier cuts off: everything fed before it, and nothing behind it.
+#[derive(Debug)]
+pub(super) struct Cut {
+    pub(super) streams: BTreeMap<String, StreamProgress>,
+    pub(super) watermark: EventTime,
+    pub(super) first_window: EventTime,
+    pub(super) finished: bool,
+    /// For each stream.
+    pub(super) rejects: Vec<Vec<Reject>>,
+}
+
+/// What a checkpoint has made visible.
+#[derive(Debug, Default)]
+pub(super) struct Written {
+    /// For each INSERT.
+    pub(super) rows: Vec<u64>,
+    /// For each INSERT.
+    pub(super) late: Vec<u64>,
+}
+
+/// Writes the checkpoints of one attempt.
+#[derive(Debug)]
+pub(super) struct Writer {
+    plan: Arc<Plan>,
+    publisher: Publisher,
+    number: u64,
+    state: StateFiles<StateFile>,
+    held: Vec<HeldFile>,
+    /// For each INSERT, what became of its records since the job began.
+    inserts: Vec<InsertProgress>,
+    /// For each INSERT, the sealed edge that its table states.
+    sealed: Vec<EventTime>,
+}
+
+/// Rows and files for one table.
+#[derive(Default)]
+struct TableFiles {
+    files: Vec<StagedFile>,
+    properties: BTreeMap<String, String>,
+    summary: BTreeMap<String, String>,
+}
+
+impl Writer {
+    pub(super) fn new(plan: &Arc<Plan>, publisher: Publisher, continued: Option<&Manifest>) -> Writer {
+        let none = |table: &TableName| InsertProgress {
+            table: table.clone(),
+            accepted: BTreeMap::new(),
+            late: BTreeMap::new(),
+        };
+        let known = continued.map_or(&[][..], |manifest| &manifest.inserts);
+        let inserts = plan.inserts.iter().map(|insert| {
+            known.iter().find(|progress| progress.table == insert.table).cloned().unwrap_or_else(|| none(&insert.table))
+        });
+        Writer {
+            inserts: inserts.collect(),
+            plan: plan.clone(),
+            publisher,
+            number: 1,
+            state: StateFiles::default(),
+            held: continued.map_or_else(Vec::new, |manifest| manifest.held.clone()),
+            sealed: vec![EventTime::MIN; plan.inserts.len()],
+        }
+    }
+
+    /// Makes everything up to the barrier durable and visible.
+    pub(super) async fn write(&mut self, cut: Cut, pending: Pending) -> Result<Written, RunError> {
+        let mut written = Written::default();
+        for (index, counts) in pending.counts.iter().enumerate() {
+            for (&partition, counts) in counts {
+                *self.inserts[index].accepted.entry(partition).or_default() += counts.accepted;
+                *self.inserts[index].late.entry(partition).or_default() += counts.late;
+            }
+        }
+        self.write_state(cut.watermark, pending.frozen).await?;
+        let mut tables: BTreeMap<TableName, TableFiles> = BTreeMap::new();
+        for (index, batches) in pending.results.into_iter().enumerate() {
+            written.rows.push(rows_of(&batches));
+            self.stage_results(index, batches, &cut, &mut tables).await?;
+        }
+        for (index, batches) in pending.late.into_iter().enumerate() {
+            written.late.push(rows_of(&batches));
+            if !batches.is_empty() {
+                let insert = &self.plan.inserts[index];
+                let sort = layout::late(insert, &self.plan.streams[insert.stream]).sort;
+                let files = stage(self.publisher.table(&insert.late), &sort, batches).await?;
+                tables.entry(insert.late.clone()).or_default().files.extend(files);
+            }
+        }
+        for (stream, rejects) in cut.rejects.iter().enumerate() {
+            if let Some(table) = rejects_table(&self.plan, stream).filter(|_| !rejects.is_empty()) {
+                let rows = layout::reject_rows(&self.plan.streams[stream], rejects);
+                let files = stage(self.publisher.table(&table), &layout::rejects().sort, vec![rows]).await?;
+                tables.entry(table).or_default().files.extend(files);
+            }
+        }
+        let manifest = self.manifest(&cut, tables);
+        self.publisher.publish(manifest).await?;
+        self.number += 1;
+        Ok(written)
+    }
+
+    /// Writes one state file for each INSERT and worker that has changed panes, and forgets closed ones.
+    async fn write_state(&mut self, watermark: EventTime, frozen: Vec<(usize, FrozenPane)>) -> Result<(), RunError> {
+        let mut groups: BTreeMap<(usize, usize), Vec<FrozenPane>> = BTreeMap::new();
+        for (worker, pane) in frozen {
+            groups.entry((pane.insert, worker)).or_default().push(pane);
+        }
+        for ((insert, worker), panes) in groups {
+            let whole: BTreeSet<EventTime> = panes.iter().filter(|pane| pane.whole).map(|pane| pane.start).collect();
+            let starts: BTreeSet<EventTime> = panes.iter().map(|pane| pane.start).collect();
+            let content = StateContent {
+                rows: panes.iter().map(|pane| pane.rows.num_rows() as u64).sum(),
+                insert,
+                panes: starts.iter().copied().collect(),
+            };
+            let panes: Vec<(EventTime, RecordBatch)> = panes.into_iter().map(|pane| (pane.start, pane.rows)).collect();
+            let bytes = Bytes::from(crate::state::encode(&panes)?);
+            let name = format!("{insert}-{worker}");
+            let file = self.publisher.put_state(self.number, &name, bytes, content).await?;
+            self.state.add(LiveFile { worker, insert, panes: starts, file }, &whole);
+        }
+        let plan = self.plan.clone();
+        self.state.close(|insert, start| plan.inserts[insert].end_of(start).plus(plan.inserts[insert].allowed) <= watermark);
+        Ok(())
+    }
+
+    /// Stages rows of closed windows; those of partitions that must be whole wait until they are.
+    async fn stage_results(
+        &mut self,
+        index: usize,
+        batches: Vec<RecordBatch>,
+        cut: &Cut,
+        tables: &mut BTreeMap<TableName, TableFiles>,
+    ) -> Result<(), RunError> {
+        let plan = self.plan.clone();
+        let insert = &plan.inserts[index];
+        let table = self.publisher.table(&insert.table);
+        let sort = layout::result(insert).sort;
+        let mut files = Vec::new();
+        match insert.publish {
+            Publish::EachWindow => files = stage(table, &sort, batches).await?,
+            Publish::WholePartitions => {
+                for (edge, rows) in split_by_partition(insert, &batches)? {
+                    for file in stage(table, &sort, vec![rows]).await? {
+                        self.held.push(HeldFile {
+                            table: insert.table.clone(),
+                            partition: edge.to_string(),
+                            complete_at: insert.complete_at(insert.range_transform().next_edge(edge)),
+                            file: to_value(&file),
+                        });
+                    }
+                }
+                let is_ready =
+                    |held: &HeldFile| held.table == insert.table && held.complete_at <= cut.watermark;
+                let (ready, waiting) = std::mem::take(&mut self.held).into_iter().partition(is_ready);
+                self.held = waiting;
+                let ready: Vec<HeldFile> = ready;
+                for held in ready {
+                    files.push(serde_json::from_value(held.file).map_err(|error| self.unreadable(insert, &error))?);
+                }
+            }
+        }
+        let sealed = insert.sealed_edge(cut.watermark);
+        if files.is_empty() && sealed <= self.sealed[index] {
+            return Ok(());
+        }
+        self.sealed[index] = sealed;
+        let change = tables.entry(insert.table.clone()).or_default();
+        change.files = files;
+        let properties = TableProperties {
+            sealed_edge: Some(sealed),
+            first_window: Some(cut.first_window),
+            ..TableProperties::default()
+        };
+        change.properties = properties.format(&plan.name);
+        let progress = &self.inserts[index];
+        let rejected: u64 = cut.streams[&plan.streams[insert.stream].name].values().map(|at| at.rejected).sum();
+        change.summary = BTreeMap::from([
+            ("kappa.accepted".to_owned(), progress.accepted.values().sum::<u64>().to_string()),
+            ("kappa.late".to_owned(), progress.late.values().sum::<u64>().to_string()),
+            ("kappa.rejected".to_owned(), rejected.to_string()),
+            ("kappa.watermark".to_owned(), cut.watermark.to_string()),
+        ]);
+        Ok(())
+    }
+
+    fn unreadable(&self, insert: &crate::job::Insert, error: &serde_json::Error) -> PublishError {
+        let id = self.publisher.begun().id(self.number);
+        PublishError::Staged { table: insert.table.clone(), id, detail: error.to_string() }
+    }
+
+    fn manifest(&self, cut: &Cut, tables: BTreeMap<TableName, TableFiles>) -> Manifest {
+        let claimed = self.publisher.tables();
+        let changes = tables.into_iter().map(|(name, files)| {
+            let table = self.publisher.table(&name);
+            TableChange {
+                uuid: table.uuid(),
+                schema_id: table.schema_id(),
+                spec_id: table.spec_id(),
+                add: files.files.iter().map(to_value).collect(),
+                operation: Operation::Append,
+                properties: files.properties,
+                summary: files.summary,
+                table: name,
+            }
+        });
+        let tables = changes.collect();
+        let live = self.state.live().iter().map(|live| StateFile {
+            panes: live.panes.iter().copied().collect(),
+            ..live.file.clone()
+        });
+        Manifest {
+            id: self.publisher.begun().id(self.number),
+            owner: self.plan.name.clone(),
+            fingerprint: self.plan.fingerprint.clone(),
+            streams: cut.streams.clone(),
+            inserts: self.inserts.clone(),
+            watermark: cut.watermark,
+            first_window: cut.first_window,
+            finished: cut.finished,
+            state: live.collect(),
+            claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),
+            tables,
+            held: self.held.clone(),
+        }
+    }
+}
+
+fn to_value(file: &StagedFile) -> serde_json::Value {
+    serde_json::to_value(file).expect("staged files are made of texts and numbers")
+}
+
+fn rows_of(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.num_rows() as u64).sum()
+}
