@@ -350,7 +350,7 @@ pub(super) mod tests {
             r#""uuid":"00000000-0000-0000-0000-000000000007"}],"#,
             r#""tables":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""uuid":"00000000-0000-0000-0000-000000000007","schema_id":0,"spec_id":0,"#,
-            r#""add":[{"file":"a.parquet","rows":1e300}],"operation":"append","#,
+            r#""add":[{"file":"a.parquet","rows":1e+300}],"operation":"append","#,
             r#""properties":{"kappa.sealed_edge":"beginning"},"summary":{"kappa.late":"2"}}],"#,
             r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}]}}"#,
