@@ -475,7 +475,7 @@ async fn simulate(turns: Vec<Turn>) {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 400, failure_persistence: None, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
     fn whatever_dies_when_every_staged_change_reaches_its_table_exactly_once(turns in turns()) {
