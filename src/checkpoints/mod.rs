@@ -28,6 +28,10 @@ mod store;
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
+mod faulty_store;
+#[cfg(test)]
+mod protocol_tests;
+#[cfg(test)]
 mod store_tests;
 
 pub use error::CheckpointError;
@@ -42,6 +46,7 @@ pub use properties::{
 };
 pub use protocol::{
     Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,
+    decide_claim,
 };
 pub use run::{Begun, Claimed, ReadNewest, StateContent};
 pub use store::{CheckpointStore, Newest};

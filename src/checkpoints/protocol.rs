@@ -180,6 +180,20 @@ pub fn decide(
     }
 }
 
+/// Decides whether a run that starts still has to claim a table, which carries `found` as its generation. A claim is a
+/// commit that makes a new snapshot (so that one prepared before conflicts) and sets [`super::generation_property`]; to
+/// be asked again whenever it conflicted or its answer was lost.
+///
+/// # Errors
+/// When a newer run has claimed the table.
+pub fn decide_claim(mine: Generation, table: &TableName, found: Option<Generation>) -> Result<Verdict, ProtocolError> {
+    match found {
+        Some(newest) if newest > mine => Err(ProtocolError::Fenced { table: table.clone(), mine, newest }),
+        Some(found) if found == mine => Ok(Verdict::Done),
+        _ => Ok(Verdict::Commit),
+    }
+}
+
 /// Whether a table shows that the newest manifest, or the store itself, was lost: to be asked at start for every table
 /// of the job, whatever the manifest names, before anything is published.
 ///

@@ -92,10 +92,11 @@ impl ReadNewest {
     /// When the store fails, `after` isn't there, or a newer run has claimed.
     pub async fn begin(self, after: Option<ManifestId>) -> Result<Begun, CheckpointError> {
         let (store, newest) = (self.store, self.newest.id());
-        if let Some(id) = after.filter(|id| Some(*id) != newest) {
-            if !store.is_in_line(id, newest).await? {
-                return Err(CheckpointError::NoSuchManifest { owner: store.owner().to_owned(), id, newest });
-            }
+        // Never one above the newest or beside its line: that would be a fenced run's.
+        if let Some(id) = after.filter(|id| Some(*id) != newest)
+            && !store.is_in_line(id, newest).await?
+        {
+            return Err(CheckpointError::NoSuchManifest { owner: store.owner().to_owned(), id, newest });
         }
         let abandoned = newest.max(self.newest.abandoned).filter(|id| Some(*id) > after);
         let begin = BeginRecord { generation: self.generation, after, abandoned };

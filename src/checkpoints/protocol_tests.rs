@@ -1,0 +1,180 @@
+//! The rules of the protocol, one case each. What they come to together is tried out in `crash_tests`.
+
+use std::sync::Arc;
+
+use uuid::Uuid;
+
+use super::manifest::tests::sample;
+use super::*;
+use crate::event::TableName;
+
+const RUN: RunIdentity = RunIdentity { generation: Generation(3), abandoned: None };
+
+fn id(generation: u64, number: u64) -> ManifestId {
+    ManifestId::new(Generation(generation), number)
+}
+
+fn manifest(id: ManifestId) -> Arc<Manifest> {
+    Arc::new(sample(id))
+}
+
+fn table() -> TableName {
+    TableName::parse("marts.page_hits").expect("has a namespace")
+}
+
+fn seen(checkpoint: Option<ManifestId>) -> TableSeen {
+    TableSeen { uuid: Uuid::from_u128(7), generation: Some(RUN.generation), checkpoint, rolled_back: false }
+}
+
+fn report(seen: TableSeen) -> Event {
+    Event::TableSeen { table: table(), seen: Some(seen) }
+}
+
+fn verdict(run: &RunIdentity, manifest: &Manifest, seen: Option<TableSeen>) -> Result<Verdict, ProtocolError> {
+    decide(run, manifest.id, &manifest.claimed[0], manifest.tables.first(), seen.as_ref())
+}
+
+#[test]
+fn manifest_first_then_tables_then_collection() {
+    let manifest = manifest(id(3, 1));
+    let (step, actions) = Checkpoint::open(RUN, true).step(Event::FilesWritten(Arc::clone(&manifest)));
+    assert_eq!(actions, [Action::PutManifest(Arc::clone(&manifest))]);
+    let (step, actions) = step.step(Event::ManifestPut);
+    assert_eq!(actions, [Action::LookUp(table())]);
+    let (step, actions) = step.step(report(seen(None)));
+    assert_eq!(actions, [Action::Commit { manifest: Arc::clone(&manifest), table: table() }]);
+    assert!(!step.is_committed());
+    let (step, actions) = step.step(Event::TableCommitted { table: table() });
+    assert_eq!(actions, [Action::Publish(Arc::clone(&manifest)), Action::Collect(manifest.id)]);
+    assert!(step.is_committed());
+    let (step, actions) = step.step(Event::Collected);
+    assert_eq!((step.stage(), actions), (&Stage::Collected, vec![]));
+}
+
+#[test]
+fn a_manifest_waits_until_the_one_before_is_committed() {
+    let manifest = manifest(id(3, 2));
+    let (held, actions) = Checkpoint::open(RUN, false).step(Event::FilesWritten(Arc::clone(&manifest)));
+    assert_eq!(actions, []);
+    let (_, actions) = held.step(Event::PreviousCommitted);
+    assert_eq!(actions, [Action::PutManifest(Arc::clone(&manifest))]);
+    // The other way round.
+    let (open, actions) = Checkpoint::open(RUN, false).step(Event::PreviousCommitted);
+    assert_eq!(actions, []);
+    let (_, actions) = open.step(Event::FilesWritten(Arc::clone(&manifest)));
+    assert_eq!(actions, [Action::PutManifest(manifest)]);
+}
+
+#[test]
+fn b10_a_commit_with_an_unknown_outcome_is_looked_up_and_never_repeated_blindly() {
+    let manifest = manifest(id(3, 1));
+    let committing = || {
+        let (step, _) = Checkpoint::open(RUN, true).step(Event::FilesWritten(Arc::clone(&manifest)));
+        let (step, _) = step.step(Event::ManifestPut);
+        step.step(report(seen(None))).0
+    };
+    let (step, actions) = committing().step(Event::CommitUnknown { table: table() });
+    assert_eq!(actions, [Action::LookUp(table())]);
+    let (step, _) = step.step(report(seen(Some(id(3, 1)))));
+    assert!(step.is_committed(), "it had happened");
+    let (step, _) = committing().step(Event::CommitUnknown { table: table() });
+    let (_, actions) = step.step(report(seen(None)));
+    assert_eq!(actions, [Action::Commit { manifest: Arc::clone(&manifest), table: table() }]);
+}
+
+#[test]
+fn a_checkpoint_with_nothing_to_publish_commits_nothing() {
+    let empty = Arc::new(Manifest { tables: vec![], ..sample(id(3, 1)) });
+    let (step, _) = Checkpoint::open(RUN, true).step(Event::FilesWritten(empty));
+    assert!(step.step(Event::ManifestPut).0.is_committed());
+}
+
+#[test]
+fn recovery_commits_what_is_older_leaves_what_is_there_and_looks_at_every_claimed_table() {
+    let old = manifest(id(2, 5));
+    for (published, commits) in [(None, true), (Some(id(2, 4)), true), (Some(id(2, 5)), false)] {
+        let (step, actions) = Checkpoint::recover(RUN, Arc::clone(&old));
+        assert_eq!(actions, [Action::LookUp(table())]);
+        let (step, actions) = step.step(report(seen(published)));
+        assert_eq!(matches!(actions[0], Action::Commit { .. }), commits, "{published:?}");
+        assert_eq!(step.is_committed(), !commits);
+    }
+    let unchanged = Arc::new(Manifest { tables: vec![], ..sample(id(2, 5)) });
+    let (step, actions) = Checkpoint::recover(RUN, unchanged);
+    assert_eq!(actions, [Action::LookUp(table())]);
+    let (step, actions) = step.step(report(seen(Some(id(2, 6)))));
+    assert!(matches!(step.stage(), Stage::Failed(ProtocolError::StateLost { .. })));
+    assert!(matches!(actions[..], [Action::Stop(_)]));
+    assert_eq!(step.clone().step(Event::Collected), (step, vec![]), "failed stays failed");
+}
+
+#[test]
+fn a_run_stops_at_a_table_that_it_must_not_touch() {
+    let manifest = sample(id(3, 1));
+    let message = |seen: Option<TableSeen>| verdict(&RUN, &manifest, seen).expect_err("refused").to_string();
+    let fine = seen(None);
+    assert_eq!(
+        message(Some(TableSeen { generation: Some(Generation(4)), ..fine.clone() })),
+        "a newer run has taken over marts.page_hits: this run's generation is 3, the table's is 4"
+    );
+    assert_eq!(
+        message(Some(TableSeen { generation: None, ..fine.clone() })),
+        "marts.page_hits isn't claimed by this run (generation 3; the table says none): its properties were set back; start \
+         the run again"
+    );
+    assert_eq!(
+        message(None),
+        "marts.page_hits is gone, though checkpoint 3/1 writes to it; restore it, or start the job anew without its state"
+    );
+    assert_eq!(
+        message(Some(TableSeen { uuid: Uuid::from_u128(8), ..fine })),
+        "marts.page_hits was dropped and made anew (uuid 00000000-0000-0000-0000-000000000008, checkpoint 3/1 wrote to \
+         00000000-0000-0000-0000-000000000007), so what was published is gone; put the old table back, or start the job \
+         anew without its state"
+    );
+    assert_eq!(
+        message(Some(TableSeen { rolled_back: true, ..seen(Some(id(2, 9))) })),
+        "marts.page_hits was rolled back to before checkpoint 2/9, so what was published since is gone; undo the rollback, \
+         or start the job anew from before it"
+    );
+}
+
+#[test]
+fn what_was_left_behind_on_purpose_is_not_taken_for_lost() {
+    let back = RunIdentity { generation: Generation(3), abandoned: Some(id(2, 5)) };
+    let restored = sample(id(2, 3));
+    assert_eq!(verdict(&back, &restored, Some(seen(Some(id(2, 5))))), Ok(Verdict::Done));
+    assert!(verdict(&RUN, &restored, Some(seen(Some(id(2, 5))))).is_err());
+    assert!(verdict(&back, &restored, Some(seen(Some(id(2, 6))))).is_err());
+    // The restored run's own checkpoints are above it.
+    assert_eq!(verdict(&back, &sample(id(3, 1)), Some(seen(Some(id(2, 5))))), Ok(Verdict::Commit));
+}
+
+#[test]
+fn a_lost_store_is_never_a_silent_start_from_the_beginning() {
+    let lost = check_not_lost(None, None, &table(), Some(id(2, 5))).expect_err("lost");
+    assert_eq!(
+        lost.to_string(),
+        "marts.page_hits has checkpoint 2/5, but the newest at state.location is none: state.location was changed, set back \
+         or lost; point it at the right folder, or start the job anew without its state"
+    );
+    assert!(check_not_lost(Some(id(2, 4)), None, &table(), Some(id(2, 5))).is_err());
+    assert_eq!(check_not_lost(Some(id(2, 5)), None, &table(), Some(id(2, 5))), Ok(()));
+    assert_eq!(check_not_lost(None, Some(id(2, 5)), &table(), Some(id(2, 5))), Ok(()));
+    assert_eq!(check_not_lost(None, None, &table(), None), Ok(()));
+}
+
+#[test]
+fn a_claim_is_made_once_and_refused_below_a_newer_one() {
+    let mine = Generation(3);
+    assert_eq!(decide_claim(mine, &table(), None), Ok(Verdict::Commit));
+    assert_eq!(decide_claim(mine, &table(), Some(Generation(2))), Ok(Verdict::Commit));
+    assert_eq!(decide_claim(mine, &table(), Some(mine)), Ok(Verdict::Done));
+    assert!(matches!(decide_claim(mine, &table(), Some(Generation(4))), Err(ProtocolError::Fenced { .. })));
+}
+
+#[test]
+#[should_panic(expected = "can't happen")]
+fn a_table_committed_before_the_manifest_is_our_bug() {
+    let _ = Checkpoint::open(RUN, true).step(Event::TableCommitted { table: table() });
+}
