@@ -3,8 +3,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, PrimitiveArray};
-use arrow::datatypes::{ArrowPrimitiveType, DataType, Float32Type, Float64Type};
+use arrow::array::{Array, ArrayRef, BooleanArray};
+use arrow::datatypes::DataType;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_common::DataFusionError;
@@ -15,7 +15,7 @@ use datafusion_physical_plan::aggregates::group_values::{GroupValues, new_group_
 use datafusion_physical_plan::aggregates::order::GroupOrdering;
 
 use super::pane::{Aggregation, PaneError};
-use crate::functions::ResultOverflow;
+use crate::functions::{ResultOverflow, one_zero_one_nan};
 
 /// Keys and accumulators of one span of rows.
 pub(super) struct Groups {
@@ -134,7 +134,7 @@ impl Groups {
             Some(values) => {
                 let floats = |key: &ArrayRef| matches!(key.data_type(), DataType::Float32 | DataType::Float64);
                 if keys.iter().any(floats) {
-                    let keys: Vec<ArrayRef> = keys.iter().map(one_zero).collect();
+                    let keys: Vec<ArrayRef> = keys.iter().map(one_zero_one_nan).collect();
                     values.intern(&keys, &mut self.numbers).map_err(PaneError::Keys)?;
                 } else {
                     values.intern(keys, &mut self.numbers).map_err(PaneError::Keys)?;
@@ -171,19 +171,6 @@ fn accumulator(function: &Arc<AggregateFunctionExpr>) -> Result<Box<dyn GroupsAc
 
 fn failed(function: &AggregateFunctionExpr, source: DataFusionError) -> PaneError {
     PaneError::Aggregate { aggregate: function.name().to_owned(), source }
-}
-
-/// Float keys by SQL's equality: -0.0 is 0.0, and all NaN are one.
-fn one_zero(key: &ArrayRef) -> ArrayRef {
-    fn map<T: ArrowPrimitiveType>(key: &ArrayRef, normal: impl Fn(T::Native) -> T::Native) -> ArrayRef {
-        let array: PrimitiveArray<T> = key.as_primitive::<T>().unary(normal);
-        Arc::new(array)
-    }
-    match key.data_type() {
-        DataType::Float32 => map::<Float32Type>(key, |value| if value.is_nan() { f32::NAN } else { value + 0.0 }),
-        DataType::Float64 => map::<Float64Type>(key, |value| if value.is_nan() { f64::NAN } else { value + 0.0 }),
-        _ => Arc::clone(key),
-    }
 }
 
 /// `name = value, …` of one group, for messages.
