@@ -2,6 +2,7 @@
 
 pub mod definition;
 pub mod plan;
+mod columns;
 mod problem;
 mod range;
 mod query;

@@ -39,6 +39,8 @@ pub(super) struct Written {
     pub(super) rows: Vec<u64>,
     /// For each INSERT.
     pub(super) late: Vec<u64>,
+    /// How far each stream is published.
+    pub(super) streams: BTreeMap<String, StreamProgress>,
 }
 
 /// Writes the checkpoints of one attempt.
@@ -119,6 +121,7 @@ impl Writer {
         let manifest = self.manifest(&cut, tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
+        written.streams = cut.streams;
         Ok(written)
     }
 

@@ -30,7 +30,7 @@ pub struct Judged {
 pub fn judge(stream: &Stream, records: RecordBatch, seen: &mut Option<EventTime>) -> Judged {
     let times = records.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
     assert_eq!(times.null_count(), 0, "decoding rejects records without an event time");
-    let future = future_mask(stream, &records, times);
+    let future = future(stream, &records);
     let rows = times.len();
     let counts = |row: usize| future.as_ref().is_none_or(|mask| !mask.value(row));
     let first_counted = (0..rows).find(|&row| counts(row));
@@ -52,9 +52,11 @@ pub fn judge(stream: &Stream, records: RecordBatch, seen: &mut Option<EventTime>
     Judged { records: with_column(records, stream.seen_index(), Arc::new(column)), future }
 }
 
-/// True where the event time lies more than MAX FUTURE ahead of the log's timestamp; `None` when nowhere.
-fn future_mask(stream: &Stream, records: &RecordBatch, times: &TimestampMicrosecondArray) -> Option<BooleanArray> {
+/// True where the event time lies more than MAX FUTURE ahead of the log's timestamp; `None` when nowhere. Row-local, so
+/// history, which keeps such records, can be judged again.
+pub fn future(stream: &Stream, records: &RecordBatch) -> Option<BooleanArray> {
     let ahead = stream.max_future?.0;
+    let times = records.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
     let stamps = records.column(stream.timestamp_index()).as_primitive::<TimestampMicrosecondType>();
     let beyond = BooleanBuffer::collect_bool(times.len(), |row| {
         stamps.is_valid(row) && times.value(row) > stamps.value(row).saturating_add(ahead)

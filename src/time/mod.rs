@@ -7,6 +7,6 @@ mod judge;
 mod lateness;
 mod watermark;
 
-pub use judge::{Judged, judge};
+pub use judge::{Judged, future, judge};
 pub use lateness::{Verdicts, late};
 pub use watermark::{Holder, Watermarks};
