@@ -16,6 +16,9 @@ pub mod state;
 pub mod start;
 pub mod ownership;
 
+// Edges: know no engine.
+pub mod iceberg;
+
 // From a job file to a plan.
 pub mod job;
 

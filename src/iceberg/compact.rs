@@ -1,0 +1,140 @@
+//! Rewrites the small files of partitions into few large sorted ones.
+//! Invariant: the change that comes out replaces exactly the files that were read, by the same rows.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use futures::stream::TryStreamExt;
+
+use super::overwrite::{Change, Operation, Remove};
+use super::{
+    Catalog, FileWriter, IcebergError, PartitionRange, ScanFile, ScanFilter, StagedFile, Table, WriteOptions,
+    plan_files, read_file,
+};
+use crate::event::TableName;
+
+/// What to rewrite, and how.
+#[derive(Clone, Debug)]
+pub struct CompactOptions {
+    /// Files below this size are small.
+    pub small_bytes: u64,
+    /// A partition with fewer small files than this is left alone.
+    pub small_files_min: usize,
+    /// Columns to sort by, outermost first.
+    pub sort: Vec<String>,
+    /// Rows are sorted in memory in groups of about this size; a partition with more than that gets files whose ranges
+    /// overlap, one set a group.
+    pub memory_bytes: usize,
+    /// How files are written. Their compression can be stronger than that of files that are soon rewritten.
+    pub write: WriteOptions,
+}
+
+impl Default for CompactOptions {
+    fn default() -> CompactOptions {
+        CompactOptions {
+            small_bytes: 32 << 20,
+            small_files_min: 2,
+            sort: Vec::new(),
+            memory_bytes: 256 << 20,
+            write: WriteOptions { compression_level: 3, ..WriteOptions::default() },
+        }
+    }
+}
+
+/// Rewrites the small files of every partition in a range and returns the `replace` to commit, or `None` if there is
+/// nothing worth it. Commits nothing: if an input is gone when the change is committed, that is a conflict, and the new
+/// files are left to be collected.
+pub async fn compact(
+    catalog: &Catalog,
+    name: &TableName,
+    range: &PartitionRange,
+    options: &CompactOptions,
+) -> Result<Option<Change>, IcebergError> {
+    let Some(table) = catalog.load(name).await? else {
+        return Err(IcebergError::Unsupported { table: name.clone(), detail: "doesn't exist".to_owned() });
+    };
+    let unsupported = |detail: String| IcebergError::Unsupported { table: name.clone(), detail };
+    range.check().map_err(|detail| unsupported(format!("can't be compacted: {detail}")))?;
+    let column = range.field.column.clone();
+    let filter = ScanFilter { time: Some((column, range.from..range.to)), equals: Vec::new() };
+    let mut partitions: BTreeMap<Vec<(String, Option<String>)>, Vec<ScanFile>> = BTreeMap::new();
+    for file in plan_files(&table, None, &filter).await? {
+        if file.bytes < options.small_bytes {
+            partitions.entry(file.partition.clone()).or_default().push(file);
+        }
+    }
+    partitions.retain(|_, files| files.len() >= options.small_files_min.max(1));
+    if partitions.is_empty() {
+        return Ok(None);
+    }
+    let mut change = Change::new(&table, Operation::Replace);
+    let mut removed = Vec::new();
+    for files in partitions.values() {
+        change.add.extend(rewrite(&table, files, options).await?);
+        removed.extend(files.iter().map(|file| file.path.clone()));
+    }
+    change.remove = Remove::Files(removed);
+    Ok(Some(change))
+}
+
+/// Reads files, sorts their rows in groups, and writes them anew.
+async fn rewrite(table: &Table, files: &[ScanFile], options: &CompactOptions) -> Result<Vec<StagedFile>, IcebergError> {
+    let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
+    let (mut written, mut group, mut bytes) = (Vec::new(), Vec::new(), 0);
+    // Files come by their least time, so that a group holds neighbours.
+    for file in files {
+        let mut rows = read_file(table, file, &columns, None).await?;
+        while let Some(batch) = rows.try_next().await? {
+            bytes += batch.get_array_memory_size();
+            group.push(batch);
+            if bytes >= options.memory_bytes {
+                written.extend(write_sorted(table, std::mem::take(&mut group), options).await?);
+                bytes = 0;
+            }
+        }
+    }
+    written.extend(write_sorted(table, group, options).await?);
+    Ok(written)
+}
+
+async fn write_sorted(
+    table: &Table,
+    group: Vec<RecordBatch>,
+    options: &CompactOptions,
+) -> Result<Vec<StagedFile>, IcebergError> {
+    let Some(first) = group.first() else { return Ok(Vec::new()) };
+    let cant = "sort rows";
+    let rows = concat_batches(&first.schema(), &group).map_err(IcebergError::rows(table.name(), cant))?;
+    drop(group);
+    let order = sort_order(table, &rows, &options.sort)?;
+    let mut writer = FileWriter::new(table, options.write.clone())?;
+    for start in (0..rows.num_rows()).step_by(BATCH_ROWS) {
+        let length = BATCH_ROWS.min(rows.num_rows() - start);
+        let batch = match &order {
+            Some(order) => take_record_batch(&rows, &order.slice(start, length)),
+            None => Ok(rows.slice(start, length)),
+        };
+        writer.write(&batch.map_err(IcebergError::rows(table.name(), cant))?).await?;
+    }
+    writer.finish().await
+}
+
+/// Rows that are gathered and written at a time.
+const BATCH_ROWS: usize = 65_536;
+
+fn sort_order(table: &Table, rows: &RecordBatch, sort: &[String]) -> Result<Option<UInt32Array>, IcebergError> {
+    if sort.is_empty() {
+        return Ok(None);
+    }
+    let columns = sort.iter().map(|column| {
+        let values = rows.column_by_name(column).cloned().ok_or_else(|| IcebergError::Column {
+            table: table.name().clone(),
+            column: column.clone(),
+            detail: "it is to be sorted by, and there is no such column".to_owned(),
+        })?;
+        Ok(SortColumn { values, options: Some(SortOptions { descending: false, nulls_first: true }) })
+    });
+    let columns = columns.collect::<Result<Vec<SortColumn>, IcebergError>>()?;
+    lexsort_to_indices(&columns, None).map(Some).map_err(IcebergError::rows(table.name(), "sort rows"))
+}

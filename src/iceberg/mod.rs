@@ -1,0 +1,37 @@
+//! Iceberg tables: catalogs, data files, commits, scans. Knows neither engine nor jobs.
+//!
+//! A change goes: [`FileWriter`] stages data files, a [`Change`] names them together with the files to remove and the
+//! properties to set, [`Catalog::commit`] lands it as one snapshot. A read goes: [`plan_files`], then [`read_file`].
+//!
+//! Built on the `iceberg` crate for formats (metadata, manifests, schemas). Ours are the overwrite commit, which it
+//! lacks, the catalogs' protocols, file statistics and reading, each for the reason that its module gives.
+
+mod catalog;
+mod compact;
+mod error;
+mod overwrite;
+mod partition;
+mod read;
+mod rest;
+mod scan;
+mod snapshot;
+mod sql;
+mod staged;
+mod statistics;
+mod storage;
+mod table;
+#[cfg(test)]
+mod tests;
+mod types;
+mod writer;
+
+pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
+pub use compact::{CompactOptions, compact};
+pub use error::IcebergError;
+pub use overwrite::{Change, CommitError, Committed, Expect, Operation, Remove};
+pub use partition::PartitionRange;
+pub use read::{RowStream, read_file};
+pub use scan::{ScanFile, ScanFilter, plan_files};
+pub use staged::StagedFile;
+pub use table::Table;
+pub use writer::{FileWriter, WriteOptions};

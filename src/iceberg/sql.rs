@@ -1,0 +1,296 @@
+//! The SQL catalog: one row a table in `iceberg_tables`, as the JDBC catalog of Java, pyiceberg and iceberg-rust have it.
+//! Invariant: a row moves only from the metadata location that its writer has read.
+//! Our own statements, as the client of the `iceberg` crate offers no overwrite, sets no busy timeout and swallows a
+//! failed COMMIT.
+
+use std::collections::HashMap;
+use std::path::Path;
+use std::str::FromStr;
+
+use async_trait::async_trait;
+use iceberg::spec::{TableMetadata, TableMetadataBuilder};
+use iceberg::{MetadataLocation, TableCreation};
+use sqlx::any::{AnyPoolOptions, install_default_drivers};
+use sqlx::{AnyPool, Executor, Row};
+
+use super::catalog::{Backend, CatalogConfig, CommitFailure, MetadataChange, warehouse_location};
+use super::storage::Stores;
+use super::{IcebergError, Table};
+use crate::event::TableName;
+
+/// Commits of other processes hold the database for milliseconds; a disk under load may take seconds.
+const BUSY_TIMEOUT_MS: u32 = 30_000;
+/// Commits of one process are few; each holds a connection for one statement.
+const CONNECTIONS_MAX: u32 = 4;
+
+const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
+
+#[derive(Debug)]
+pub(crate) struct SqlCatalog {
+    name: String,
+    pool: AnyPool,
+    warehouse: String,
+    stores: Stores,
+}
+
+impl SqlCatalog {
+    pub(crate) async fn open(config: &CatalogConfig, root: &Path, stores: Stores) -> Result<SqlCatalog, IcebergError> {
+        let refuse = |detail: String| IcebergError::Config { catalog: config.name.clone(), detail };
+        if config.name.trim().is_empty() {
+            return Err(refuse("a name is needed: tables of several catalogs can share one database".to_owned()));
+        }
+        if config.warehouse.is_empty() {
+            return Err(refuse("a warehouse is needed: the folder for the tables' files".to_owned()));
+        }
+        let warehouse = warehouse_location(config, root)?;
+        let uri = database_uri(config, root)?;
+        install_default_drivers();
+        let pool = AnyPoolOptions::new()
+            .max_connections(CONNECTIONS_MAX)
+            .after_connect(|connection, _| {
+                Box::pin(async move {
+                    connection.execute(format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").as_str()).await?;
+                    Ok(())
+                })
+            })
+            .connect(&uri)
+            .await
+            .map_err(|error| refuse(format!("can't open {uri}: {error}")))?;
+        let catalog = SqlCatalog { name: config.name.clone(), pool, warehouse, stores };
+        catalog.prepare().await.map_err(|error| catalog.failed("prepare its tables", &error))?;
+        Ok(catalog)
+    }
+
+    async fn prepare(&self) -> Result<(), sqlx::Error> {
+        // With a write-ahead log readers don't wait for writers, of whichever process. It stays set in the file.
+        self.pool.execute("PRAGMA journal_mode = WAL").await?;
+        self.pool
+            .execute(
+                "CREATE TABLE IF NOT EXISTS iceberg_tables (
+                    catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL,
+                    table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000),
+                    previous_metadata_location VARCHAR(1000), iceberg_type VARCHAR(5),
+                    PRIMARY KEY (catalog_name, table_namespace, table_name))",
+            )
+            .await?;
+        self.pool
+            .execute(
+                "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
+                    catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL,
+                    property_key VARCHAR(255), property_value VARCHAR(1000),
+                    PRIMARY KEY (catalog_name, namespace, property_key))",
+            )
+            .await?;
+        Ok(())
+    }
+
+    fn failed(&self, action: &str, error: &dyn std::fmt::Display) -> IcebergError {
+        IcebergError::Catalog { catalog: self.name.clone(), action: action.to_owned(), detail: error.to_string() }
+    }
+
+    async fn metadata_location(&self, name: &TableName) -> Result<Option<String>, sqlx::Error> {
+        // Views share the table in newer versions of Java's catalog; older databases have no value there.
+        let row = sqlx::query(
+            "SELECT metadata_location FROM iceberg_tables
+             WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
+               AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
+        )
+        .bind(&self.name)
+        .bind(name.namespace.join("."))
+        .bind(&name.name)
+        .fetch_optional(&self.pool)
+        .await?;
+        row.map(|row| row.try_get::<String, _>(0)).transpose()
+    }
+
+    async fn ensure_namespace(&self, name: &TableName) -> Result<(), sqlx::Error> {
+        sqlx::query(
+            "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)
+             VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING",
+        )
+        .bind(&self.name)
+        .bind(name.namespace.join("."))
+        .execute(&self.pool)
+        .await?;
+        Ok(())
+    }
+
+    /// Inserts the row of a new table; false if one of that name is there already.
+    async fn insert(&self, name: &TableName, location: &str) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query(
+            "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
+             VALUES ($1, $2, $3, $4, 'TABLE') ON CONFLICT DO NOTHING",
+        )
+        .bind(&self.name)
+        .bind(name.namespace.join("."))
+        .bind(&name.name)
+        .bind(location)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    /// Moves the row from `old` to `new`; false if it isn't at `old` any more.
+    async fn swap(&self, name: &TableName, old: &str, new: &str) -> Result<bool, sqlx::Error> {
+        let done = sqlx::query(
+            "UPDATE iceberg_tables SET metadata_location = $1, previous_metadata_location = $2
+             WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5 AND metadata_location = $6",
+        )
+        .bind(new)
+        .bind(old)
+        .bind(&self.name)
+        .bind(name.namespace.join("."))
+        .bind(&name.name)
+        .bind(old)
+        .execute(&self.pool)
+        .await?;
+        Ok(done.rows_affected() > 0)
+    }
+}
+
+/// The database's URI, a SQLite path made absolute, its folder created, the file created when opened.
+fn database_uri(config: &CatalogConfig, root: &Path) -> Result<String, IcebergError> {
+    let refuse = |detail: String| IcebergError::Config { catalog: config.name.clone(), detail };
+    let Some(rest) = config.uri.strip_prefix("sqlite:") else {
+        return Err(refuse(format!(
+            "no SQL catalog at `{}` in this build; use `sqlite:path/to/catalog.db`",
+            config.uri
+        )));
+    };
+    let rest = rest.strip_prefix("//").unwrap_or(rest);
+    let path = root.join(rest.split('?').next().unwrap_or(rest));
+    let path = std::path::absolute(path).map_err(|error| refuse(error.to_string()))?;
+    if let Some(folder) = path.parent() {
+        std::fs::create_dir_all(folder)
+            .map_err(|error| refuse(format!("can't create the folder {}: {error}", folder.display())))?;
+    }
+    Ok(format!("sqlite://{}?mode=rwc", path.display()))
+}
+
+#[async_trait]
+impl Backend for SqlCatalog {
+    async fn load(&self, name: &TableName) -> Result<Option<Table>, IcebergError> {
+        let action = || format!("look up table {name}");
+        // The file may be gone if others commit a hundred times between the two reads, or if someone deleted it.
+        let mut last_error = None;
+        for _ in 0..3 {
+            let location = self.metadata_location(name).await.map_err(|error| self.failed(&action(), &error))?;
+            let Some(location) = location else { return Ok(None) };
+            match TableMetadata::read_from(&self.stores.file_io(&HashMap::new()), &location).await {
+                Ok(metadata) => {
+                    return Table::new(name, metadata, &location, &self.stores, &HashMap::new()).map(Some);
+                }
+                Err(error) => last_error = Some(error),
+            }
+        }
+        let error = last_error.expect("the loop ran and returned on success");
+        Err(IcebergError::metadata(name, "read its metadata; restore the file or drop the table")(error))
+    }
+
+    async fn create(&self, name: &TableName, mut creation: TableCreation) -> Result<Table, IcebergError> {
+        let location = format!("{}/{}/{}", self.warehouse, name.namespace.join("/"), name.name);
+        creation.location = Some(location.clone());
+        let cant = "create it";
+        let metadata = TableMetadataBuilder::from_table_creation(creation)
+            .and_then(TableMetadataBuilder::build)
+            .map_err(IcebergError::metadata(name, cant))?
+            .metadata;
+        let file = MetadataLocation::new_with_metadata(location, &metadata);
+        let io = self.stores.file_io(&HashMap::new());
+        metadata.write_to(&io, &file).await.map_err(IcebergError::metadata(name, cant))?;
+        let file = file.to_string();
+        let inserted = async {
+            self.ensure_namespace(name).await?;
+            self.insert(name, &file).await
+        };
+        let inserted = inserted.await.map_err(|error| self.failed(&format!("create table {name}"), &error))?;
+        if inserted {
+            return Table::new(name, metadata, &file, &self.stores, &HashMap::new());
+        }
+        if let Err(error) = io.delete(&file).await {
+            tracing::debug!(%file, %error, "metadata of a table that another process created first stays behind");
+        }
+        self.load(name).await?.ok_or_else(|| {
+            self.failed(&format!("create table {name}"), &"another process created and dropped it meanwhile")
+        })
+    }
+
+    async fn drop_table(&self, name: &TableName) -> Result<bool, IcebergError> {
+        let done = sqlx::query(
+            "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
+               AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
+        )
+        .bind(&self.name)
+        .bind(name.namespace.join("."))
+        .bind(&name.name)
+        .execute(&self.pool)
+        .await
+        .map_err(|error| self.failed(&format!("drop table {name}"), &error))?;
+        Ok(done.rows_affected() > 0)
+    }
+
+    async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError> {
+        let rows = sqlx::query(
+            "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2
+               AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
+        )
+        .bind(&self.name)
+        .bind(namespace.join("."))
+        .fetch_all(&self.pool)
+        .await;
+        let names =
+            rows.and_then(|rows| rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>());
+        let names = names.map_err(|error| self.failed("list tables", &error))?;
+        Ok(names.into_iter().map(|name| TableName { namespace: namespace.to_vec(), name }).collect())
+    }
+
+    async fn commit(&self, base: &Table, change: &MetadataChange) -> Result<(), CommitFailure> {
+        let rejected = |error: iceberg::Error| CommitFailure::Rejected(error.to_string());
+        for requirement in &change.requirements {
+            requirement.check(Some(base.metadata())).map_err(|error| CommitFailure::Conflict(error.to_string()))?;
+        }
+        let old = base.inner.metadata_location_result().map_err(rejected)?.to_owned();
+        let mut builder = base.metadata().clone().into_builder(Some(old.clone()));
+        for update in change.updates.clone() {
+            builder = update.apply(builder).map_err(rejected)?;
+        }
+        let metadata = builder.build().map_err(rejected)?.metadata;
+        let file = MetadataLocation::from_str(&old).map_err(rejected)?.with_next_version().with_new_metadata(&metadata);
+        let io = base.inner.file_io();
+        metadata.write_to(io, &file).await.map_err(|error| CommitFailure::Conflict(error.to_string()))?;
+        let file = file.to_string();
+        match self.swap(&base.name, &old, &file).await {
+            Ok(true) => {
+                forget_old_metadata(base, &metadata).await;
+                Ok(())
+            }
+            Ok(false) => {
+                if let Err(error) = io.delete(&file).await {
+                    tracing::debug!(%file, %error, "metadata of a lost commit stays behind");
+                }
+                match self.metadata_location(&base.name).await {
+                    Ok(None) => Err(CommitFailure::Gone),
+                    _ => Err(CommitFailure::Conflict("the table has moved on".to_owned())),
+                }
+            }
+            Err(error) => Err(CommitFailure::Unknown(error.to_string())),
+        }
+    }
+}
+
+/// Deletes the metadata files that have just dropped out of the table's log, if its properties say so. Others may still
+/// read them for a moment: [`SqlCatalog::load`] tries again.
+async fn forget_old_metadata(base: &Table, new: &TableMetadata) {
+    if new.properties().get(DELETE_AFTER_COMMIT).map(String::as_str) != Some("true") {
+        return;
+    }
+    let kept: std::collections::HashSet<&str> =
+        new.metadata_log().iter().map(|entry| entry.metadata_file.as_str()).collect();
+    for entry in base.metadata().metadata_log() {
+        if !kept.contains(entry.metadata_file.as_str())
+            && let Err(error) = base.inner.file_io().delete(&entry.metadata_file).await
+        {
+            tracing::debug!(file = %entry.metadata_file, %error, "an old metadata file stays behind");
+        }
+    }
+}

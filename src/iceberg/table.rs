@@ -1,0 +1,161 @@
+//! A table as it was when it was loaded: a value that never changes. Load again to see what others did.
+
+use std::collections::HashMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, SnapshotRef};
+use uuid::Uuid;
+
+use super::storage::Stores;
+use super::types::{self, Zoneless};
+use super::{IcebergError, partition};
+use crate::event::{PartitionField, TableName};
+
+/// One state of a table. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct Table {
+    pub(crate) name: TableName,
+    pub(crate) inner: iceberg::table::Table,
+    pub(crate) stores: Stores,
+}
+
+impl Table {
+    /// Wraps a table's metadata. `io_properties` are what the catalog gave for this table's files.
+    pub(crate) fn new(
+        name: &TableName,
+        metadata: iceberg::spec::TableMetadata,
+        metadata_location: &str,
+        stores: &Stores,
+        io_properties: &HashMap<String, String>,
+    ) -> Result<Table, IcebergError> {
+        let inner = iceberg::table::Table::builder()
+            .file_io(stores.file_io(io_properties))
+            .identifier(super::catalog::ident(name)?)
+            .metadata_location(metadata_location)
+            .metadata(metadata)
+            .runtime(iceberg::Runtime::current())
+            .build()
+            .map_err(IcebergError::metadata(name, "open it"))?;
+        Ok(Table { name: name.clone(), inner, stores: stores.clone() })
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &TableName {
+        &self.name
+    }
+
+    /// Its identity: another table that takes its name has another one.
+    pub fn uuid(&self) -> Uuid {
+        self.metadata().uuid()
+    }
+
+    /// Its properties.
+    pub fn properties(&self) -> &HashMap<String, String> {
+        self.metadata().properties()
+    }
+
+    /// The folder of its files.
+    pub fn location(&self) -> &str {
+        self.metadata().location()
+    }
+
+    /// The newest snapshot of `main`; `None` if nothing was ever committed.
+    pub fn current_snapshot_id(&self) -> Option<i64> {
+        self.metadata().current_snapshot_id()
+    }
+
+    /// The snapshots from the newest of `main` back to the first that the metadata still holds.
+    pub fn ancestors(&self) -> Vec<i64> {
+        self.ancestor_snapshots().iter().map(|snapshot| snapshot.snapshot_id()).collect()
+    }
+
+    /// The summary of a snapshot: counts, and what the committer added. `None` if it has expired.
+    pub fn summary(&self, snapshot_id: i64) -> Option<&HashMap<String, String>> {
+        Some(&self.metadata().snapshot_by_id(snapshot_id)?.summary().additional_properties)
+    }
+
+    /// What a snapshot did: `append`, `overwrite`, `replace` or `delete`. `None` if it has expired.
+    pub fn operation(&self, snapshot_id: i64) -> Option<&str> {
+        Some(self.metadata().snapshot_by_id(snapshot_id)?.summary().operation.as_str())
+    }
+
+    /// Its columns as every batch of the program has them, with the table's nullability and with field ids in the fields'
+    /// metadata (`PARQUET:field_id`).
+    pub fn arrow_schema(&self) -> Result<SchemaRef, IcebergError> {
+        self.arrow(Zoneless::AsUtc)
+    }
+
+    /// Its columns as they stand in its files.
+    pub(crate) fn file_schema(&self) -> Result<SchemaRef, IcebergError> {
+        self.arrow(Zoneless::Kept)
+    }
+
+    fn arrow(&self, zoneless: Zoneless) -> Result<SchemaRef, IcebergError> {
+        let schema = types::to_arrow(self.metadata().current_schema(), zoneless);
+        Ok(Arc::new(schema.map_err(IcebergError::metadata(&self.name, "read its schema"))?))
+    }
+
+    /// Its current partitioning. Fails for transforms that no job can name.
+    pub fn partitions(&self) -> Result<Vec<PartitionField>, IcebergError> {
+        let schema = self.metadata().current_schema();
+        let fields = self.metadata().default_partition_spec().fields().iter().map(|field| {
+            let transform = partition::from_iceberg(field.transform);
+            match (transform, schema.field_by_id(field.source_id)) {
+                (Some(transform), Some(source)) => Ok(PartitionField { column: source.name.clone(), transform }),
+                _ => Err(IcebergError::Unsupported {
+                    table: self.name.clone(),
+                    detail: format!(
+                        "is partitioned by {}({}), which is not supported; use hour, day, month, identity, truncate or bucket",
+                        field.transform, field.name
+                    ),
+                }),
+            }
+        });
+        fields.collect()
+    }
+
+    pub(crate) fn metadata(&self) -> &iceberg::spec::TableMetadata {
+        self.inner.metadata()
+    }
+
+    pub(crate) fn ancestor_snapshots(&self) -> Vec<SnapshotRef> {
+        let mut found = Vec::new();
+        let mut next = self.metadata().current_snapshot().cloned();
+        while let Some(snapshot) = next {
+            next = snapshot.parent_snapshot_id().and_then(|id| self.metadata().snapshot_by_id(id)).cloned();
+            found.push(snapshot);
+        }
+        found
+    }
+
+    /// Refuses tables whose rows can't be told from their data files alone.
+    pub(crate) fn check_format(&self) -> Result<(), IcebergError> {
+        let version = self.metadata().format_version();
+        if version > FormatVersion::V2 {
+            return Err(IcebergError::Unsupported {
+                table: self.name.clone(),
+                detail: format!("has format {version}; only formats 1 and 2 are supported: rewrite it as format 2"),
+            });
+        }
+        Ok(())
+    }
+
+    /// The data manifests of a snapshot. Refuses tables with delete files.
+    pub(crate) async fn manifests(&self, snapshot: &SnapshotRef) -> Result<Vec<ManifestFile>, IcebergError> {
+        self.check_format()?;
+        let list = self.inner.manifest_list_reader(snapshot).load().await;
+        let list = list.map_err(IcebergError::metadata(&self.name, "read its manifest list"))?;
+        let manifests = list.entries().to_vec();
+        let live = |manifest: &&ManifestFile| manifest.has_added_files() || manifest.has_existing_files();
+        if manifests.iter().filter(live).any(|manifest| manifest.content == ManifestContentType::Deletes) {
+            return Err(IcebergError::Unsupported {
+                table: self.name.clone(),
+                detail: "has delete files, which are not supported: compact it with the engine that wrote them \
+                         (Spark: CALL system.rewrite_data_files, delete-file-threshold 1), or make it copy-on-write"
+                    .to_owned(),
+            });
+        }
+        Ok(manifests)
+    }
+}
