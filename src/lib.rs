@@ -11,5 +11,9 @@ pub mod event;
 // Meaning: pure, no I/O, no async.
 pub mod windows;
 
+// Edges: know no engine.
+pub mod decode;
+pub mod sources;
+
 // From a job file to a plan.
 pub mod job;
