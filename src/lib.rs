@@ -19,6 +19,10 @@ pub mod ownership;
 // Edges: know no engine.
 pub mod iceberg;
 
+// Edges: know no engine.
+pub mod decode;
+pub mod sources;
+
 // From a job file to a plan.
 pub mod job;
 
