@@ -56,6 +56,9 @@ impl Refusal {
 /// Functions whose answer depends on the order of records; all others drop ORDER BY.
 const ORDERED: [&str; 2] = ["first_value", "last_value"];
 
+/// Functions that can leave out equal values.
+const DISTINCT: [&str; 3] = ["count", "sum", "avg"];
+
 /// Functions that DISTINCT leaves as they are.
 const DISTINCT_IS_NOTHING: [&str; 4] = ["min", "max", "bool_and", "bool_or"];
 
@@ -65,10 +68,10 @@ impl Records<'_> {
         let function_name = call.func.name().to_owned();
         let parameters = call.params;
         let distinct = parameters.distinct && !DISTINCT_IS_NOTHING.contains(&function_name.as_str());
-        if distinct && function_name != "count" {
+        if distinct && !DISTINCT.contains(&function_name.as_str()) {
             return Err(Refusal::Words(
                 format!("{function_name}(DISTINCT …) isn't supported yet"),
-                "DISTINCT is there for count, min and max".to_owned(),
+                "DISTINCT is there for count, sum, avg, min and max".to_owned(),
             ));
         }
         let own = parameters.args.into_iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;

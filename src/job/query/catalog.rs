@@ -27,48 +27,26 @@ pub(super) struct Functions {
 /// All functions, built once.
 pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     let mut functions = Functions { scalars: BTreeMap::new(), aggregates: BTreeMap::new(), volatile: Vec::new() };
-    for function in scalar_functions() {
-        let names = std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str));
-        if function.signature().volatility != Volatility::Immutable || SESSION_DEPENDENT.contains(&function.name()) {
-            functions.volatile.extend(names.map(str::to_owned));
-        } else {
-            functions.scalars.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
-        }
+    let arrays = datafusion_functions_nested::all_default_nested_functions();
+    let arrays = arrays.into_iter().filter(|function| function.signature().volatility == Volatility::Immutable);
+    for function in crate::functions::scalars().into_iter().chain(arrays) {
+        let names = all_names(function.name(), function.aliases());
+        functions.scalars.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
     }
-    for function in aggregate_functions() {
-        let names = std::iter::once(function.name()).chain(function.aliases().iter().map(String::as_str));
+    for function in crate::functions::aggregates() {
+        let names = all_names(function.name(), function.aliases());
         functions.aggregates.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
+    }
+    for function in datafusion_functions::all_default_functions() {
+        if !functions.scalars.contains_key(function.name()) {
+            functions.volatile.extend(all_names(function.name(), function.aliases()).map(str::to_owned));
+        }
     }
     functions
 });
 
-/// Functions that call themselves immutable and yet depend on the program that runs them.
-const SESSION_DEPENDENT: [&str; 1] = ["version"];
-
-fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
-    let mut functions = datafusion_functions::all_default_functions();
-    functions.extend(datafusion_functions_nested::all_default_nested_functions());
-    functions
-}
-
-fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    const OFFERED: [&str; 13] = [
-        "count",
-        "sum",
-        "avg",
-        "min",
-        "max",
-        "bool_and",
-        "bool_or",
-        "first_value",
-        "last_value",
-        "stddev",
-        "stddev_pop",
-        "var",
-        "var_pop",
-    ];
-    let all = datafusion_functions_aggregate::all_default_aggregate_functions();
-    all.into_iter().filter(|function| OFFERED.contains(&function.name())).collect()
+fn all_names<'n>(name: &'n str, aliases: &'n [String]) -> impl Iterator<Item = &'n str> {
+    std::iter::once(name).chain(aliases.iter().map(String::as_str))
 }
 
 /// How SQL is read: spans kept, TEXT is Utf8 (the type of our columns).

@@ -31,13 +31,14 @@ fn words(error: &DataFusionError) -> (String, Option<String>) {
         DataFusionError::Collection(errors) => {
             errors.first().map_or_else(|| ("the query can't be planned".to_owned(), None), words)
         }
+        DataFusionError::NotImplemented(text) if text.starts_with("Unsupported") => (shorten(text), None),
         DataFusionError::NotImplemented(text) => (format!("not supported: {}", shorten(text)), None),
         DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => ungrouped(text),
         DataFusionError::Plan(text)
         | DataFusionError::Execution(text)
         | DataFusionError::Configuration(text)
         | DataFusionError::Internal(text) => signature(text).unwrap_or_else(|| (shorten(text), None)),
-        other => (shorten(&other.message()), None),
+        other => signature(&other.message()).unwrap_or_else(|| (shorten(&other.message()), None)),
     }
 }
 
@@ -54,29 +55,37 @@ fn signature(text: &str) -> Option<(String, Option<String>)> {
             Some("cast one side to the type that you mean".to_owned()),
         ));
     }
-    if let Some(operands) = between("Cannot infer common argument type for comparison operation ", "\n")
-        .or_else(|| Some(text.split_once("Cannot infer common argument type for comparison operation ")?.1.to_owned()))
-    {
+    let compared = "Cannot infer common argument type for comparison operation ";
+    if let Some((_, operands)) = text.split_once(compared) {
+        let operands = operands.lines().next().unwrap_or_default();
         return Some((
             format!("`{operands}` can't be compared"),
             Some("cast one side to the type of the other".to_owned()),
         ));
     }
+    if text.starts_with("Substring without for/from") {
+        return Some(("`substring` needs a start".to_owned(), Some("write substring(text, start, length)".to_owned())));
+    }
+    if text.starts_with("regex parse error") {
+        let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");
+        return Some((format!("the regular expression can't be read: {why}"), None));
+    }
     let function = between("unction '", "'").or_else(|| between("call to '", "'"))?;
-    if let Some(counts) = between(" expects ", " arguments but received ")
-        && let Some(received) = text.split_once("arguments but received ")
-    {
-        let received: String = received.1.chars().take_while(char::is_ascii_digit).collect();
-        return Some((format!("`{function}` takes {counts} arguments, and here are {received}"), None));
-    }
-    let received = between("(DataType: ", ").").or_else(|| between("(DataType: ", ")"));
+    // Of several signatures some fail by count, others by type: the latter is what is meant.
     let help = Some("cast the argument to a type that it takes".to_owned());
-    match received {
-        Some(received) => Some((format!("`{function}` doesn't take {received}"), help)),
-        None => {
-            text.contains("match any signature").then(|| (format!("`{function}` doesn't take these arguments"), help))
-        }
+    let received = between("coercion from ", " to the signature");
+    if let Some(received) = received.or_else(|| between("(DataType: ", ").")).or_else(|| between("(DataType: ", ")")) {
+        return Some((format!("`{function}` doesn't take {received}"), help));
     }
+    let counts = [(" expects ", " arguments but received "), (" expected ", " arguments but received ")];
+    for (start, end) in counts {
+        let Some(expected) = between(start, end) else { continue };
+        let received = text.split_once(end).map(|(_, rest)| rest).unwrap_or_default();
+        let received: String = received.chars().take_while(char::is_ascii_digit).collect();
+        let plural = if expected == "1" { "" } else { "s" };
+        return Some((format!("`{function}` takes {expected} argument{plural}, and here are {received}"), None));
+    }
+    text.contains("match any signature").then(|| (format!("`{function}` doesn't take these arguments"), help))
 }
 
 fn ungrouped(text: &str) -> (String, Option<String>) {

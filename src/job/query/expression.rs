@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
@@ -30,7 +31,10 @@ pub(super) fn bind(expression: Expr, schema: &DFSchemaRef) -> Result<Arc<dyn Phy
     let simplified = ExprSimplifier::new(context).simplify(safe)?;
     // Simplifying can bring casts of its own.
     let safe = make_safe(simplified, schema)?;
-    create_physical_expr(&safe, schema, &ExecutionProps::new())
+    let bound = create_physical_expr(&safe, schema, &ExecutionProps::new())?;
+    // Constants that a function refuses, such as an unknown unit, show without a record too: better now.
+    bound.evaluate(&RecordBatch::new_empty(Arc::clone(schema.inner())))?;
+    Ok(bound)
 }
 
 /// `expression` with columns that have lost their qualifiers, and without the names that DataFusion keeps inside.

@@ -3,10 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, ListArray, PrimitiveArray, StructArray};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
+use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue};
 use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+
+use crate::functions::one_zero_one_nan;
 
 /// Whether values of the type hold floats.
 pub(super) fn has_float(data_type: &DataType) -> bool {
@@ -53,15 +55,6 @@ impl ScalarUDFImpl for FloatKey {
 
 fn normalised(values: &ArrayRef) -> ArrayRef {
     match values.data_type() {
-        DataType::Float32 => {
-            let values: &PrimitiveArray<Float32Type> = values.as_primitive();
-            // Adding 0.0 turns -0.0 into 0.0 and leaves all else.
-            Arc::new(values.unary::<_, Float32Type>(|value| if value.is_nan() { f32::NAN } else { value + 0.0 }))
-        }
-        DataType::Float64 => {
-            let values: &PrimitiveArray<Float64Type> = values.as_primitive();
-            Arc::new(values.unary::<_, Float64Type>(|value| if value.is_nan() { f64::NAN } else { value + 0.0 }))
-        }
         DataType::List(item) if has_float(item.data_type()) => {
             let list: &ListArray = values.as_list();
             let items = normalised(list.values());
@@ -71,6 +64,6 @@ fn normalised(values: &ArrayRef) -> ArrayRef {
             let columns = values.as_struct().columns().iter().map(normalised).collect();
             Arc::new(StructArray::new(fields.clone(), columns, values.nulls().cloned()))
         }
-        _ => Arc::clone(values),
+        _ => one_zero_one_nan(values),
     }
 }

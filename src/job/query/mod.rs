@@ -4,8 +4,9 @@
 //! Invariant: every expression of a plan is immutable (no clock, no randomness, no session), typed, and bound to the
 //! record schema of its stream or to the schema of closed windows. Nothing here is executed or read from outside.
 //!
-//! A query goes through `shape` (which clauses), `names` (which columns and functions), `insert` (DataFusion's logical
-//! plan, taken apart), `expression` (safe casts and divisions, then bound), `output` (types and partitions of the result).
+//! A query goes through `shape` (which clauses), `select` with `names` (which columns, functions and types; then DataFusion's
+//! logical plan), `output` with `aggregate` and `expression` (that plan taken apart; safe casts and divisions; bound), and
+//! `partitions`.
 
 mod aggregate;
 mod catalog;
@@ -17,6 +18,7 @@ mod insert;
 mod names;
 mod output;
 mod partitions;
+mod select;
 mod shape;
 mod types;
 

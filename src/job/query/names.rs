@@ -1,9 +1,10 @@
 //! The names in an expression, before DataFusion plans it: every unknown or forbidden one is a problem with its own
 //! place, where DataFusion would stop at the first.
 
+use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Expr, Function, Query, Spanned as _, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{Expr, Function, Query, Spanned as _, Value, ValueWithSpan, Visit, Visitor};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::catalog::FUNCTIONS;
@@ -84,7 +85,9 @@ fn place(span: Span, fallback: Span) -> Span {
 /// The one of `candidates` that `name` was probably meant to be.
 pub(super) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
     let name = name.to_lowercase();
-    let tolerated = (name.chars().count() / 3).max(1);
+    let length = name.chars().count();
+    // Of a name of one letter every other such name is one slip away.
+    let tolerated = (length / 3).max(1).min(length.saturating_sub(1));
     candidates
         .into_iter()
         .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
@@ -172,7 +175,7 @@ impl Walk<'_> {
 
     fn function(&mut self, function: &Function) {
         let span = function.name.span();
-        let name = function.name.0.last().and_then(|part| part.as_ident()).map(identifier).unwrap_or_default();
+        let name = function_name(function);
         if function.over.is_some() {
             let help = "use aggregates with GROUP BY window_start";
             return self.refuse(span, format!("`{name}(…) OVER` isn't supported yet"), help);
@@ -184,7 +187,7 @@ impl Walk<'_> {
             let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
             return self.refuse(span, format!("`{name}` depends on more than the log"), help);
         }
-        if FUNCTIONS.scalars.contains_key(&name) || name == "struct" {
+        if FUNCTIONS.scalars.contains_key(&name) {
             return;
         }
         if let Some(help) = known_aggregate(&name) {
@@ -227,9 +230,8 @@ fn known_aggregate(name: &str) -> Option<String> {
     let known = OTHERS.contains(&name)
         || stock.iter().any(|function| function.name() == name || function.aliases().iter().any(|alias| alias == name));
     known.then(|| {
-        let mut offered: Vec<&str> = FUNCTIONS.aggregates.keys().map(String::as_str).collect();
-        offered.sort_unstable();
-        format!("aggregates are {}", offered.join(", "))
+        let offered: BTreeSet<&str> = FUNCTIONS.aggregates.values().map(|function| function.name()).collect();
+        format!("aggregates are {}", offered.into_iter().collect::<Vec<_>>().join(", "))
     })
 }
 
@@ -249,6 +251,9 @@ impl Visitor for Walk<'_> {
         match expression {
             Expr::Identifier(ident) => self.column(&identifier(ident), ident.span),
             Expr::CompoundIdentifier(parts) => self.compound(parts, expression.span()),
+            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), span }) => {
+                self.refuse(*span, format!("`{name}` has no value"), "a job has no parameters: write the value itself");
+            }
             Expr::Function(function) => {
                 self.function(function);
                 if is_aggregate(function) {
@@ -269,6 +274,9 @@ impl Visitor for Walk<'_> {
 }
 
 fn is_aggregate(function: &Function) -> bool {
-    let name = function.name.0.last().and_then(|part| part.as_ident()).map(identifier).unwrap_or_default();
-    FUNCTIONS.aggregates.contains_key(&name)
+    FUNCTIONS.aggregates.contains_key(&function_name(function))
+}
+
+fn function_name(function: &Function) -> String {
+    function.name.0.last().and_then(|part| part.as_ident()).map(identifier).unwrap_or_default()
 }

@@ -15,9 +15,9 @@ use super::aggregate::{Records, Refusal};
 use super::error::problem;
 use super::expression::{bind, cast, unaliased, unqualified};
 use super::float_key::{float_key, has_float};
-use super::insert::window_type;
 use super::partitions::Named;
 use super::types::result_type;
+use crate::event::timestamp_type;
 use crate::job::Problems;
 use crate::job::plan::{Aggregate, Key, ResultColumn};
 use crate::windows::WINDOW_COLUMNS;
@@ -44,13 +44,19 @@ pub(super) struct Parts {
 pub(super) struct Places<'a> {
     /// The items of the SELECT list.
     pub items: &'a [Span],
+    /// The expressions of GROUP BY as written; those of the window that we added come behind them.
+    pub groups: &'a [Span],
+    /// WHERE.
+    pub filter: Span,
+    /// HAVING.
+    pub having: Span,
     /// The query.
     pub query: Span,
 }
 
 /// The window's columns, as they stand in rows of closed windows.
 pub(super) fn window_fields() -> Vec<Field> {
-    WINDOW_COLUMNS.iter().map(|name| Field::new(*name, window_type(), false)).collect()
+    WINDOW_COLUMNS.iter().map(|name| Field::new(*name, timestamp_type(), false)).collect()
 }
 
 /// Takes `plan` apart; `names` are those of the result's columns.
@@ -66,22 +72,22 @@ pub(super) fn parts(
         problems.add(places.query, "the query isn't one aggregation over one window", help);
         return None;
     };
-    let grouped = match Grouped::new(&layers, records) {
+    let grouped = match Grouped::new(&layers, records, places) {
         Ok(grouped) => grouped,
-        Err((refusal, item)) => {
-            let span = item.and_then(|item| places.items.get(item)).copied().unwrap_or(places.query);
+        Err((refusal, span)) => {
             refusal.tell(span, problems);
             return None;
         }
     };
     let above = grouped.above(&layers);
-    let (filter, having) = match (layers.filter(records), above.having(&layers)) {
-        (Ok(filter), Ok(having)) => (filter, having),
-        (Err(error), _) | (_, Err(error)) => {
-            problems.push(problem(&error, places.query));
-            return None;
-        }
+    let mut tell = |bound: Result<Option<Arc<dyn PhysicalExpr>>>, span| {
+        bound.unwrap_or_else(|error| {
+            problems.push(problem(&error, span));
+            None
+        })
     };
+    let filter = tell(layers.filter(records), places.filter);
+    let having = tell(above.having(&layers), places.having);
     let mut columns = Vec::with_capacity(names.len());
     let mut fields = Vec::with_capacity(names.len());
     for ((expression, name), span) in layers.select.iter().zip(names).zip(places.items) {
@@ -146,10 +152,18 @@ impl<'p> Layers<'p> {
         })
     }
 
-    /// The first item of the SELECT list with the aggregate of that index.
-    fn item_with(&self, aggregate: usize) -> Option<usize> {
-        let (_, field) = self.aggregate.schema.qualified_field(self.aggregate.group_expr.len() + aggregate);
-        self.select.iter().position(|item| item.column_refs().iter().any(|column| column.name == *field.name()))
+    /// Where the aggregate of that index stands: in the first item of the SELECT list that has it, else in HAVING.
+    fn aggregate_span(&self, aggregate: usize, places: &Places<'_>) -> Span {
+        let (_, field) = self.aggregate.schema.qualified_field(distinct(&self.aggregate.group_expr).len() + aggregate);
+        let item =
+            self.select.iter().position(|item| item.column_refs().iter().any(|column| column.name == *field.name()));
+        item.and_then(|item| places.items.get(item)).copied().unwrap_or(places.having)
+    }
+
+    /// Where a group expression stands; the query, where equal ones were put together, so that we can't count.
+    fn group_span(&self, index: usize, distinct: usize, places: &Places<'_>) -> Span {
+        let all = distinct == self.aggregate.group_expr.len();
+        places.groups.get(index).filter(|_| all).copied().unwrap_or(places.query)
     }
 
     fn filter(&self, records: &Records<'_>) -> Result<Option<Arc<dyn PhysicalExpr>>> {
@@ -174,30 +188,36 @@ struct Grouped {
 }
 
 impl Grouped {
-    /// Fails with the item of the SELECT list that is meant, where it is known.
-    fn new(layers: &Layers<'_>, records: &Records<'_>) -> Result<Grouped, (Refusal, Option<usize>)> {
+    /// Fails with the place that is meant.
+    fn new(layers: &Layers<'_>, records: &Records<'_>, places: &Places<'_>) -> Result<Grouped, (Refusal, Span)> {
         let mut fields = window_fields();
         let mut taken: HashSet<String> = WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         let (mut keys, mut aggregates, mut meanings) = (Vec::new(), Vec::new(), Vec::new());
-        for expression in &layers.aggregate.group_expr {
-            let expression = unqualified(expression.clone()).map_err(unplaced)?;
+        // Distinct, as in the aggregate's schema.
+        let groups = distinct(&layers.aggregate.group_expr);
+        for (index, expression) in groups.iter().enumerate() {
+            let span = layers.group_span(index, groups.len(), places);
+            let at = |error: DataFusionError| (Refusal::DataFusion(error), span);
+            let expression = unqualified((*expression).clone()).map_err(at)?;
             if over_window(&expression) {
                 meanings.push(expression);
                 continue;
             }
             let name = free_name(&expression, &mut taken);
-            let (bound, data_type, meaning) = key(expression, &name, records).map_err(unplaced)?;
+            let (bound, data_type, meaning) = key(expression, &name, records).map_err(at)?;
             fields.push(Field::new(&name, data_type, true));
             meanings.push(meaning);
             keys.push(Key { name, expression: bound });
         }
         for (index, expression) in layers.aggregate.aggr_expr.iter().enumerate() {
-            let expression = unqualified(expression.clone()).map_err(unplaced)?;
+            let span = layers.aggregate_span(index, places);
+            let at = |refusal: Refusal| (refusal, span);
+            let expression = unqualified(expression.clone()).map_err(|error| at(error.into()))?;
             let name = free_name(&expression, &mut taken);
             let Expr::AggregateFunction(call) = expression else {
-                return Err(unplaced(DataFusionError::Plan(format!("`{expression}` isn't an aggregate"))));
+                return Err(at(DataFusionError::Plan(format!("`{expression}` isn't an aggregate")).into()));
             };
-            let aggregate = records.aggregate(call, &name).map_err(|refusal| (refusal, layers.item_with(index)))?;
+            let aggregate = records.aggregate(call, &name).map_err(at)?;
             fields.push(Field::new(&name, aggregate.function.field().data_type().clone(), true));
             meanings.push(Expr::Column(Column::new_unqualified(name)));
             aggregates.push(aggregate);
@@ -212,8 +232,10 @@ impl Grouped {
     }
 }
 
-fn unplaced(error: DataFusionError) -> (Refusal, Option<usize>) {
-    (Refusal::DataFusion(error), None)
+/// Each expression once, in order.
+fn distinct(expressions: &[Expr]) -> Vec<&Expr> {
+    let mut seen = HashSet::new();
+    expressions.iter().filter(|expression| seen.insert(*expression)).collect()
 }
 
 /// Whether an expression uses window columns (and then, as was checked, nothing else).

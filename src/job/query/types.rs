@@ -117,6 +117,7 @@ pub(super) fn sql_name(data_type: &DataType) -> String {
             format!("DECIMAL({precision}, {scale})")
         }
         DataType::List(item) => format!("{}[]", sql_name(item.data_type())),
+        DataType::Map(..) => "MAP".to_owned(),
         other => other.to_string(),
     }
 }
@@ -145,5 +146,11 @@ pub(super) fn sql_words(text: &str) -> String {
         rest = &rest[end..];
     }
     words.push_str(rest);
+    // Our arrays have one name for their items.
+    while let Some((before, after)) = words.split_once("List(")
+        && let Some((item, after)) = after.split_once(", field: 'element')")
+    {
+        words = format!("{before}{item}[]{after}");
+    }
     words
 }

@@ -276,3 +276,33 @@ fn nested_values_are_keys_and_results() {
     assert!(matches!(insert.result_schema.field(1).data_type(), DataType::Struct(_)));
     assert_eq!(run(&insert).len(), 1);
 }
+
+#[test]
+fn queries_that_look_odd_are_fine() {
+    let queries = [
+        "SELECT window_start, count(*) AS n FROM s WHERE host > t OR bytes = 4 GROUP BY window_start",
+        "SELECT window_start, host, count(*) AS n FROM s GROUP BY window_start, host, host, s.host",
+        "SELECT window_start AS host, count(*) AS n FROM s GROUP BY 1, s.host",
+        "SELECT window_start, count(*) AS n FROM s WHERE true GROUP BY (window_start), host HAVING n IN (1, 2)",
+        "SELECT window_start, count(bytes, host) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, count(DISTINCT tags) AS n, max(place) AS m FROM s GROUP BY window_start",
+        "SELECT window_start, bytes + 1 AS b, count(*) AS n FROM s GROUP BY window_start, bytes",
+        "SELECT window_start, bytes + 1 AS b, count(*) AS n FROM s GROUP BY window_start, bytes + 1",
+        "SELECT window_start, date_trunc('day', t AT TIME ZONE 'Europe/Berlin') AS b, count(*) AS n FROM s GROUP BY window_start, b",
+        "SELECT window_start, 'web' AS source, 1 AS one, count(*) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, 'web' AS source, count(*) AS n FROM s GROUP BY window_start, 'web'",
+        "SELECT window_start, max(DISTINCT bytes) AS n, sum(bytes ORDER BY t) AS m FROM s GROUP BY window_start",
+        "SELECT window_start, count(*) * 100.0 / nullif(sum(bytes), 0) AS share FROM s GROUP BY window_start",
+        "SELECT window_start, sum(bytes) / count(status) AS mean, sum(bytes) % count(nullif(status, status)) AS none FROM s GROUP BY 1",
+        "SELECT window_start, array_sort(tags) AS t, count(*) AS n FROM s GROUP BY window_start, tags",
+        "SELECT window_start, array_distinct([host]) AS hosts, count(*) AS n FROM s GROUP BY window_start, array_distinct([host])",
+        "SELECT window_start, count(*) AS n FROM s WHERE _partition = 0 GROUP BY window_start",
+        "SELECT \"window_start\", COUNT(*) AS \"N\" FROM \"s\" GROUP BY \"window_start\"",
+        "SELECT window_start, arrow_cast(host, 'Dictionary(Int32, Utf8)') AS h, count(*) AS n FROM s GROUP BY 1, 2",
+        "SELECT window_start, var_pop(score) AS a, stddev(score) AS b, var_samp(bytes) AS c, avg(price) AS d FROM s GROUP BY 1",
+    ];
+    for sql in queries {
+        let insert = plan(sql);
+        assert!(!run(&insert).is_empty(), "{sql}");
+    }
+}

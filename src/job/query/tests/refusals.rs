@@ -1,5 +1,7 @@
 //! Queries that can't be run: what is said, and where.
 
+use std::fmt::Write as _;
+
 use super::{definition, partition, refused, spanned};
 use crate::event::{Micros, Transform};
 use crate::job::definition::WindowFunction;
@@ -68,7 +70,10 @@ fn clauses_that_are_not_there_yet_are_named() {
             "SELECT window_start, array_agg(host) AS n FROM s GROUP BY 1",
             "the aggregate `array_agg` isn't supported yet",
         ),
-        ("SELECT window_start, sum(DISTINCT bytes) AS n FROM s GROUP BY 1", "sum(DISTINCT …) isn't supported yet"),
+        (
+            "SELECT window_start, stddev(DISTINCT bytes) AS n FROM s GROUP BY 1",
+            "stddev(DISTINCT …) isn't supported yet",
+        ),
     ];
     for (sql, expected) in cases {
         let problems = all(sql);
@@ -86,7 +91,7 @@ fn group_by_needs_the_window() {
 }
 
 #[test]
-fn messages() {
+fn messages_say_what_is_wrong_and_how_to_go_on() {
     let cases = [
         "SELECT window_start, referrer, count(*) AS n FROM s GROUP BY window_start",
         "SELECT window_start, host, count(*) AS n FROM s GROUP BY window_start",
@@ -115,35 +120,55 @@ fn messages() {
         "SELECT window_start, count(*) AS n FROM s GROUP BY window_start, n",
         "SELECT window_start, sum(bytes) FILTER (WHERE status) AS n FROM s GROUP BY window_start",
         "SELECT window_start, CAST(host AS GEOMETRY) AS n, count(*) AS m FROM s GROUP BY window_start, host",
-        "SELECT window_start, count(*) AS n FROM s WHERE host > t GROUP BY window_start",
         "SELECT window_start, count(*) AS n FROM s WHERE tags = 1 GROUP BY window_start",
         "SELECT window_start, upper(host, host) AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, date_trunc('fortnight', t) AS n, count(*) AS m FROM s GROUP BY window_start, n",
+        "SELECT window_start, count(*) AS n FROM s WHERE date_trunc('fortnight', t) > t GROUP BY window_start HAVING date_trunc('fortnight', window_start) IS NULL",
+        "SELECT window_start, date_trunc('fortnight', max(t)) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, max(date_trunc('fortnight', t)) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, count(*) AS n FROM s WHERE host ~ '(' GROUP BY window_start",
+        "SELECT window_start, count(*) AS n FROM s WHERE regexp_like(host, '(') GROUP BY window_start",
+        "SELECT window_start, to_timestamp('yesterday') AS n, count(*) AS m FROM s GROUP BY window_start",
+        "SELECT window_start, n + 1 AS m, count(*) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, count(*) AS n FROM s GROUP BY window_start, host HAVING sum(nope) > 1 AND m > 2 AND now() > t",
+        "SELECT window_start, array_agg(host) AS n, string_agg(host, ',') AS m FROM s GROUP BY window_start",
+        "SELECT window_start, grouping(host) AS n, count(*) AS c FROM s GROUP BY window_start, host",
+        "SELECT window_start, hop(t, 1) AS n, count(*) AS c FROM s GROUP BY window_start, t",
+        "SELECT window_start, percentile_cont(0.5) WITHIN GROUP (ORDER BY bytes) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, unnest(tags) AS n, count(*) AS c FROM s GROUP BY window_start, tags",
+        "SELECT window_start, arrow_cast(1, 'Decimal256(76, 0)') AS n, count(*) AS c FROM s GROUP BY window_start",
+        "SELECT window_start, map(['a'], [1]) AS n, count(*) AS c FROM s GROUP BY window_start",
+        "SELECT window_start, bytes > 'x' + 1 AS n, count(*) AS c FROM s GROUP BY window_start, bytes",
+        "SELECT window_start, bool_or(bytes) AS n, avg(host) AS a, stddev(t) AS s FROM s GROUP BY window_start",
+        "SELECT window_start, first_value(host ORDER BY nope) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, count(*) FILTER (WHERE nope) AS n FROM s GROUP BY window_start",
+        "SELECT window_start, count(*) AS n FROM s WHERE host IN (1, t) GROUP BY window_start",
+        "SELECT window_start, CAST(host AS UUID) AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, round(host) AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, place.town AS n, count(*) AS m FROM s GROUP BY window_start, place",
-        "SELECT window_start, CASE WHEN bytes THEN 1 ELSE 'a' END AS n, count(*) AS m FROM s GROUP BY window_start, bytes",
         "SELECT window_start, not host AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, -host AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, host LIKE 5 AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, last_value(host, 3) AS n FROM s GROUP BY window_start",
-        "SELECT window_start, count(bytes, host) AS n FROM s GROUP BY window_start",
         "SELECT window_start, count(DISTINCT bytes, host) AS n FROM s GROUP BY window_start",
-        "SELECT window_start, count(DISTINCT tags) AS n, max(place) AS m FROM s GROUP BY window_start",
         "SELECT window_start, x'zz' AS b, @@v AS y, $1 AS z, count(*) AS n FROM s GROUP BY window_start",
-        "SELECT window_start, host AT TIME ZONE 'Europe/Berlin' AS n, count(*) AS m FROM s GROUP BY window_start, host",
-        "SELECT window_start, host, count(*) AS n FROM s GROUP BY window_start, host, host",
-        "SELECT window_start, CASE WHEN window_start = window_end THEN 1 END AS x, bytes + 1 AS b, count(*) AS n FROM s GROUP BY window_start, bytes",
-        "SELECT window_start AS host, count(*) AS n FROM s GROUP BY 1, s.host",
-        "SELECT window_start, count(*) AS n FROM s WHERE true GROUP BY (window_start), host HAVING n IN (1, 2)",
         "SELECT window_start, avg(t) AS m FROM s GROUP BY window_start",
         "SELECT window_start, count(*) AS m FROM s AS q GROUP BY s.window_start",
     ];
     let mut out = String::new();
     for sql in cases {
-        let said = super::plan_of(&definition(sql)).map_or_else(|_| all(sql), |_| vec!["FINE".to_owned()]);
-        out.push_str(&format!("{sql}\n  {}\n", said.join("\n  ")));
+        writeln!(
+            out,
+            "{sql}
+  {}",
+            all(sql).join(
+                "
+  "
+            )
+        )
+        .expect("a String takes all");
     }
-    println!("{out}");
+    insta::assert_snapshot!(out);
 }
 
 #[test]
