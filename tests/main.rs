@@ -1,5 +1,6 @@
 //! The one test binary: one crate to link instead of one a folder.
 
 mod architecture;
+mod model;
 mod servers;
 mod support;
