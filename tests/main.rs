@@ -2,5 +2,6 @@
 
 mod architecture;
 mod model;
+mod replay;
 mod servers;
 mod support;
