@@ -1,1 +1,7 @@
-//! The one test binary.
+//! The one test binary: one crate to link instead of one a folder.
+
+mod architecture;
+mod model;
+mod replay;
+mod servers;
+mod support;

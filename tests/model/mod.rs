@@ -1,0 +1,95 @@
+//! The model: what a job's results are, computed in the plainest way from the whole log at once. Slow and obvious, and nothing
+//! in here comes from the crate: when model and crate agree, two independent readings of the rules do.
+//!
+//! Time first (`judge`): walk every partition in the order of its offsets. Then results (`results`): put what was accepted
+//! into windows and groups, sort each group canonically, and fold it.
+
+mod aggregate;
+mod condition;
+mod exact;
+mod judge;
+mod results;
+#[cfg(test)]
+mod tests;
+
+use std::collections::BTreeMap;
+
+pub use crate::support::Value;
+pub use aggregate::{Aggregate, Function};
+pub use condition::{Comparison, Condition};
+pub use judge::{Judged, Verdict, judge, watermark};
+pub use results::{Cell, Row, differences, results};
+
+/// Microseconds in a second.
+pub const SECOND: i64 = 1_000_000;
+/// Microseconds in an hour.
+pub const HOUR: i64 = 3_600 * SECOND;
+
+/// A log: partitions, each with its records in the order of their offsets.
+pub type Log = BTreeMap<i32, Vec<Record>>;
+
+/// One record of a partition.
+#[derive(Clone, Debug)]
+pub struct Record {
+    /// Where it stands; offsets may have gaps.
+    pub offset: i64,
+    /// The log's timestamp in microseconds; none in files.
+    pub timestamp: Option<i64>,
+    /// What the message says.
+    pub body: Body,
+}
+
+/// What a message says, as far as its stream declares it.
+#[derive(Clone, Debug)]
+pub enum Body {
+    /// Values by column; a missing one is null.
+    Fields(BTreeMap<String, Value>),
+    /// Not readable as the stream declares it, nulls in NOT NULL columns aside.
+    Broken,
+}
+
+/// What decides which records a stream accepts.
+#[derive(Clone, Debug)]
+pub struct Stream {
+    /// Name; part of the canonical order.
+    pub name: String,
+    /// The watermark column.
+    pub event_time: String,
+    /// NOT NULL columns.
+    pub required: Vec<String>,
+    /// Microseconds that a record may be behind `seen`.
+    pub bound: i64,
+    /// Microseconds that an event time may be ahead of the record's timestamp.
+    pub max_future: Option<i64>,
+}
+
+/// One INSERT over a tumbling window. Its result columns: `window_start`, `window_end`, the keys, the aggregates.
+#[derive(Clone, Debug)]
+pub struct Query {
+    /// WHERE.
+    pub filter: Option<Condition>,
+    /// Length of a window.
+    pub size: i64,
+    /// Shift of the windows against the epoch; may be negative or greater than the size.
+    pub offset: i64,
+    /// ALLOW LATENESS.
+    pub allowed: i64,
+    /// Group keys: columns of the stream.
+    pub keys: Vec<String>,
+    /// Aggregates.
+    pub aggregates: Vec<Aggregate>,
+}
+
+impl Query {
+    /// Start of the window that holds `time`: the greatest multiple of the size, plus the offset, that isn't after it.
+    pub fn window_start(&self, time: i64) -> i64 {
+        let mut start = (time / self.size) * self.size + self.offset % self.size;
+        while start > time {
+            start -= self.size;
+        }
+        while start + self.size <= time {
+            start += self.size;
+        }
+        start
+    }
+}

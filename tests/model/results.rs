@@ -1,0 +1,110 @@
+//! The rows of a result, and how they differ from those that a table holds.
+
+use std::collections::BTreeMap;
+
+use super::aggregate::Fields;
+use super::condition::field;
+use super::judge::{Judged, Verdict};
+use super::{Query, Stream, Value};
+
+/// One row: `window_start`, `window_end`, keys, aggregates.
+pub type Row = Vec<Cell>;
+
+/// A value of a result and how far from it a right answer may be.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Cell {
+    /// The value.
+    pub value: Value,
+    /// Steps between neighbouring doubles that a right answer may be off; zero: the same bits.
+    pub steps: u64,
+}
+
+impl Cell {
+    /// Nothing but this value.
+    pub fn exactly(value: Value) -> Cell {
+        Cell { value, steps: 0 }
+    }
+
+    /// This double, give or take `steps` roundings.
+    pub fn about(value: f64, steps: u64) -> Cell {
+        Cell { value: Value::Double(value), steps }
+    }
+
+    /// Whether `actual` is a right answer.
+    pub fn allows(&self, actual: &Value) -> bool {
+        match (&self.value, actual) {
+            (Value::Double(expected), Value::Double(actual)) if self.steps > 0 => {
+                place(*expected).abs_diff(place(*actual)) <= self.steps
+            }
+            (expected, actual) => expected == actual,
+        }
+    }
+}
+
+/// Numbers the doubles in their order, so that neighbours differ by one and both zeros are 0.
+fn place(value: f64) -> i64 {
+    let magnitude = (value.to_bits() & !(1 << 63)) as i64;
+    if value.is_sign_negative() { -magnitude } else { magnitude }
+}
+
+/// The rows of all windows whose end is at or before `closed`, sorted by window and keys.
+pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -> Vec<Row> {
+    let mut groups: BTreeMap<(i64, Vec<Value>), Vec<&Judged>> = BTreeMap::new();
+    for record in judged {
+        if let Verdict::Counted(start) = record.verdict
+            && start + query.size <= closed
+        {
+            let keys = query.keys.iter().map(|key| grouped(field(&record.fields, key))).collect();
+            groups.entry((start, keys)).or_default().push(record);
+        }
+    }
+    let mut rows = Vec::new();
+    for ((start, keys), mut records) in groups {
+        // Canonical order; one stream, so its name decides nothing.
+        records.sort_by_key(|record| (field(&record.fields, &stream.event_time), record.partition, record.offset));
+        let fields: Vec<&Fields> = records.iter().map(|record| &record.fields).collect();
+        let mut row = vec![Cell::exactly(Value::Timestamp(start)), Cell::exactly(Value::Timestamp(start + query.size))];
+        row.extend(keys.into_iter().map(Cell::exactly));
+        row.extend(query.aggregates.iter().map(|aggregate| aggregate.of(&fields)));
+        rows.push(row);
+    }
+    rows
+}
+
+/// As a group key: both zeros are one.
+fn grouped(value: Value) -> Value {
+    match value {
+        Value::Double(double) if double == 0.0 => Value::Double(0.0),
+        other => other,
+    }
+}
+
+/// How the rows of a table differ from the expected ones, a line each; empty when they don't. `keys` is how many columns
+/// identify a row: window columns and keys.
+pub fn differences(expected: &[Row], actual: &[Vec<Value>], keys: usize) -> Vec<String> {
+    let mut lines = Vec::new();
+    let mut rest: BTreeMap<Vec<Value>, Vec<&Vec<Value>>> = BTreeMap::new();
+    for row in actual {
+        rest.entry(row[..keys].to_vec()).or_default().push(row);
+    }
+    for row in expected {
+        let key: Vec<Value> = row[..keys].iter().map(|cell| cell.value.clone()).collect();
+        let found = rest.remove(&key).unwrap_or_default();
+        match found.as_slice() {
+            [] => lines.push(format!("missing: {key:?}")),
+            [one] => {
+                for (column, (cell, value)) in row.iter().zip(one.iter()).enumerate() {
+                    if !cell.allows(value) {
+                        lines.push(format!("changed: {key:?}: column {column} is {value:?}, not {:?}", cell.value));
+                    }
+                }
+                if row.len() != one.len() {
+                    lines.push(format!("changed: {key:?}: {} columns, not {}", one.len(), row.len()));
+                }
+            }
+            several => lines.push(format!("{} times: {key:?}", several.len())),
+        }
+    }
+    lines.extend(rest.keys().map(|key| format!("extra: {key:?}")));
+    lines
+}

@@ -1,0 +1,298 @@
+//! One random case: a log, a job over it, and what the model says of both.
+
+use std::fmt::Write as _;
+
+use super::message::{self, COLUMNS};
+use super::random::Random;
+use crate::model::{self, Aggregate, Body, Comparison, Condition, Function, HOUR, Record, SECOND, Value};
+use crate::support::kafka;
+
+/// A log and a job, the same for the same seed.
+pub struct Case {
+    /// What it was made from.
+    pub seed: u64,
+    /// What the stream accepts, for the model.
+    pub stream: model::Stream,
+    /// The INSERT, for the model.
+    pub query: model::Query,
+    /// Messages of each partition, in the order of their offsets.
+    pub partitions: Vec<Vec<Message>>,
+    max_future_clause: &'static str,
+    publish_clause: &'static str,
+}
+
+/// One message of the log.
+#[derive(Clone, Debug)]
+pub struct Message {
+    /// The record's timestamp in milliseconds; not negative, as the broker takes no others.
+    pub timestamp_ms: i64,
+    /// The bytes; `None` is a tombstone.
+    pub raw: Option<Vec<u8>>,
+    /// What they say.
+    pub body: Body,
+}
+
+/// Names that a case's job file is written with.
+pub struct Names<'a> {
+    /// Kafka topic.
+    pub topic: &'a str,
+    /// Namespace of the tables `history`, `result` and `late`.
+    pub namespace: &'a str,
+}
+
+impl Case {
+    /// The case of a seed.
+    pub fn generate(seed: u64) -> Case {
+        let mut random = Random::new(seed);
+        let random = &mut random;
+        let size = random.pick(&[SECOND, 7 * SECOND, 10 * SECOND, 60 * SECOND, 90 * 60 * SECOND, HOUR]);
+        let (max_future_clause, max_future) = random.pick(&[
+            ("", Some(HOUR)),
+            (" MAX FUTURE INTERVAL '10 seconds'", Some(10 * SECOND)),
+            (" MAX FUTURE NONE", None),
+        ]);
+        let stream = model::Stream {
+            name: "s".to_owned(),
+            event_time: "t".to_owned(),
+            required: vec!["t".to_owned(), "r".to_owned()],
+            bound: random.pick(&[0, 1, size / 2, size, 3 * size]),
+            max_future,
+        };
+        let query = query(random, size);
+        let base = random.pick(&[-3_000_000_000_000_000, -4 * size, 0, 1_356_998_400_000_000]);
+        let partitions = (0..random.between(1, 5)).map(|_| partition(random, base, &stream, &query)).collect();
+        let publish_clause = random.pick(&["", "\nPUBLISH EACH WINDOW", "\nPUBLISH WHOLE PARTITIONS"]);
+        Case { seed, stream, query, partitions, max_future_clause, publish_clause }
+    }
+
+    /// The log as the model reads it, when its messages stand at the offsets 0, 1, 2, ….
+    pub fn log(&self) -> model::Log {
+        let record = |(offset, message): (i64, &Message)| Record {
+            offset,
+            timestamp: Some(message.timestamp_ms * 1_000),
+            body: message.body.clone(),
+        };
+        let records = |messages: &Vec<Message>| (0..).zip(messages).map(record).collect();
+        (0..).zip(self.partitions.iter().map(records)).collect()
+    }
+
+    /// The messages as they go to a broker.
+    pub fn kafka_messages(&self) -> Vec<kafka::Message> {
+        let mut messages = Vec::new();
+        for (partition, own) in (0..).zip(&self.partitions) {
+            messages.extend(own.iter().map(|message| kafka::Message {
+                partition,
+                key: None,
+                value: message.raw.clone(),
+                timestamp_ms: Some(message.timestamp_ms),
+            }));
+        }
+        messages
+    }
+
+    /// The job file.
+    pub fn sql(&self, names: &Names<'_>) -> String {
+        let Names { topic, namespace } = names;
+        let mut sql = String::from("CREATE STREAM s (\n  t TIMESTAMP NOT NULL,\n");
+        for (name, column_type, required) in COLUMNS {
+            let required = if required { " NOT NULL" } else { "" };
+            writeln!(sql, "  {name} {column_type}{required},").expect("text takes text");
+        }
+        let bound = interval(self.stream.bound);
+        let future = self.max_future_clause;
+        writeln!(sql, "  WATERMARK FOR t AS t - {bound}{future}\n)").expect("text takes text");
+        writeln!(sql, "LIVE FROM KAFKA '{topic}' FORMAT JSON").expect("text takes text");
+        writeln!(sql, "HISTORY FROM ICEBERG '{namespace}.history';\n").expect("text takes text");
+        let partition = if self.query.size >= HOUR { "day" } else { "hour" };
+        writeln!(sql, "INSERT INTO ICEBERG '{namespace}.result' PARTITIONED BY ({partition}(window_start))")
+            .expect("text takes text");
+        let keys: Vec<String> =
+            ["window_start", "window_end"].map(str::to_owned).into_iter().chain(self.query.keys.clone()).collect();
+        let keys = keys.join(", ");
+        let aggregates = self.query.aggregates.iter().enumerate();
+        let aggregates: Vec<String> =
+            aggregates.map(|(at, aggregate)| format!("{} AS a{at}", aggregate_sql(aggregate))).collect();
+        writeln!(sql, "SELECT {keys}, {}", aggregates.join(", ")).expect("text takes text");
+        let offset = if self.query.offset == 0 { String::new() } else { format!(", {}", interval(self.query.offset)) };
+        writeln!(sql, "FROM TUMBLE(s, t, {}{offset})", interval(self.query.size)).expect("text takes text");
+        if let Some(filter) = &self.query.filter {
+            writeln!(sql, "WHERE {}", condition_sql(filter)).expect("text takes text");
+        }
+        write!(sql, "GROUP BY {keys}\nLATE INTO ICEBERG '{namespace}.late'{};\n", self.publish_clause)
+            .expect("text takes text");
+        sql
+    }
+
+    /// How many columns of a result row identify it.
+    pub fn key_columns(&self) -> usize {
+        2 + self.query.keys.len()
+    }
+}
+
+/// One partition: event time goes forward by small steps, and back now and then.
+fn partition(random: &mut Random, base: i64, stream: &model::Stream, query: &model::Query) -> Vec<Message> {
+    let count = random.pick(&[0, 1, 5, 50, 100, 200, 200]);
+    let windows = random.between(1, 30);
+    let step = (windows * query.size / 200).max(2);
+    let (mut clock, mut previous) = (base + random.between(0, query.size), base);
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        clock += random.between(0, step);
+        let mut time = match random.below(10) {
+            0 => previous,
+            1 => query.window_start(clock),
+            2 => query.window_start(clock) - 1,
+            3 | 4 => clock - random.between(0, 2 * stream.bound + query.size),
+            _ => clock,
+        };
+        previous = time;
+        let timestamp_ms = (clock / 1_000 + random.between(-500, 500)).max(0);
+        if let Some(max_future) = stream.max_future
+            && random.percent(3)
+        {
+            // The greatest event time that is accepted, or the least that isn't.
+            time = timestamp_ms * 1_000 + max_future + random.between(0, 2);
+        }
+        messages.push(message_at(random, time, timestamp_ms));
+    }
+    messages
+}
+
+fn message_at(random: &mut Random, time: i64, timestamp_ms: i64) -> Message {
+    if random.percent(5) {
+        let (raw, body) = message::broken(random, time);
+        return Message { timestamp_ms, raw, body };
+    }
+    let fields = message::fields(random, time);
+    Message { timestamp_ms, raw: Some(message::write(random, &fields)), body: Body::Fields(fields) }
+}
+
+fn query(random: &mut Random, size: i64) -> model::Query {
+    let aggregate_count = random.below(6) + 1;
+    let key_count = random.below(3);
+    model::Query {
+        filter: random.percent(40).then(|| condition(random)),
+        size,
+        offset: random.pick(&[0, 0, size / 3, -size / 4]),
+        allowed: 0,
+        keys: random.several(&["k".to_owned(), "g".to_owned(), "b".to_owned()], key_count),
+        aggregates: random
+            .several(&functions(), aggregate_count)
+            .into_iter()
+            .map(|function| filtered(random, function))
+            .collect(),
+    }
+}
+
+fn filtered(random: &mut Random, function: Function) -> Aggregate {
+    Aggregate { function, filter: random.percent(20).then(|| condition(random)) }
+}
+
+fn functions() -> Vec<Function> {
+    let name = str::to_owned;
+    vec![
+        Function::CountAll,
+        Function::Count(name("x")),
+        Function::CountDistinct(name("k")),
+        Function::CountDistinct(name("n")),
+        Function::Sum(name("n")),
+        Function::Sum(name("g")),
+        Function::Sum(name("x")),
+        Function::Average(name("n")),
+        Function::Average(name("x")),
+        Function::Minimum(name("x")),
+        Function::Maximum(name("x")),
+        Function::Minimum(name("t")),
+        Function::Maximum(name("n")),
+        Function::Maximum(name("k")),
+        Function::All(name("b")),
+        Function::Any(name("b")),
+        Function::First(name("x"), None),
+        Function::Last(name("k"), None),
+        Function::First(name("n"), Some(name("g"))),
+        Function::Last(name("r"), Some(name("x"))),
+        Function::Variance(name("m")),
+        Function::Deviation(name("m")),
+    ]
+}
+
+fn condition(random: &mut Random) -> Condition {
+    let compare = |column: &str, comparison, value: Value| Condition::Compare(column.to_owned(), comparison, value);
+    let simple = |random: &mut Random| match random.below(5) {
+        0 => Condition::IsNull("k".to_owned()),
+        1 => compare("k", Comparison::Equal, "a".into()),
+        2 => compare("n", Comparison::Less, random.between(-500_000_000_000, 500_000_000_000).into()),
+        3 => compare("x", Comparison::AtLeast, random.pick(&[0.0, -1.5, 1e10]).into()),
+        _ => compare("g", Comparison::AtLeast, 1.into()),
+    };
+    let left = simple(random);
+    match random.below(5) {
+        0 => Condition::And(Box::new(left), Box::new(simple(random))),
+        1 => Condition::Or(Box::new(left), Box::new(simple(random))),
+        2 => Condition::Not(Box::new(left)),
+        _ => left,
+    }
+}
+
+fn aggregate_sql(aggregate: &Aggregate) -> String {
+    let ordered = |function: &str, column: &str, order: &Option<String>| match order {
+        Some(order) => format!("{function}({column} ORDER BY {order})"),
+        None => format!("{function}({column})"),
+    };
+    let call = match &aggregate.function {
+        Function::CountAll => "count(*)".to_owned(),
+        Function::Count(column) => format!("count({column})"),
+        Function::CountDistinct(column) => format!("count(DISTINCT {column})"),
+        Function::Sum(column) => format!("sum({column})"),
+        Function::Average(column) => format!("avg({column})"),
+        Function::Minimum(column) => format!("min({column})"),
+        Function::Maximum(column) => format!("max({column})"),
+        Function::All(column) => format!("bool_and({column})"),
+        Function::Any(column) => format!("bool_or({column})"),
+        Function::First(column, order) => ordered("first_value", column, order),
+        Function::Last(column, order) => ordered("last_value", column, order),
+        Function::Variance(column) => format!("var_samp({column})"),
+        Function::Deviation(column) => format!("stddev_pop({column})"),
+    };
+    match &aggregate.filter {
+        Some(filter) => format!("{call} FILTER (WHERE {})", condition_sql(filter)),
+        None => call,
+    }
+}
+
+fn condition_sql(condition: &Condition) -> String {
+    match condition {
+        Condition::IsNull(column) => format!("{column} IS NULL"),
+        Condition::Compare(column, comparison, value) => {
+            let operator = match comparison {
+                Comparison::Equal => "=",
+                Comparison::Less => "<",
+                Comparison::AtLeast => ">=",
+            };
+            format!("{column} {operator} {}", literal_sql(value))
+        }
+        Condition::And(left, right) => format!("({} AND {})", condition_sql(left), condition_sql(right)),
+        Condition::Or(left, right) => format!("({} OR {})", condition_sql(left), condition_sql(right)),
+        Condition::Not(inner) => format!("NOT ({})", condition_sql(inner)),
+    }
+}
+
+fn literal_sql(value: &Value) -> String {
+    match value {
+        Value::Integer(number) => number.to_string(),
+        Value::Double(number) => format!("{number:?}"),
+        Value::Text(text) => format!("'{text}'"),
+        other => panic!("no generated condition compares with {other:?}"),
+    }
+}
+
+/// Microseconds as an interval, in whole seconds where it can.
+fn interval(micros: i64) -> String {
+    let sign = if micros < 0 { "-" } else { "" };
+    let (seconds, rest) = (micros.abs() / SECOND, micros.abs() % SECOND);
+    match rest {
+        0 if seconds % 60 == 0 && seconds > 0 => format!("INTERVAL '{sign}{} minutes'", seconds / 60),
+        0 => format!("INTERVAL '{sign}{seconds} seconds'"),
+        _ => format!("INTERVAL '{sign}{seconds}.{rest:06}' SECOND"),
+    }
+}

@@ -1,0 +1,110 @@
+//! Replay fidelity: random streams and random jobs give the rows of the model, live and from history, to the bit, however
+//! they are read.
+
+mod case;
+mod message;
+mod random;
+
+use std::collections::BTreeSet;
+
+pub use case::{Case, Names};
+pub use message::wrong_value;
+pub use random::Random;
+
+use crate::model::{self, Value, Verdict};
+
+/// What a run of the program left behind.
+pub struct Observed {
+    /// Rows of the result table.
+    pub rows: Vec<Vec<Value>>,
+    /// Positions in the late table.
+    pub late: Vec<(i32, i64)>,
+    /// Positions in the rejects table, and those that history keeps although they are beyond MAX FUTURE.
+    pub rejected: Vec<(i32, i64)>,
+    /// Accepted records by the snapshot summaries, where the run wrote them.
+    pub accepted: Option<i64>,
+}
+
+impl Case {
+    /// Panics with the seed and all differences when a run that drained the log left anything else than the model says.
+    #[track_caller]
+    pub fn check(&self, face: &str, observed: &Observed) {
+        let seed = self.seed;
+        let judged = model::judge(&self.log(), &self.stream, &self.query);
+        let expected = model::results(&judged, &self.stream, &self.query, i64::MAX);
+        let mut differences = model::differences(&expected, &observed.rows, self.key_columns());
+        let positions = |wanted: fn(Verdict) -> bool| -> BTreeSet<(i32, i64)> {
+            let chosen = judged.iter().filter(|record| wanted(record.verdict));
+            chosen.map(|record| (record.partition, record.offset)).collect()
+        };
+        differences.extend(compare_positions("late", &positions(Verdict::is_late), &observed.late));
+        differences.extend(compare_positions("rejected", &positions(Verdict::is_rejected), &observed.rejected));
+        let accepted = i64::try_from(positions(Verdict::is_accepted).len()).expect("is small");
+        if observed.accepted.is_some_and(|observed| observed != accepted) {
+            differences.push(format!("accepted {:?}, not {accepted}", observed.accepted));
+        }
+        let (more, sql) = (differences.len(), self.sql(&Names { topic: "topic", namespace: "ns" }));
+        differences.truncate(20);
+        assert!(differences.is_empty(), "seed {seed}, {face}: {more} differences\n{}\n{sql}", differences.join("\n"));
+    }
+}
+
+/// Every position once, and none too many.
+fn compare_positions(what: &str, expected: &BTreeSet<(i32, i64)>, actual: &[(i32, i64)]) -> Vec<String> {
+    let found: BTreeSet<(i32, i64)> = actual.iter().copied().collect();
+    let mut lines: Vec<String> = Vec::new();
+    lines.extend(expected.difference(&found).map(|position| format!("not {what}: {position:?}")));
+    lines.extend(found.difference(expected).map(|position| format!("wrongly {what}: {position:?}")));
+    if found.len() != actual.len() {
+        lines.push(format!("{what}: {} rows for {} records", actual.len(), found.len()));
+    }
+    lines
+}
+
+#[test]
+fn a_seed_gives_the_same_case_every_time() {
+    let names = Names { topic: "topic", namespace: "ns" };
+    let (one, two) = (Case::generate(7), Case::generate(7));
+    assert_eq!(one.sql(&names), two.sql(&names));
+    assert_eq!(one.kafka_messages(), two.kafka_messages());
+    assert_ne!(one.kafka_messages(), Case::generate(8).kafka_messages());
+}
+
+#[test]
+fn two_hundred_cases_contain_everything_that_is_claimed() {
+    let (mut late, mut rejected, mut future, mut counted, mut dropped, mut before_1970) = (0, 0, 0, 0, 0, 0);
+    for seed in 0..200 {
+        let case = Case::generate(seed);
+        for record in model::judge(&case.log(), &case.stream, &case.query) {
+            match record.verdict {
+                Verdict::Late(_) => late += 1,
+                Verdict::Future => future += 1,
+                Verdict::Broken | Verdict::Null => rejected += 1,
+                Verdict::Dropped => dropped += 1,
+                Verdict::Counted(start) => {
+                    counted += 1;
+                    before_1970 += usize::from(start < 0);
+                }
+            }
+        }
+    }
+    let least = [late, rejected, future, counted, dropped, before_1970].into_iter().min();
+    assert!(least > Some(100), "{late} {rejected} {future} {counted} {dropped} {before_1970}");
+}
+
+#[test]
+fn good_messages_parse_to_their_fields_and_broken_ones_do_not() {
+    for seed in 0..50 {
+        for message in Case::generate(seed).partitions.into_iter().flatten() {
+            let parsed =
+                message.raw.as_deref().map(serde_json::from_slice::<serde_json::Map<String, serde_json::Value>>);
+            if let model::Body::Fields(fields) = message.body {
+                let parsed = parsed.expect("has a value").expect("is an object");
+                for (name, value) in fields {
+                    let found = parsed.get(&name).filter(|found| !found.is_null());
+                    assert_eq!(found.is_none(), value.is_null(), "{name} in {parsed:?}");
+                }
+            }
+        }
+    }
+}

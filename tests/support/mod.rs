@@ -1,0 +1,38 @@
+//! What tests stand on: the servers that `tests/run` started, project folders, the `kappa` binary as a process, and the
+//! independent readers. Nothing in here knows what a right answer is.
+
+#![allow(dead_code, reason = "one area's tests use what another's do not; all of it is one vocabulary")]
+
+pub mod kafka;
+pub mod process;
+pub mod project;
+pub mod python;
+pub mod value;
+
+pub use value::Value;
+
+/// Bootstrap address of the Kafka broker.
+pub fn kafka_address() -> String {
+    from_environment("KAPPA_TEST_KAFKA")
+}
+
+/// Address of the Iceberg REST catalog.
+pub fn rest_address() -> String {
+    from_environment("KAPPA_TEST_REST")
+}
+
+/// Interpreter of the Python environment with the readers.
+pub fn python_interpreter() -> String {
+    from_environment("KAPPA_TEST_PYTHON")
+}
+
+/// A test that needs a server fails without one: a skipped test would look like a passed one.
+fn from_environment(name: &str) -> String {
+    std::env::var(name).unwrap_or_else(|_| panic!("{name} is not set: run tests/run, which starts the servers"))
+}
+
+/// `stem` with an ending that no other test, process or run has; fit for topics, namespaces and tables.
+pub fn unique(stem: &str) -> String {
+    let random = uuid::Uuid::new_v4().simple().to_string();
+    format!("{stem}_{}", &random[..12])
+}

@@ -1,0 +1,145 @@
+//! The `kappa` binary as a process of its own: started, waited for, terminated, killed.
+
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::time::{Duration, Instant};
+
+/// Between two looks at a process or at a condition.
+const LOOK_EVERY: Duration = Duration::from_millis(10);
+
+/// A process that has ended.
+#[derive(Debug)]
+pub struct Finished {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Data.
+    pub stdout: String,
+    /// Progress and notes.
+    pub stderr: String,
+}
+
+impl Finished {
+    /// Asserts exit code 0 and answers itself, so that it can stand behind a call.
+    #[track_caller]
+    pub fn ok(self) -> Finished {
+        self.exits(0)
+    }
+
+    /// Asserts an exit code.
+    #[track_caller]
+    pub fn exits(self, code: i32) -> Finished {
+        let Finished { code: actual, stdout, stderr } = &self;
+        assert_eq!(*actual, Some(code), "exit code\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
+        self
+    }
+}
+
+/// A running `kappa`; killed when dropped.
+pub struct Running {
+    child: Child,
+    stdout: PathBuf,
+    stderr: PathBuf,
+    command: String,
+}
+
+impl Running {
+    /// Starts the binary. Its output goes to files, so that it never waits for a reader.
+    pub fn start(arguments: &[&str], folder: &Path, environment: &[(&str, &str)], outputs: &Path) -> Running {
+        let name = super::unique("output");
+        let stdout = outputs.join(format!("{name}.stdout"));
+        let stderr = outputs.join(format!("{name}.stderr"));
+        let mut command = Command::new(env!("CARGO_BIN_EXE_kappa"));
+        command.args(arguments).current_dir(folder).envs(environment.iter().copied()).stdin(Stdio::null());
+        command.stdout(File::create(&stdout).expect("folder takes files"));
+        command.stderr(File::create(&stderr).expect("folder takes files"));
+        let child = command.spawn().expect("kappa is built and can be started");
+        Running { child, stdout, stderr, command: format!("kappa {}", arguments.join(" ")) }
+    }
+
+    /// Its process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// What it has written to stderr so far.
+    pub fn stderr(&self) -> String {
+        read_text(&self.stderr)
+    }
+
+    /// Whether it runs still.
+    pub fn is_running(&mut self) -> bool {
+        self.status().is_none()
+    }
+
+    /// SIGTERM.
+    pub fn terminate(&self) {
+        self.signal("TERM");
+    }
+
+    /// SIGINT.
+    pub fn interrupt(&self) {
+        self.signal("INT");
+    }
+
+    /// SIGKILL, and waits for the end.
+    pub fn kill(mut self) -> Finished {
+        self.child.kill().expect("process is ours");
+        let status = self.child.wait().expect("process is ours");
+        self.finished(status)
+    }
+
+    /// Waits for the end; panics with the output so far after `limit`.
+    #[track_caller]
+    pub fn wait(mut self, limit: Duration) -> Finished {
+        let started = Instant::now();
+        loop {
+            if let Some(status) = self.status() {
+                return self.finished(status);
+            }
+            let stderr = self.stderr();
+            assert!(started.elapsed() < limit, "{} runs for more than {limit:?}\n--- stderr\n{stderr}", self.command);
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    /// Waits until `holds`; panics after `limit`, or when the process ends before.
+    #[track_caller]
+    pub fn wait_until(&mut self, what: &str, limit: Duration, mut holds: impl FnMut() -> bool) {
+        let started = Instant::now();
+        while !holds() {
+            let status = self.status();
+            let stderr = self.stderr();
+            assert!(status.is_none(), "{} ended ({status:?}) before {what}\n--- stderr\n{stderr}", self.command);
+            assert!(started.elapsed() < limit, "not within {limit:?}: {what}\n--- stderr\n{stderr}");
+            std::thread::sleep(LOOK_EVERY);
+        }
+    }
+
+    fn status(&mut self) -> Option<ExitStatus> {
+        self.child.try_wait().expect("process is ours")
+    }
+
+    fn signal(&self, name: &str) {
+        let id = self.child.id().to_string();
+        let sent = Command::new("kill").args([format!("-{name}"), id]).status().expect("kill is there");
+        assert!(sent.success(), "SIG{name} to {}", self.command);
+    }
+
+    fn finished(&self, status: ExitStatus) -> Finished {
+        Finished { code: status.code(), stdout: read_text(&self.stdout), stderr: read_text(&self.stderr) }
+    }
+}
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        if self.is_running() {
+            self.child.kill().expect("process is ours");
+            self.child.wait().expect("process is ours");
+        }
+    }
+}
+
+fn read_text(path: &Path) -> String {
+    String::from_utf8_lossy(&std::fs::read(path).expect("output file is there")).into_owned()
+}
