@@ -20,3 +20,6 @@ pub mod job;
 
 // The engine: the only user of timely.
 pub mod engine;
+
+// Surfaces.
+pub mod config;
