@@ -22,4 +22,5 @@ pub mod job;
 pub mod engine;
 
 // Surfaces.
+pub mod cli;
 pub mod config;
