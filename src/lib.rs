@@ -31,3 +31,7 @@ pub mod checkpoints;
 
 // The engine: the only user of timely.
 pub mod engine;
+
+// Surfaces.
+pub mod cli;
+pub mod config;

@@ -1,0 +1,23 @@
+//! The command line: what users type and what scripts rely on.
+//!
+//! One file a command: its arguments, what they mean together, and the call of the driver that does it. Beside them what
+//! all commands share: where output goes ([`terminal`], [`output`], [`progress`], [`log`]), how the program ends
+//! ([`exit`], [`panic`], [`signal`]), and times as arguments ([`time`]). Decides nothing about results.
+
+pub mod archive;
+pub mod arguments;
+pub mod backfill;
+pub mod demo;
+pub mod diff;
+pub mod exit;
+pub mod log;
+pub mod offsets;
+pub mod output;
+pub mod panic;
+pub mod progress;
+pub mod range;
+pub mod run;
+pub mod signal;
+pub mod start;
+pub mod terminal;
+pub mod time;

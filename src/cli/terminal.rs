@@ -1,0 +1,65 @@
+//! Where output goes: data to stdout, everything else to stderr.
+//! Invariant: nothing but data ever reaches stdout, and colours or moving lines only ever reach a terminal.
+
+use std::io::{ErrorKind, IsTerminal, Write};
+
+use super::exit::Failure;
+use super::progress;
+
+/// The two outputs and what may be done with them.
+#[derive(Clone, Copy, Debug)]
+pub struct Terminal {
+    /// `-q`: no notes, no progress.
+    pub quiet: bool,
+    /// Colours on stderr.
+    pub styled: bool,
+    /// stderr is a terminal: lines may be drawn over.
+    pub interactive: bool,
+}
+
+impl Terminal {
+    /// Looks at the outputs of this process and at `NO_COLOR` and `TERM`.
+    pub fn detect(quiet: bool) -> Terminal {
+        let interactive = std::io::stderr().is_terminal();
+        let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+        let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
+        Terminal { quiet, styled: interactive && !set("NO_COLOR") && !dumb, interactive: interactive && !dumb }
+    }
+
+    /// Says something beside the data, on stderr, unless `-q`.
+    pub fn note(&self, text: &str) {
+        if !self.quiet {
+            self.error(&format!("note: {text}"));
+        }
+    }
+
+    /// Says something that the user should act on, on stderr, even with `-q`.
+    pub fn warning(&self, text: &str) {
+        self.error(&format!("warning: {text}"));
+    }
+
+    /// Writes text to stderr as it is, over a progress line if one stands there.
+    pub fn error(&self, text: &str) {
+        progress::make_room();
+        // A closed stderr leaves nobody to tell.
+        drop(writeln!(std::io::stderr().lock(), "{text}"));
+    }
+
+    /// Writes data to stdout, as it is. A reader that has seen enough (`| head`) is no failure.
+    pub fn data(&self, text: &str) -> Result<(), Failure> {
+        progress::make_room();
+        let mut out = std::io::stdout().lock();
+        match out.write_all(text.as_bytes()).and_then(|()| out.flush()) {
+            Err(error) if error.kind() != ErrorKind::BrokenPipe => {
+                Err(Failure::Running(anyhow::Error::new(error).context("stdout can't be written")))
+            }
+            _ => Ok(()),
+        }
+    }
+
+    /// Writes one JSON document to stdout.
+    pub fn json(&self, document: &impl serde::Serialize) -> Result<(), Failure> {
+        let text = serde_json::to_string_pretty(document).expect("documents have text keys and finite depth");
+        self.data(&format!("{text}\n"))
+    }
+}

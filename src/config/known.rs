@@ -1,0 +1,72 @@
+//! Which tables and keys `kappa.toml` has, and what is said about a name that isn't one of them.
+
+/// Tables that this version reads.
+pub const TABLES: [&str; 4] = ["kafka", "catalog", "state", "run"];
+
+/// What comes with later versions: named, so that it is refused for what it is and not as a misspelling.
+const LATER: [(&str, &str); 5] = [
+    ("store", "object stores aren't supported yet: warehouse and state are folders"),
+    ("profile", "profiles aren't supported yet: keep one kappa.toml for each environment"),
+    ("run.memory_max", "a memory limit isn't supported yet: set it for the process from outside"),
+    ("run.listen", "metrics and health over HTTP aren't supported yet"),
+    ("catalog.credential", "OAuth2 client credentials aren't supported yet: get a token and set `token`"),
+];
+
+/// Keys of `[catalog]` that have a meaning of their own; all others are properties of the catalog.
+pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
+/// Keys of `[state]`.
+pub const STATE: [&str; 1] = ["location"];
+/// Keys of `[run]`.
+pub const RUN: [&str; 4] = ["workers", "checkpoint_interval", "rejects_max", "log"];
+
+/// Judges the path of a key, such as `run.workers`: what is wrong with it and the way out, if anything.
+pub fn judge(path: &str) -> Option<(String, String)> {
+    let later = LATER.iter().find(|(name, _)| path == *name || path.starts_with(&format!("{name}.")));
+    if let Some((name, reason)) = later {
+        return Some((format!("`{name}` can't be set"), (*reason).to_owned()));
+    }
+    let (table, key) = path.split_once('.').unwrap_or((path, ""));
+    let keys: &[&str] = match table {
+        "kafka" => return None,
+        "catalog" => return misspelt_catalog_key(key),
+        "state" => &STATE,
+        "run" => &RUN,
+        _ => return Some((format!("there is no table `{table}`"), way_out(table, &TABLES, "tables"))),
+    };
+    if keys.contains(&key) {
+        return None;
+    }
+    Some((format!("[{table}] has no key `{key}`"), way_out(key, keys, "keys")))
+}
+
+/// Any other key is a property of the catalog, so only one that all but equals a known name is a mistake.
+fn misspelt_catalog_key(key: &str) -> Option<(String, String)> {
+    let near = nearest(key, &CATALOG).filter(|near| *near != key)?;
+    Some((format!("[catalog] has no key `{key}`"), format!("did you mean `{near}`?")))
+}
+
+fn way_out(name: &str, known: &[&str], what: &str) -> String {
+    match nearest(name, known) {
+        Some(near) => format!("did you mean `{near}`?"),
+        None => format!("the {what} are {}", list(known)),
+    }
+}
+
+/// The known name that `name` is most likely a misspelling of: at most a third of its letters are wrong.
+pub fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
+    let distance = |candidate: &str| strsim::damerau_levenshtein(&name.to_lowercase(), candidate);
+    let near = known.iter().copied().min_by_key(|candidate| distance(candidate))?;
+    (distance(near) <= (near.len() / 3).max(1)).then_some(near)
+}
+
+/// `a, b and c`.
+pub fn list(names: &[&str]) -> String {
+    match names {
+        [] => String::new(),
+        [one] => format!("`{one}`"),
+        [first @ .., last] => {
+            let first: Vec<String> = first.iter().map(|name| format!("`{name}`")).collect();
+            format!("{} and `{last}`", first.join(", "))
+        }
+    }
+}

@@ -1,0 +1,503 @@
+//! The project folder and its settings as types.
+
+use std::collections::BTreeMap;
+use std::path::{Path, PathBuf};
+use std::time::Duration;
+
+use super::duration::DurationText;
+use super::known;
+use super::problem::{ConfigError, ConfigProblem};
+use super::settings::{Layer, Origin, Setting, Value};
+
+/// The file that makes a folder a project.
+pub const PROJECT_FILE: &str = "kappa.toml";
+/// Time between two checkpoints of a live run, unless set: how long a result waits to be seen.
+pub const CHECKPOINT_INTERVAL_RUN: Duration = Duration::from_secs(10);
+/// Time between two checkpoints of an archive, unless set: nobody waits for it, and fewer commits make larger files.
+pub const CHECKPOINT_INTERVAL_ARCHIVE: Duration = Duration::from_secs(60);
+/// As many workers as there are key groups: more would have nothing to do.
+const WORKERS_MAX: i64 = 256;
+/// Below it a run would do little else than write checkpoints.
+const CHECKPOINT_INTERVAL_MIN: Duration = Duration::from_millis(100);
+/// Beyond it a result can hardly be called live.
+const CHECKPOINT_INTERVAL_MAX: Duration = Duration::from_secs(3_600);
+
+const DEFAULTS: [(&str, &str); 6] = [
+    ("kafka.bootstrap.servers", "localhost:9092"),
+    ("catalog.type", "sql"),
+    ("catalog.name", "kappa"),
+    ("state.location", ".kappa/state"),
+    ("run.rejects_max", "5%"),
+    ("run.log", "text"),
+];
+/// Defaults of a SQL catalog; a REST catalog has an address of its own and may know its warehouse.
+const DEFAULTS_SQL: [(&str, &str); 2] =
+    [("catalog.uri", "sqlite:.kappa/catalog.db"), ("catalog.warehouse", ".kappa/warehouse")];
+
+/// A project: a folder and its settings.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Project {
+    /// The folder, absolute; relative paths of jobs and settings start here.
+    pub root: PathBuf,
+    /// Properties for librdkafka, as they are.
+    pub kafka: BTreeMap<String, String>,
+    /// The catalog of all tables.
+    pub catalog: CatalogSettings,
+    /// Where checkpoints are.
+    pub state: StateSettings,
+    /// How jobs run.
+    pub run: RunSettings,
+}
+
+/// The catalog of all tables.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct CatalogSettings {
+    /// Which protocol.
+    pub kind: CatalogKind,
+    /// `sqlite:` and an absolute path, or the REST catalog's address.
+    pub uri: String,
+    /// The catalog's name, as other engines write it.
+    pub name: String,
+    /// Where tables are created: an absolute folder for a SQL catalog. For a REST catalog whatever it takes as a
+    /// warehouse, as written; `None`: the catalog decides.
+    pub warehouse: Option<String>,
+    /// All other keys, such as `token` and `header.x-tenant`.
+    pub properties: BTreeMap<String, String>,
+}
+
+/// Protocols of catalogs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum CatalogKind {
+    /// Tables in a SQL database.
+    Sql,
+    /// Iceberg's REST protocol.
+    Rest,
+}
+
+/// Where checkpoints are.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSettings {
+    /// An absolute folder.
+    pub location: PathBuf,
+}
+
+/// How jobs run.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RunSettings {
+    /// Worker threads, 1 to 256.
+    pub workers: usize,
+    /// Time between two checkpoints where it was set, for runs and archives alike.
+    pub checkpoint_interval: Option<Duration>,
+    /// More rejects than this share of a checkpoint's records stop the job before it publishes.
+    pub rejects_max: Share,
+    /// How logs are written.
+    pub log: LogFormat,
+}
+
+impl RunSettings {
+    /// Time between two checkpoints of a live run.
+    pub fn checkpoint_interval_run(&self) -> Duration {
+        self.checkpoint_interval.unwrap_or(CHECKPOINT_INTERVAL_RUN)
+    }
+
+    /// Time between two checkpoints of an archive.
+    pub fn checkpoint_interval_archive(&self) -> Duration {
+        self.checkpoint_interval.unwrap_or(CHECKPOINT_INTERVAL_ARCHIVE)
+    }
+}
+
+/// How logs are written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum LogFormat {
+    /// Lines for people.
+    Text,
+    /// One JSON object a line.
+    Json,
+}
+
+/// A share of a whole in millionths, 0 to 1,000,000.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Share(u32);
+
+impl Share {
+    /// Reads a percentage, such as `5%` or `0.5%`; `None` if it is none or not within 0 and 100.
+    pub fn parse(text: &str) -> Option<Share> {
+        let percent: f64 = text.trim().strip_suffix('%')?.trim_end().parse().ok()?;
+        // Ten thousand millionths are a per cent; the range is checked first, so the cast is exact to the millionth.
+        (0.0..=100.0).contains(&percent).then(|| Share((percent * 10_000.0).round() as u32))
+    }
+
+    /// Whether `part` of `whole` is more than this share; never so for an empty whole.
+    pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
+        u128::from(part) * 1_000_000 > u128::from(whole) * u128::from(self.0)
+    }
+}
+
+impl std::fmt::Display for Share {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "{}%", f64::from(self.0) / 10_000.0)
+    }
+}
+
+impl Project {
+    /// The project of a job file: the nearest folder upwards from it that holds a `kappa.toml`, else the current folder
+    /// with the defaults. The job file itself need not be there.
+    pub fn find(job: &Path) -> Result<Project, ConfigError> {
+        let folder = match job.parent() {
+            Some(parent) if !parent.as_os_str().is_empty() => parent,
+            _ => Path::new("."),
+        };
+        let current = absolute(Path::new("."))?;
+        // A folder that isn't there holds no kappa.toml; that the job is missing is said by whoever reads it.
+        let folder = absolute(folder).unwrap_or_else(|_| current.clone());
+        let root = folder.ancestors().find(|above| above.join(PROJECT_FILE).is_file());
+        Project::at(root.unwrap_or(&current))
+    }
+
+    /// The project in `root`, whether or not it holds a `kappa.toml`.
+    pub fn at(root: &Path) -> Result<Project, ConfigError> {
+        let root = absolute(root)?;
+        let path = root.join(PROJECT_FILE);
+        let text = match std::fs::read_to_string(&path) {
+            Ok(text) => text,
+            Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => String::new(),
+            Err(source) => return Err(ConfigError::Read { path, source }),
+        };
+        Project::parse(root, &text).map_err(|problems| ConfigError::Invalid { path, text, problems })
+    }
+
+    /// Reads the text of a `kappa.toml` in the folder `root`; all problems at once, in the order of the file.
+    fn parse(root: PathBuf, text: &str) -> Result<Project, Vec<ConfigProblem>> {
+        let mut problems = Vec::new();
+        let file = Layer::from_file(text, &mut problems);
+        let mut reader = Reader { root: &root, settings: Layer::defaults(&DEFAULTS).under(file), problems };
+        let kafka = reader.kafka();
+        let catalog = reader.catalog();
+        let state = reader.state();
+        let run = reader.run();
+        let mut problems = reader.problems;
+        if problems.is_empty() {
+            return Ok(Project { root, kafka, catalog, state, run });
+        }
+        problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+        Err(problems)
+    }
+}
+
+fn absolute(folder: &Path) -> Result<PathBuf, ConfigError> {
+    folder.canonicalize().map_err(|source| ConfigError::Folder { path: folder.to_owned(), source })
+}
+
+/// Reads settings into types and collects what is wrong; where something is, the value it returns is not used.
+struct Reader<'a> {
+    root: &'a Path,
+    settings: Layer,
+    problems: Vec<ConfigProblem>,
+}
+
+impl Reader<'_> {
+    fn refuse(&mut self, origin: &Origin, message: String, help: impl Into<String>) {
+        self.problems.push(ConfigProblem { span: origin.span(), message, help: help.into() });
+    }
+
+    /// The text at `path`; a value of another type is refused.
+    fn text(&mut self, path: &str) -> Option<(String, Origin)> {
+        let Setting { value, origin } = self.settings.get(path)?.clone();
+        match value {
+            Value::Text(text) if !text.trim().is_empty() => Some((text, origin)),
+            Value::Text(_) => {
+                self.refuse(&origin, format!("`{path}` is empty"), "leave the line out for the default");
+                None
+            }
+            other => {
+                self.refuse(
+                    &origin,
+                    format!("`{path}` must be text"),
+                    format!("write it in quotes: \"{}\"", other.to_text()),
+                );
+                None
+            }
+        }
+    }
+
+    fn kafka(&mut self) -> BTreeMap<String, String> {
+        let mut kafka: BTreeMap<String, String> =
+            self.settings.below("kafka").map(|(key, setting)| (key.to_owned(), setting.value.to_text())).collect();
+        // librdkafka's other name for the same: the default must not stand beside it.
+        if kafka.contains_key("metadata.broker.list")
+            && self.settings.get("kafka.bootstrap.servers").is_some_and(|setting| setting.origin == Origin::Default)
+        {
+            kafka.remove("bootstrap.servers");
+        }
+        kafka
+    }
+
+    fn catalog(&mut self) -> CatalogSettings {
+        let kind = match self.text("catalog.type") {
+            Some((text, origin)) => match text.as_str() {
+                "sql" => CatalogKind::Sql,
+                "rest" => CatalogKind::Rest,
+                _ => {
+                    self.refuse(&origin, format!("there is no catalog type `{text}`"), "write \"sql\" or \"rest\"");
+                    CatalogKind::Sql
+                }
+            },
+            None => CatalogKind::Sql,
+        };
+        if kind == CatalogKind::Sql {
+            self.settings = Layer::defaults(&DEFAULTS_SQL).under(std::mem::take(&mut self.settings));
+        }
+        let uri = match (kind, self.text("catalog.uri")) {
+            (CatalogKind::Sql, Some((uri, origin))) => self.sqlite(&uri, &origin),
+            (CatalogKind::Rest, Some((uri, origin))) => self.http(uri, &origin),
+            (CatalogKind::Rest, None) => {
+                if self.settings.get("catalog.uri").is_none() {
+                    let help = "add its address: uri = \"https://…\"";
+                    self.refuse(&Origin::Default, "a REST catalog needs `catalog.uri`".to_owned(), help);
+                }
+                String::new()
+            }
+            (CatalogKind::Sql, None) => String::new(),
+        };
+        let warehouse = self.text("catalog.warehouse").map(|(warehouse, origin)| match kind {
+            CatalogKind::Sql => self.folder("catalog.warehouse", &warehouse, &origin).display().to_string(),
+            CatalogKind::Rest => warehouse,
+        });
+        let name = self.text("catalog.name").map(|(name, _)| name).unwrap_or_default();
+        let others = self.settings.below("catalog").filter(|(key, _)| !known::CATALOG.contains(key));
+        let properties = others.map(|(key, setting)| (key.to_owned(), setting.value.to_text())).collect();
+        CatalogSettings { kind, uri, name, warehouse, properties }
+    }
+
+    /// `sqlite:` with an absolute path; `sqlite://` as other programs write it means the same.
+    fn sqlite(&mut self, uri: &str, origin: &Origin) -> String {
+        let Some(path) = uri.strip_prefix("sqlite:") else {
+            let help = match uri.split_once(':') {
+                Some(("postgres" | "postgresql", _)) => "PostgreSQL isn't supported yet: write \"sqlite:FILE\"",
+                Some(("http" | "https", _)) => "an address belongs to a REST catalog: set type = \"rest\"",
+                _ => "write \"sqlite:FILE\"",
+            };
+            self.refuse(origin, format!("`{uri}` isn't the address of a SQL catalog"), help);
+            return String::new();
+        };
+        let path = path.strip_prefix("//").unwrap_or(path);
+        if path.is_empty() || path.starts_with(':') {
+            let help = "write \"sqlite:FILE\": a catalog must outlive the process";
+            self.refuse(origin, format!("`{uri}` names no file"), help);
+            return String::new();
+        }
+        format!("sqlite:{}", self.root.join(path).display())
+    }
+
+    fn http(&mut self, uri: String, origin: &Origin) -> String {
+        let parsed = url::Url::parse(&uri).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
+        if parsed.is_none() {
+            let help = match uri.starts_with("sqlite:") {
+                true => "a SQLite file belongs to a SQL catalog: set type = \"sql\"",
+                false => "write \"https://HOST…\"",
+            };
+            self.refuse(origin, format!("`{uri}` isn't the address of a REST catalog"), help);
+        }
+        uri
+    }
+
+    /// An absolute folder from a path relative to the project.
+    fn folder(&mut self, path: &str, text: &str, origin: &Origin) -> PathBuf {
+        let plain = text.strip_prefix("file://").unwrap_or(text);
+        if let Some((scheme, _)) = plain.split_once("://") {
+            let help = "write a folder: relative ones start at the project's";
+            self.refuse(origin, format!("`{path}` can't be in `{scheme}://` yet"), help);
+        }
+        self.root.join(plain)
+    }
+
+    fn state(&mut self) -> StateSettings {
+        let location = self.text("state.location");
+        let location = location.map(|(text, origin)| self.folder("state.location", &text, &origin));
+        StateSettings { location: location.unwrap_or_default() }
+    }
+
+    fn run(&mut self) -> RunSettings {
+        let rejects_max = match self.text("run.rejects_max") {
+            Some((text, origin)) => Share::parse(&text).unwrap_or_else(|| {
+                let help = "write a percentage from \"0%\" to \"100%\"";
+                self.refuse(&origin, format!("`{text}` isn't a share of the records"), help);
+                Share(0)
+            }),
+            None => Share(0),
+        };
+        let log = match self.text("run.log") {
+            Some((text, origin)) => match text.as_str() {
+                "text" => LogFormat::Text,
+                "json" => LogFormat::Json,
+                _ => {
+                    self.refuse(&origin, format!("there is no log format `{text}`"), "write \"text\" or \"json\"");
+                    LogFormat::Text
+                }
+            },
+            None => LogFormat::Text,
+        };
+        RunSettings { workers: self.workers(), checkpoint_interval: self.checkpoint_interval(), rejects_max, log }
+    }
+
+    fn workers(&mut self) -> usize {
+        let cores = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX as usize);
+        let Some(Setting { value, origin }) = self.settings.get("run.workers").cloned() else { return cores };
+        match value {
+            Value::Integer(workers @ 1..=WORKERS_MAX) => workers as usize,
+            other => {
+                let help =
+                    format!("write a whole number from 1 to {WORKERS_MAX}, or leave the line out: one for each core");
+                self.refuse(&origin, format!("`run.workers` can't be {}", other.to_text()), help);
+                cores
+            }
+        }
+    }
+
+    fn checkpoint_interval(&mut self) -> Option<Duration> {
+        let (text, origin) = self.text("run.checkpoint_interval")?;
+        match text.parse::<DurationText>() {
+            Ok(DurationText(interval)) if (CHECKPOINT_INTERVAL_MIN..=CHECKPOINT_INTERVAL_MAX).contains(&interval) => {
+                Some(interval)
+            }
+            Ok(_) => {
+                self.refuse(&origin, format!("`run.checkpoint_interval` can't be {text}"), "write 100ms to 1h");
+                None
+            }
+            Err(error) => {
+                self.refuse(&origin, format!("`run.checkpoint_interval`: {error}"), "");
+                None
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn parse(text: &str) -> Result<Project, Vec<ConfigProblem>> {
+        Project::parse(PathBuf::from("/project"), text)
+    }
+
+    fn refused(text: &str) -> Vec<(Option<String>, String, String)> {
+        let place = |problem: &ConfigProblem| problem.span.clone().map(|span| text[span].to_owned());
+        let problems = parse(text).expect_err("refused");
+        problems.into_iter().map(|problem| (place(&problem), problem.message, problem.help)).collect()
+    }
+
+    #[test]
+    fn an_empty_file_means_the_embedded_defaults() {
+        let project = parse("").expect("valid");
+        assert_eq!(project.kafka, BTreeMap::from([("bootstrap.servers".to_owned(), "localhost:9092".to_owned())]));
+        assert_eq!(project.catalog.kind, CatalogKind::Sql);
+        assert_eq!(project.catalog.uri, "sqlite:/project/.kappa/catalog.db");
+        assert_eq!(project.catalog.warehouse.as_deref(), Some("/project/.kappa/warehouse"));
+        assert_eq!(project.state.location, Path::new("/project/.kappa/state"));
+        assert_eq!(project.run.checkpoint_interval_run(), Duration::from_secs(10));
+        assert_eq!(project.run.checkpoint_interval_archive(), Duration::from_secs(60));
+        assert_eq!(project.run.rejects_max.to_string(), "5%");
+        assert!(project.run.workers >= 1);
+    }
+
+    #[test]
+    fn dotted_quoted_and_nested_keys_are_the_same() {
+        let expected = Some("broker:9092");
+        for text in [
+            "[kafka]\n\"bootstrap.servers\" = \"broker:9092\"",
+            "[kafka]\nbootstrap.servers = \"broker:9092\"",
+            "[kafka.bootstrap]\nservers = \"broker:9092\"",
+        ] {
+            let project = parse(text).expect("valid");
+            assert_eq!(project.kafka.get("bootstrap.servers").map(String::as_str), expected, "{text}");
+        }
+    }
+
+    #[test]
+    fn other_keys_of_kafka_and_catalog_are_passed_on_as_text() {
+        let text = "[kafka]\nlinger.ms = 5\n\"enable.idempotence\" = true\n[catalog]\ntype = \"rest\"\n\
+                    uri = \"http://localhost:1/\"\ntoken = \"t\"\nheader.x-tenant = \"a\"";
+        let project = parse(text).expect("valid");
+        assert_eq!(project.kafka.get("linger.ms").map(String::as_str), Some("5"));
+        assert_eq!(project.kafka.get("enable.idempotence").map(String::as_str), Some("true"));
+        assert_eq!(project.catalog.warehouse, None);
+        let properties = [("header.x-tenant", "a"), ("token", "t")].map(|(key, value)| (key.into(), value.into()));
+        assert_eq!(project.catalog.properties, BTreeMap::from(properties));
+    }
+
+    #[test]
+    fn an_interval_that_is_set_holds_for_runs_and_archives() {
+        let project = parse("[run]\ncheckpoint_interval = \"1 second\"").expect("valid");
+        assert_eq!(project.run.checkpoint_interval_run(), Duration::from_secs(1));
+        assert_eq!(project.run.checkpoint_interval_archive(), Duration::from_secs(1));
+    }
+
+    #[test]
+    fn a_share_is_exceeded_only_by_more() {
+        let share = Share::parse("0.5%").expect("a share");
+        assert!(!share.is_exceeded_by(5, 1_000));
+        assert!(share.is_exceeded_by(6, 1_000));
+        assert!(!share.is_exceeded_by(0, 0));
+        assert!(!Share::parse("100%").expect("a share").is_exceeded_by(7, 7));
+        assert_eq!(Share::parse("5"), None);
+        assert_eq!(Share::parse("101%"), None);
+        assert_eq!(Share::parse("NaN%"), None);
+    }
+
+    #[test]
+    fn unknown_names_are_refused_where_they_stand_with_the_nearest_one() {
+        let text = "[run]\nworker = 2\n[stat]\nlocation = \"x\"\n[catalog]\nwarehouze = \"w\"\n[bogus]\n";
+        let problems = refused(text);
+        let places: Vec<_> = problems.iter().map(|(place, _, _)| place.clone()).collect();
+        let helps: Vec<_> = problems.into_iter().map(|(_, _, help)| help).collect();
+        assert_eq!(places, ["worker", "stat", "warehouze", "bogus"].map(|place| Some(place.to_owned())));
+        assert_eq!(helps[0], "did you mean `workers`?");
+        assert_eq!(helps[1], "did you mean `state`?");
+        assert_eq!(helps[2], "did you mean `warehouse`?");
+        assert_eq!(helps[3], "the tables are `kafka`, `catalog`, `state` and `run`");
+    }
+
+    #[test]
+    fn wrong_values_are_all_refused_at_once() {
+        let text = "[catalog]\ntype = \"hive\"\nuri = \"postgres://h/db\"\n[state]\nlocation = \"s3://b/p\"\n\
+                    [run]\nworkers = 0\ncheckpoint_interval = \"10\"\nrejects_max = 5\nlog = \"xml\"\n";
+        let messages: Vec<String> = refused(text).into_iter().map(|(_, message, _)| message).collect();
+        assert_eq!(messages.len(), 7, "{messages:#?}");
+        assert!(messages[1].contains("isn't the address of a SQL catalog"));
+        assert!(messages[4].contains("has no unit"));
+        assert!(messages[5].contains("must be text"));
+    }
+
+    #[test]
+    fn what_comes_later_is_refused_for_what_it_is() {
+        let text = "[profile.prod.kafka]\n\"bootstrap.servers\" = \"b\"\n[run]\nlisten = \"127.0.0.1:1\"\n";
+        let helps: Vec<String> = refused(text).into_iter().map(|(_, _, help)| help).collect();
+        assert!(helps[0].contains("profiles aren't supported yet"));
+        assert!(helps[1].contains("HTTP"));
+    }
+
+    #[test]
+    fn a_rest_catalog_without_an_address_is_refused() {
+        let problems = refused("[catalog]\ntype = \"rest\"\n");
+        assert_eq!(problems.len(), 1);
+        assert_eq!(problems[0].0, None);
+        assert!(problems[0].1.contains("needs `catalog.uri`"));
+    }
+
+    #[test]
+    fn broken_notation_is_shown_where_it_breaks() {
+        let problems = refused("[run\nworkers = 2\n");
+        assert!(problems[0].0.is_some(), "{problems:?}");
+    }
+
+    #[test]
+    fn the_nearest_folder_upwards_is_the_project() {
+        let outer = tempfile::tempdir().expect("a folder");
+        let jobs = outer.path().join("project/jobs/deep");
+        std::fs::create_dir_all(&jobs).expect("folders");
+        std::fs::write(outer.path().join("project/kappa.toml"), "[run]\nworkers = 3\n").expect("a file");
+        let project = Project::find(&jobs.join("page_hits.sql")).expect("a project");
+        assert_eq!(project.run.workers, 3);
+        assert_eq!(project.root, outer.path().join("project").canonicalize().expect("a folder"));
+    }
+}
