@@ -16,22 +16,22 @@ pub mod state;
 pub mod start;
 pub mod ownership;
 
-// Edges: know no engine.
-pub mod iceberg;
-
-// Edges: know no engine.
-pub mod decode;
-pub mod sources;
-
 // From a job file to a plan.
 pub mod job;
 
 // Edges: they know no engine.
 pub mod checkpoints;
+pub mod decode;
+pub mod iceberg;
+pub mod sources;
+pub mod sinks;
 
 // The engine: the only user of timely.
 pub mod engine;
 
+// Drivers: what a command does.
+pub mod live;
+
 // Surfaces.
-pub mod cli;
 pub mod config;
+pub mod cli;

@@ -29,15 +29,26 @@ pub(super) enum Values {
     BigInt(Vec<i64>),
     Float(Vec<f32>),
     Double(Vec<f64>),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8 },
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
     Text(VariableBytes),
     Bytes(VariableBytes),
     Date(Vec<i32>),
     Timestamp(Vec<i64>),
     /// Sixteen bytes a row.
     Uuid(Vec<u8>),
-    Array { ends: Vec<i32>, items: Box<ColumnBuilder>, item_type: DataType },
-    Struct { fields: Vec<FieldBuilder>, rows: usize },
+    Array {
+        ends: Vec<i32>,
+        items: Box<ColumnBuilder>,
+        item_type: DataType,
+    },
+    Struct {
+        fields: Vec<FieldBuilder>,
+        rows: usize,
+    },
 }
 
 /// One field of a struct under construction.
@@ -117,11 +128,9 @@ impl ColumnBuilder {
             ColumnType::Date => Values::Date(Vec::new()),
             ColumnType::Timestamp => Values::Timestamp(Vec::new()),
             ColumnType::Uuid => Values::Uuid(Vec::new()),
-            ColumnType::Array(item) => Values::Array {
-                ends: Vec::new(),
-                items: Box::new(ColumnBuilder::new(item)),
-                item_type: item.arrow(),
-            },
+            ColumnType::Array(item) => {
+                Values::Array { ends: Vec::new(), items: Box::new(ColumnBuilder::new(item)), item_type: item.arrow() }
+            }
             ColumnType::Struct(fields) => Values::Struct {
                 fields: fields
                     .iter()
@@ -231,12 +240,10 @@ impl ColumnBuilder {
                 Arc::new(BinaryArray::new(offsets, bytes, nulls))
             }
             Values::Date(values) => Arc::new(Date32Array::new(take_vec(values).into(), nulls)),
-            Values::Timestamp(values) => Arc::new(
-                TimestampMicrosecondArray::new(take_vec(values).into(), nulls).with_timezone(TIMESTAMP_ZONE),
-            ),
-            Values::Uuid(bytes) => {
-                Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(take_vec(bytes)), nulls))
+            Values::Timestamp(values) => {
+                Arc::new(TimestampMicrosecondArray::new(take_vec(values).into(), nulls).with_timezone(TIMESTAMP_ZONE))
             }
+            Values::Uuid(bytes) => Arc::new(FixedSizeBinaryArray::new(16, Buffer::from_vec(take_vec(bytes)), nulls)),
             Values::Array { ends, items, item_type } => {
                 let mut offsets = Vec::with_capacity(ends.len() + 1);
                 offsets.push(0);

@@ -146,10 +146,9 @@ impl ComputedColumn {
 
 fn check_type(column: &Column, expression: &Arc<dyn PhysicalExpr>, schema: &SchemaRef) -> Result<(), DecoderError> {
     let wanted: DataType = column.column_type.arrow();
-    let found = expression.data_type(schema).map_err(|error| DecoderError::Expression {
-        column: column.name.clone(),
-        reason: error.to_string(),
-    })?;
+    let found = expression
+        .data_type(schema)
+        .map_err(|error| DecoderError::Expression { column: column.name.clone(), reason: error.to_string() })?;
     if found == wanted {
         return Ok(());
     }

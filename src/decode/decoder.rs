@@ -4,8 +4,8 @@
 use std::sync::Arc;
 
 use arrow::array::{
-    ArrayRef, BinaryArray, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray,
-    TimestampMicrosecondArray, new_null_array,
+    ArrayRef, BinaryArray, BinaryBuilder, Int32Array, Int64Array, RecordBatch, StringArray, TimestampMicrosecondArray,
+    new_null_array,
 };
 use arrow::datatypes::{DataType, SchemaRef};
 use thiserror::Error;
@@ -103,7 +103,9 @@ impl Decoder {
     pub fn new(stream: &Stream) -> Result<Decoder, DecoderError> {
         let (LiveFace::Kafka { format, .. } | LiveFace::File { format, .. }) = &stream.live;
         let name = match format.kind {
-            FormatKind::Json => return Decoder::with_reader(stream, |origins| Ok(Reader::Json(RecordReader::new(origins)))),
+            FormatKind::Json => {
+                return Decoder::with_reader(stream, |origins| Ok(Reader::Json(RecordReader::new(origins))));
+            }
             FormatKind::Csv => "CSV",
             FormatKind::Parquet => "PARQUET",
         };
@@ -461,4 +463,3 @@ fn check_metadata_type(column: &str, metadata: &Metadata, found: &ColumnType) ->
     }
     Err(DecoderError::Metadata { column: column.to_owned(), metadata: name, wanted, found: found.to_string() })
 }
-

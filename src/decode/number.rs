@@ -97,7 +97,16 @@ mod tests {
 
     #[test]
     fn integers_may_be_written_with_point_or_exponent() {
-        for (text, value) in [("1", 1), ("1.0", 1), ("1e3", 1000), ("-12.50e1", -125), ("0e99999999999999999999", 0), ("-0", 0), ("100e-2", 1), ("0.001e3", 1)] {
+        for (text, value) in [
+            ("1", 1),
+            ("1.0", 1),
+            ("1e3", 1000),
+            ("-12.50e1", -125),
+            ("0e99999999999999999999", 0),
+            ("-0", 0),
+            ("100e-2", 1),
+            ("0.001e3", 1),
+        ] {
             assert_eq!(to_i64(text.as_bytes()), Ok(value), "{text}");
         }
         assert_eq!(to_i64(b"9223372036854775807"), Ok(i64::MAX));
@@ -113,7 +122,10 @@ mod tests {
     fn decimals_keep_every_digit_or_are_refused() {
         assert_eq!(to_decimal(b"0.1", 38, 2), Ok(10));
         assert_eq!(to_decimal(b"1.500", 4, 1), Ok(15));
-        assert_eq!(to_decimal(b"12345678901234567890.123456789012345678", 38, 18), Ok(12345678901234567890123456789012345678));
+        assert_eq!(
+            to_decimal(b"12345678901234567890.123456789012345678", 38, 18),
+            Ok(12345678901234567890123456789012345678)
+        );
         assert_eq!(to_decimal(b"1.23", 10, 1), Err("has too many digits behind the point"));
         assert_eq!(to_decimal(b"100", 4, 2), Err("has too many digits"));
         assert_eq!(to_decimal(b"-99.99", 4, 2), Ok(-9999));

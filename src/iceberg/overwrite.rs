@@ -42,9 +42,9 @@ pub struct Change {
     pub summary: BTreeMap<String, String>,
     /// A property, set by this change, whose value proves that it has landed. A table that has it is left as it is.
     pub marker: Option<(String, String)>,
-    /// A property and the value it must have when the change lands, or else [`CommitError::Fenced`]. Effective against
-    /// writers that changed it by a commit of this module, which always makes a snapshot.
-    pub fence: Option<(String, String)>,
+    /// A property and the value it must have when the change lands (`None`: it must not be there), or else
+    /// [`CommitError::Fenced`]. Effective against writers that changed it by a commit of this module, which always makes a snapshot.
+    pub fence: Option<(String, Option<String>)>,
     /// A property to set to the id of the snapshot that this change makes.
     pub snapshot_property: Option<String>,
     /// What must not have happened meanwhile.
@@ -115,7 +115,7 @@ pub enum CommitError {
         detail: String,
     },
     /// A newer run owns the table. Don't try again.
-    #[error("table {table}: `{key}` is {found}, not `{expected}`: a newer run has taken the table over")]
+    #[error("table {table}: `{key}` is {found}, not {expected}: a newer run has taken the table over")]
     Fenced {
         /// The table.
         table: TableName,
@@ -219,9 +219,10 @@ impl Change {
             )));
         }
         match &self.fence {
-            Some((key, expected)) if table.properties().get(key) != Some(expected) => {
-                let found = table.properties().get(key).map_or("gone".to_owned(), |value| format!("`{value}`"));
-                let (table, key, expected) = (self.table.clone(), key.clone(), expected.clone());
+            Some((key, expected)) if table.properties().get(key) != expected.as_ref() => {
+                let words = |value: Option<&String>| value.map_or("absent".to_owned(), |value| format!("`{value}`"));
+                let found = words(table.properties().get(key));
+                let (table, key, expected) = (self.table.clone(), key.clone(), words(expected.as_ref()));
                 Err(CommitError::Fenced { table, key, expected, found })
             }
             _ => Ok(()),

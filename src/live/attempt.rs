@@ -13,7 +13,7 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use super::begin::{Beginning, claim};
-use super::checkpoint::{Cut, Written, Writer};
+use super::checkpoint::{Cut, Writer, Written};
 use super::pending::{PENDING_ROWS_MAX, Pending};
 use super::{Progress, RunError, RunOptions, RunReport, Setup, Until};
 use crate::checkpoints::{PartitionProgress, StreamProgress};
@@ -200,9 +200,9 @@ impl<'a> Loop<'a> {
         let (records, future) = without_future(taken.records, taken.future);
         let rejected = taken.rejects.len() + future.as_ref().map_or(0, RecordBatch::num_rows);
         let count = (records.num_rows() + rejected) as u64;
-        let progress = self.streams[taken.stream].entry(taken.partition).or_insert_with(|| {
-            new_partition(&TakeUp { from: ResumeOffset(0), seen: None, limit: None })
-        });
+        let progress = self.streams[taken.stream]
+            .entry(taken.partition)
+            .or_insert_with(|| new_partition(&TakeUp { from: ResumeOffset(0), seen: None, limit: None }));
         progress.next_offset = taken.next_offset;
         progress.seen = taken.seen;
         progress.taken += count;
@@ -333,7 +333,8 @@ impl<'a> Loop<'a> {
     /// Tells the logs how far results are published, for lag tools only.
     fn report_positions(&self, published: &BTreeMap<String, StreamProgress>) {
         for stream in &self.plan.streams {
-            let positions = published[&stream.name].iter().map(|(&partition, at)| (partition, at.next_offset)).collect();
+            let positions =
+                published[&stream.name].iter().map(|(&partition, at)| (partition, at.next_offset)).collect();
             let (logs, stream): (Arc<dyn Logs>, _) = (self.setup.logs.clone(), stream.clone());
             tokio::task::spawn_blocking(move || logs.report(&stream, &positions));
         }

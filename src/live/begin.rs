@@ -78,9 +78,11 @@ pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions)
     let ends = ends(plan, setup, options).await?;
     match manifest {
         Some(manifest) => {
-            let take_up = plan.streams.iter().zip(ends).map(|(stream, facts)| {
-                resume(manifest.streams.get(&stream.name), &facts, options.until)
-            });
+            let take_up = plan
+                .streams
+                .iter()
+                .zip(ends)
+                .map(|(stream, facts)| resume(manifest.streams.get(&stream.name), &facts, options.until));
             Ok(Beginning {
                 take_up: take_up.collect(),
                 restored: restore(publisher.begun(), &manifest).await?,
@@ -128,11 +130,7 @@ fn limit(facts: &LogFacts, until: Until) -> Option<crate::event::ResumeOffset> {
 }
 
 /// Partitions of a checkpoint go on where they stood; those that it doesn't know are new, and read from their start.
-fn resume(
-    progress: Option<&StreamProgress>,
-    facts: &BTreeMap<i32, LogFacts>,
-    until: Until,
-) -> BTreeMap<i32, TakeUp> {
+fn resume(progress: Option<&StreamProgress>, facts: &BTreeMap<i32, LogFacts>, until: Until) -> BTreeMap<i32, TakeUp> {
     let mut take_up: BTreeMap<i32, TakeUp> = facts
         .iter()
         .map(|(&partition, facts)| {
@@ -149,11 +147,7 @@ fn resume(
 
 type TakenUp = (Vec<BTreeMap<i32, TakeUp>>, EventTime);
 
-fn start_anew(
-    plan: &Plan,
-    options: &RunOptions,
-    facts: &[BTreeMap<i32, LogFacts>],
-) -> Result<TakenUp, RunError> {
+fn start_anew(plan: &Plan, options: &RunOptions, facts: &[BTreeMap<i32, LogFacts>]) -> Result<TakenUp, RunError> {
     let mut take_up = Vec::with_capacity(facts.len());
     let mut first_window = EventTime::MIN;
     for (stream, facts) in plan.streams.iter().zip(facts) {

@@ -146,7 +146,8 @@ impl Writer {
             self.state.add(LiveFile { worker, insert, panes: starts, file }, &whole);
         }
         let plan = self.plan.clone();
-        self.state.close(|insert, start| plan.inserts[insert].end_of(start).plus(plan.inserts[insert].allowed) <= watermark);
+        self.state
+            .close(|insert, start| plan.inserts[insert].end_of(start).plus(plan.inserts[insert].allowed) <= watermark);
         Ok(())
     }
 
@@ -176,8 +177,7 @@ impl Writer {
                         });
                     }
                 }
-                let is_ready =
-                    |held: &HeldFile| held.table == insert.table && held.complete_at <= cut.watermark;
+                let is_ready = |held: &HeldFile| held.table == insert.table && held.complete_at <= cut.watermark;
                 let (ready, waiting) = std::mem::take(&mut self.held).into_iter().partition(is_ready);
                 self.held = waiting;
                 let ready: Vec<HeldFile> = ready;
@@ -231,10 +231,11 @@ impl Writer {
             }
         });
         let tables = changes.collect();
-        let live = self.state.live().iter().map(|live| StateFile {
-            panes: live.panes.iter().copied().collect(),
-            ..live.file.clone()
-        });
+        let live = self
+            .state
+            .live()
+            .iter()
+            .map(|live| StateFile { panes: live.panes.iter().copied().collect(), ..live.file.clone() });
         Manifest {
             id: self.publisher.begun().id(self.number),
             owner: self.plan.name.clone(),

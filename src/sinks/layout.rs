@@ -2,14 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray};
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+};
+use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 
 use crate::event::{
-    OFFSET, PARTITION, PartitionField, Reject, Stream, TIMESTAMP, TIMESTAMP_ZONE, Transform, timestamp_type,
+    EventTime, OFFSET, PARTITION, PartitionField, Reject, RejectReason, Stream, TIMESTAMP, TIMESTAMP_ZONE, Transform,
+    timestamp_type,
 };
-use crate::iceberg::TableSpec;
+use crate::iceberg::{IcebergError, Table, TableSpec};
 use crate::job::Insert;
 
 /// A result table: the SELECT list, partitioned as the job says.
@@ -85,4 +89,78 @@ pub fn reject_rows(stream: &Stream, rejects: &[Reject]) -> RecordBatch {
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| reject.detail.as_str()))),
     ];
     RecordBatch::try_new(rejects_schema(), columns).expect("columns fit the schema")
+}
+
+/// In what a table differs from how it should look, column by column; `None`: in nothing that matters. Columns may stand
+/// in another order, more nullable ones may be there, and a column may be less strict than wanted.
+pub fn difference(table: &Table, wanted: &TableSpec) -> Result<Option<String>, IcebergError> {
+    let found = table.arrow_schema()?;
+    let mut differences = Vec::new();
+    for field in wanted.schema.fields() {
+        match found.field_with_name(field.name()) {
+            Err(_) => differences.push(format!("it has no column `{}`", field.name())),
+            Ok(column) if !same_type(column.data_type(), field.data_type()) => differences.push(format!(
+                "column `{}` is {} there, {} here",
+                field.name(),
+                column.data_type(),
+                field.data_type()
+            )),
+            Ok(column) if !column.is_nullable() && field.is_nullable() => {
+                differences.push(format!("column `{}` is required there, but may be null here", field.name()));
+            }
+            Ok(_) => {}
+        }
+    }
+    for field in found.fields() {
+        if !field.is_nullable() && wanted.schema.field_with_name(field.name()).is_err() {
+            differences.push(format!("it requires column `{}`, which isn't written here", field.name()));
+        }
+    }
+    let partitions = table.partitions()?;
+    if partitions != wanted.partitions {
+        let text = |fields: &[PartitionField]| fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
+        differences.push(format!(
+            "it is partitioned by ({}), not by ({})",
+            text(&partitions),
+            text(&wanted.partitions)
+        ));
+    }
+    Ok((!differences.is_empty()).then(|| differences.join("; ")))
+}
+
+/// Equal but for nullability and field names inside lists, which Iceberg renames.
+fn same_type(found: &DataType, wanted: &DataType) -> bool {
+    match (found, wanted) {
+        (DataType::List(found), DataType::List(wanted)) => same_type(found.data_type(), wanted.data_type()),
+        (DataType::Struct(found), DataType::Struct(wanted)) => {
+            found.len() == wanted.len()
+                && found.iter().zip(wanted).all(|(found, wanted)| {
+                    found.name() == wanted.name() && same_type(found.data_type(), wanted.data_type())
+                })
+        }
+        _ => found == wanted,
+    }
+}
+
+/// Records beyond MAX FUTURE as rejects. Decoding has let go of their bytes, so their declared columns stand in as JSON.
+pub fn future_rejects(stream: &Stream, records: &RecordBatch) -> Vec<Reject> {
+    let declared: Vec<usize> = (0..stream.columns.len()).collect();
+    let columns = records.project(&declared).expect("declared columns come first");
+    let mut writer = arrow_json::LineDelimitedWriter::new(Vec::new());
+    writer.write(&columns).and_then(|()| writer.finish()).expect("memory takes every row");
+    let lines = writer.into_inner();
+    let partitions = records.column(stream.partition_index()).as_primitive::<Int32Type>();
+    let offsets = records.column(stream.offset_index()).as_primitive::<Int64Type>();
+    let stamps = records.column(stream.timestamp_index()).as_primitive::<TimestampMicrosecondType>();
+    let times = records.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
+    let rows = lines.split(|&byte| byte == b'\n').take(records.num_rows()).enumerate();
+    rows.map(|(row, line)| Reject {
+        partition: partitions.value(row),
+        offset: offsets.value(row),
+        timestamp: stamps.is_valid(row).then(|| stamps.value(row)),
+        raw: Bytes::copy_from_slice(line),
+        reason: RejectReason::Future,
+        detail: format!("event time {} lies beyond MAX FUTURE", EventTime(times.value(row))),
+    })
+    .collect()
 }

@@ -4,5 +4,6 @@ pub mod layout;
 mod publish;
 mod stage;
 
+pub use layout::future_rejects;
 pub use publish::{PublishError, Publisher, Taken, Target, take};
 pub use stage::{sorted, split_by_partition, stage};

@@ -9,13 +9,15 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::layout;
 use crate::checkpoints::{
     Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Event, Generation, Manifest, ManifestId, Newest,
-    Offsets, Operation as ManifestOperation, ProtocolError, PropertyError, ReadNewest, StateContent, StateFile, TableChange, TableProperties,
-    TableSeen, check_not_lost, generation_property, snapshot_property,
+    Offsets, Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile,
+    TableChange, TableProperties, TableSeen, check_not_lost, checkpoint_property, generation_property,
+    snapshot_property,
 };
 use crate::event::TableName;
-use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, Remove, StagedFile, Table, TableSpec};
+use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, StagedFile, Table, TableSpec};
 
 /// First pause before a failed call to store or catalog is repeated; doubled each time.
 const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
@@ -133,7 +135,7 @@ async fn open_table(catalog: &Catalog, target: &Target, owner: &str) -> Result<T
         Some(table) => table,
         None => catalog.create(&target.table, &target.spec).await?,
     };
-    if let Some(difference) = table.difference(&target.spec) {
+    if let Some(difference) = layout::difference(&table, &target.spec)? {
         return Err(PublishError::Layout { table: target.table.clone(), difference });
     }
     let properties = properties_of(&table, owner)?;
@@ -169,13 +171,15 @@ async fn claim_table(
             generation: Some(generation),
             ..TableProperties::default()
         };
+        let key = generation_property(owner);
         let change = Change {
-            operation: Operation::Empty,
             properties: claim.format(owner),
-            ..Change::nothing(&table)
+            fence: Some((key.clone(), table.properties().get(&key).cloned())),
+            ..Change::new(&table, Operation::Empty)
         };
-        match catalog.commit_on(&table, &change).await {
-            Ok(_) | Err(CommitError::Conflict { .. } | CommitError::Unknown { .. }) => {}
+        match catalog.commit(&change).await {
+            // Looked at again: the claim must be ours, whatever others did meanwhile.
+            Ok(_) | Err(CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. }) => {}
             Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
         }
     }
@@ -333,9 +337,9 @@ impl Publisher {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
         let change = self.change(manifest, staged, on)?;
-        match self.catalog.commit_on(on, &change).await {
+        match self.catalog.commit(&change).await {
             Ok(_) => Ok(Event::TableCommitted { table }),
-            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. })) => {
+            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
                 tracing::debug!(%table, %error, "a commit is looked up");
                 Ok(Event::CommitUnknown { table })
             }
@@ -354,27 +358,27 @@ impl Publisher {
                 (stream.clone(), partitions.iter().map(|(&partition, at)| (partition, at.next_offset)).collect())
             })
             .collect();
-        let ours = TableProperties {
-            checkpoint: Some(manifest.id),
-            offsets: Some(offsets),
-            ..TableProperties::default()
-        };
+        let ours =
+            TableProperties { checkpoint: Some(manifest.id), offsets: Some(offsets), ..TableProperties::default() };
         let mut properties = staged.properties.clone();
         properties.extend(ours.format(&self.owner));
+        let generation = self.begun.identity().generation.padded();
         let mut summary = staged.summary.clone();
         summary.insert("kappa.checkpoint".into(), manifest.id.padded());
+        let add_nothing = add.is_empty();
+        let operation = match staged.operation {
+            ManifestOperation::Append => Operation::Append,
+            ManifestOperation::Overwrite => Operation::Overwrite,
+            ManifestOperation::Replace => Operation::Replace,
+        };
         Ok(Change {
-            operation: match staged.operation {
-                ManifestOperation::Append => Operation::Append,
-                ManifestOperation::Overwrite => Operation::Overwrite,
-                ManifestOperation::Replace => Operation::Replace,
-            },
             add,
-            remove: Remove::None,
             properties,
-            snapshot_property: Some(snapshot_property(&self.owner)),
             summary,
-            ..Change::nothing(on)
+            marker: Some((checkpoint_property(&self.owner), manifest.id.padded())),
+            fence: Some((generation_property(&self.owner), Some(generation))),
+            snapshot_property: Some(snapshot_property(&self.owner)),
+            ..Change::new(on, if add_nothing { Operation::Empty } else { operation })
         })
     }
 
@@ -389,11 +393,6 @@ impl Publisher {
             }
         }
     }
-}
-
-/// Name of the property by which a table knows its newest run.
-pub fn claim_property(owner: &str) -> String {
-    generation_property(owner)
 }
 
 /// Growing pauses between repetitions of one call, with a line in the log for each minute or so.

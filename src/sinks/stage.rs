@@ -42,7 +42,6 @@ pub fn sorted(rows: &RecordBatch, by: &[String]) -> Result<RecordBatch, ArrowErr
     take_record_batch(rows, &UInt32Array::from(order))
 }
 
-
 /// The rows of a result, cut by the partitions of its range column: the start of each partition, and its rows.
 pub fn split_by_partition(
     insert: &Insert,

@@ -127,7 +127,7 @@ struct Reader {
     table: Table,
     stream: Arc<Stream>,
     schema: SchemaRef,
-    range: Range<EventTime>,
+    time: (String, Range<EventTime>),
     /// Names of the needed columns.
     needed: Vec<String>,
     /// For each column of the record schema, its place in `needed`, or a column of nulls.
@@ -154,15 +154,25 @@ impl Reader {
                 places.push(Place::Null(new_null_array(field.data_type(), NULL_ROWS)));
             }
         }
+        let event_time = stream.columns[stream.event_time].name.clone();
+        let time = (event_time, options.range.clone());
         let all = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Reader { table: table.clone(), stream: stream.clone(), schema, range: options.range.clone(), needed, places, all }
+        Reader {
+            table: table.clone(),
+            stream: stream.clone(),
+            schema,
+            time,
+            needed,
+            places,
+            all,
+        }
     }
 
     /// Sends the records of a file; false when nobody takes them any more.
     async fn read(&self, file: &ScanFile, sender: &mpsc::Sender<HistoryEvent>) -> Result<bool, IcebergError> {
         let complete = self.needed.len() == self.all.len();
         let mut suspects = false;
-        let mut batches = Box::pin(read_file(&self.table, file, &self.needed, self.time_range()).await?);
+        let mut batches = Box::pin(read_file(&self.table, file, &self.needed, Some(&self.time)).await?);
         while let Some(batch) = batches.next().await {
             let records = self.lay_out(batch?);
             let Some(mut records) = self.without_future(records) else { continue };
@@ -178,7 +188,7 @@ impl Reader {
         if !suspects {
             return Ok(true);
         }
-        let mut batches = Box::pin(read_file(&self.table, file, &self.all, self.time_range()).await?);
+        let mut batches = Box::pin(read_file(&self.table, file, &self.all, Some(&self.time)).await?);
         while let Some(batch) = batches.next().await {
             let whole = RecordBatch::try_new(self.schema.clone(), batch?.columns().to_vec());
             let whole = whole.expect("all columns were read, in their order");
@@ -192,11 +202,6 @@ impl Reader {
         Ok(true)
     }
 
-    fn time_range(&self) -> Option<(String, Range<EventTime>)> {
-        let event_time = self.stream.columns[self.stream.event_time].name.clone();
-        Some((event_time, self.range.clone()))
-    }
-
     fn lay_out(&self, batch: RecordBatch) -> RecordBatch {
         let rows = batch.num_rows();
         let columns = self.places.iter().zip(self.schema.fields()).map(|(place, field)| match place {
@@ -204,7 +209,8 @@ impl Reader {
             Place::Null(nulls) if rows <= nulls.len() => nulls.slice(0, rows),
             Place::Null(_) => new_null_array(field.data_type(), rows),
         });
-        RecordBatch::try_new(self.schema.clone(), columns.collect()).expect("columns are read with their declared types")
+        RecordBatch::try_new(self.schema.clone(), columns.collect())
+            .expect("columns are read with their declared types")
     }
 
     /// Leaves out records beyond MAX FUTURE, which history keeps but no job counts; `None` when nothing is left.

@@ -101,7 +101,8 @@ impl Lane {
     ) -> Lane {
         let (orders, incoming) = crossbeam_channel::bounded(ORDERS_MAX);
         let stop = CancellationToken::new();
-        let mut polling = Polling { stream: stream.clone(), source, options, events, orders: incoming, stop: stop.clone() };
+        let mut polling =
+            Polling { stream: stream.clone(), source, options, events, orders: incoming, stop: stop.clone() };
         let thread = std::thread::Builder::new()
             .name(format!("lane-{}", stream.name))
             .spawn(move || polling.run())

@@ -2,8 +2,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::{Source, SourceError};
-use crate::event::{EventTime, ResumeOffset, Stream};
+use super::{KafkaLog, Source, SourceError, SourceSettings, open};
+use crate::event::{EventTime, LiveFace, ResumeOffset, Stream};
 use crate::start::LogFacts;
 
 /// Access to the live faces of streams. Blocking calls: use them off the async threads.
@@ -16,15 +16,69 @@ pub trait Logs: Send + Sync + std::fmt::Debug {
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError>;
 
     /// Opens the given partitions at the given positions.
-    fn open(
-        &self,
-        stream: &Stream,
-        positions: &BTreeMap<i32, ResumeOffset>,
-    ) -> Result<Box<dyn Source>, SourceError>;
+    fn open(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) -> Result<Box<dyn Source>, SourceError>;
 
     /// Tells the log how far results are published, for lag tools only; nothing is read back. Failures are not errors.
     fn report(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>);
 
     /// Whether the log ends by itself, as a file does.
     fn is_bounded(&self, stream: &Stream) -> bool;
+}
+
+/// The logs that a job file names: Kafka topics and files.
+#[derive(Clone, Debug)]
+pub struct RealLogs {
+    /// How they are reached.
+    pub settings: SourceSettings,
+}
+
+impl RealLogs {
+    fn kafka(&self) -> Result<KafkaLog, SourceError> {
+        KafkaLog::connect(&self.settings.kafka, &self.settings.group)
+    }
+}
+
+impl Logs for RealLogs {
+    fn facts(&self, stream: &Stream, at: Option<EventTime>) -> Result<BTreeMap<i32, LogFacts>, SourceError> {
+        match &stream.live {
+            // A file says where it ends when it is read.
+            LiveFace::File { .. } => {
+                let whole = LogFacts { low: ResumeOffset(0), high: ResumeOffset(i64::MAX), at_time: None };
+                Ok(BTreeMap::from([(0, whole)]))
+            }
+            LiveFace::Kafka { topic, .. } => {
+                let log = self.kafka()?;
+                // Ends first: an open transaction hides records from the look-up, and the end of now stands in.
+                let ends = log.ends(topic)?;
+                let found = at.map(|at| log.offsets_for_times(topic, at.0)).transpose()?.unwrap_or_default();
+                let facts = ends.into_iter().map(|(partition, ends)| {
+                    let at_time = found.get(&partition).copied().flatten().map(ResumeOffset);
+                    (partition, LogFacts { low: ResumeOffset(ends.low), high: ResumeOffset(ends.high), at_time })
+                });
+                Ok(facts.collect())
+            }
+        }
+    }
+
+    fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError> {
+        match &stream.live {
+            LiveFace::File { .. } => Ok(BTreeSet::from([0])),
+            LiveFace::Kafka { topic, .. } => Ok((0..self.kafka()?.partitions(topic)?).collect()),
+        }
+    }
+
+    fn open(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) -> Result<Box<dyn Source>, SourceError> {
+        open(stream, &self.settings, positions)
+    }
+
+    fn report(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) {
+        let LiveFace::Kafka { topic, .. } = &stream.live else { return };
+        if let Err(error) = self.kafka().and_then(|log| log.commit(topic, positions)) {
+            tracing::debug!(%error, "group offsets were not committed; lag tools show older ones");
+        }
+    }
+
+    fn is_bounded(&self, stream: &Stream) -> bool {
+        matches!(stream.live, LiveFace::File { .. })
+    }
 }

@@ -5,7 +5,11 @@
 //! easier. Sources know nothing of time, windows or checkpoints: they say where the log ends, never that it is idle.
 
 mod file;
+mod history;
+mod intake;
 pub mod kafka;
+mod lane;
+mod logs;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
@@ -17,7 +21,11 @@ use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
 pub use file::FileSource;
+pub use history::{History, HistoryEvent, HistoryOptions};
+pub use intake::{Intake, IntakeEvent, TakeUp};
 pub use kafka::{KafkaLog, KafkaSource};
+pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
+pub use logs::{Logs, RealLogs};
 
 /// A log being read, partition by partition.
 ///
@@ -122,7 +130,9 @@ pub enum SourceError {
         reason: String,
     },
     /// A request that was answered with an error, or not in time.
-    #[error("{brokers}: {request} of topic {topic} failed: {reason}; check [kafka] bootstrap.servers and that the broker is up")]
+    #[error(
+        "{brokers}: {request} of topic {topic} failed: {reason}; check [kafka] bootstrap.servers and that the broker is up"
+    )]
     Request {
         /// Brokers that were asked.
         brokers: String,

@@ -94,9 +94,7 @@ impl<'a> Cursor<'a> {
     pub(in crate::decode) fn take_token(&mut self, token: &Token) -> bool {
         let found = self.position + token.text.len() <= self.end
             && match self.bytes.get(self.position..).and_then(<[u8]>::first_chunk::<16>) {
-                Some(next) if token.text.len() <= 16 => {
-                    (u128::from_le_bytes(*next) ^ token.number) & token.mask == 0
-                }
+                Some(next) if token.text.len() <= 16 => (u128::from_le_bytes(*next) ^ token.number) & token.mask == 0,
                 _ => self.bytes[self.position..].starts_with(&token.text),
             };
         if found {
@@ -172,9 +170,8 @@ impl<'a> Cursor<'a> {
     /// has more, to be read by [`Cursor::number_text`].
     #[inline]
     pub(in crate::decode) fn short_double(&mut self) -> Result<Option<f64>, Fault> {
-        const POWERS: [f64; 19] = [
-            1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18,
-        ];
+        const POWERS: [f64; 19] =
+            [1e0, 1e1, 1e2, 1e3, 1e4, 1e5, 1e6, 1e7, 1e8, 1e9, 1e10, 1e11, 1e12, 1e13, 1e14, 1e15, 1e16, 1e17, 1e18];
         const EXACT_MAX: u64 = 1 << 53;
         let start = self.position;
         let negative = self.take(b'-');

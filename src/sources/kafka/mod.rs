@@ -96,8 +96,8 @@ impl KafkaSource {
         settings: &SourceSettings,
         positions: &BTreeMap<i32, ResumeOffset>,
     ) -> Result<KafkaSource, SourceError> {
-        let decoder = Decoder::new(stream)
-            .map_err(|source| SourceError::Decoder { stream: stream.name.clone(), source })?;
+        let decoder =
+            Decoder::new(stream).map_err(|source| SourceError::Decoder { stream: stream.name.clone(), source })?;
         let consumer = Arc::new(consumer(&settings.kafka, &settings.group)?);
         let headers = decoder.inputs().headers.iter();
         let header_names = headers.filter_map(|name| CString::new(name.as_str()).ok()).collect();
@@ -201,7 +201,8 @@ impl KafkaSource {
                         SourceError::OffsetOutOfRange { topic: self.topic.clone(), partition, wanted, low, high }
                     }
                     Err(error) => {
-                        let reason = format!("offset {wanted} is out of range, and the log's range is unknown: {error}");
+                        let reason =
+                            format!("offset {wanted} is out of range, and the log's range is unknown: {error}");
                         self.read_error(partition, reason)
                     }
                 }
