@@ -31,6 +31,7 @@ pub mod engine;
 
 // Drivers: what a command does.
 pub mod live;
+pub mod archive;
 
 // Surfaces.
 pub mod config;

@@ -1,9 +1,11 @@
 //! Where rows go: layouts of the tables, staging of files, and the durable order in which they become visible.
 
 pub mod layout;
+mod progress;
 mod publish;
 mod stage;
 
 pub use layout::future_rejects;
+pub use progress::HistoryProgress;
 pub use publish::{PublishError, Publisher, Taken, Target, take};
 pub use stage::{sorted, split_by_partition, stage};

@@ -270,6 +270,14 @@ impl Publisher {
         self.perform(checkpoint, actions).await
     }
 
+    /// Commits a change that keeps a table's rows, such as a compaction, as long as this run owns the table. Conflicts are
+    /// not retried: what it replaces may be gone.
+    pub async fn replace(&self, change: Change) -> Result<(), CommitError> {
+        let generation = self.begun.identity().generation.padded();
+        let fence = Some((generation_property(&self.owner), Some(generation)));
+        self.catalog.commit(&Change { fence, ..change }).await.map(|_| ())
+    }
+
     async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
         let mut actions: VecDeque<Action> = actions.into();
         let mut seen: HashMap<TableName, Table> = HashMap::new();

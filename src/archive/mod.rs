@@ -1,0 +1,414 @@
+//! The archive driver: copies the live face of a stream into its history table, exactly once.
+//!
+//! Every record that can be read becomes one row with its position and `_seen`, those beyond MAX FUTURE included, as a
+//! later job may judge them anew; the others go to `<history>_rejects`. No engine takes part: a checkpoint is the rows
+//! taken since the last one, as files, and the positions behind them.
+//! Invariant: the archiver's identity is the history table, whatever job it was started from.
+
+mod tidy;
+mod write;
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::task::JoinHandle;
+use tokio_util::sync::CancellationToken;
+
+use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionProgress, StreamProgress};
+use crate::event::{EventTime, Micros, Reject, ResumeOffset, Stream, TableName};
+use crate::iceberg::{Catalog, IcebergError};
+use crate::job::{Declaration, DeclarationError};
+use crate::sinks::{PublishError, Target, layout, take};
+use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp};
+use crate::start::{Start, StartError, Vouched, begin, read_back};
+use crate::time::Watermarks;
+use crate::time::clock::Clock;
+use write::{Batch, Writer};
+
+/// Table property of a history: what decided which records are in it.
+pub const STREAM_PROPERTY: &str = crate::checkpoints::STREAM;
+
+/// Rows after which a checkpoint is due, whatever the interval: bounds the memory. At 100 bytes a row, some 50 MB.
+const CHECKPOINT_ROWS_MAX: usize = 500_000;
+
+/// How often a quiet loop looks whether a checkpoint is due.
+const TICK: Duration = Duration::from_millis(50);
+
+/// What an archiver works with.
+#[derive(Clone, Debug)]
+pub struct Setup {
+    /// Where tables are.
+    pub catalog: Catalog,
+    /// `state.location`, and the folder that relative ones are in.
+    pub state: (String, std::path::PathBuf),
+    /// Where records come from.
+    pub logs: Arc<dyn Logs>,
+    /// The wall clock.
+    pub clock: Arc<dyn Clock>,
+}
+
+/// How a stream is archived.
+#[derive(Clone, Debug)]
+pub struct ArchiveOptions {
+    /// Threads that read and decode; at least 1.
+    pub lanes: usize,
+    /// Time from one checkpoint to the next.
+    pub checkpoint_interval: Duration,
+    /// Where to begin if there is no checkpoint. Nothing is missing below it by intent: history begins there.
+    pub start: Start,
+    /// Stop at the end of the log as it stands when the run starts.
+    pub until_end: bool,
+}
+
+/// What an archiver has done.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ArchiveReport {
+    /// Name of the stream.
+    pub stream: String,
+    /// Records taken by this run, rejected ones included.
+    pub taken: u64,
+    /// Rows added to history by this run.
+    pub rows: u64,
+    /// Records rejected by this run.
+    pub rejected: u64,
+    /// Checkpoints committed by this run.
+    pub checkpoints: u64,
+    /// The stream's watermark at the end.
+    pub watermark: EventTime,
+    /// Whether a checkpoint was continued.
+    pub resumed: bool,
+}
+
+/// How an archiver stands.
+#[derive(Clone, Debug, Default)]
+pub struct ArchiveProgress {
+    /// Records taken since this run began.
+    pub records: u64,
+    /// Rows added to history.
+    pub rows: u64,
+    /// The stream's watermark.
+    pub watermark: EventTime,
+}
+
+/// Why archiving ended.
+#[derive(Debug, Error)]
+pub enum ArchiveError {
+    /// The stream declares no history.
+    #[error("stream {stream} has no HISTORY FROM clause, so there is nowhere to archive it; add HISTORY FROM ICEBERG 'namespace.table'")]
+    NoHistory {
+        /// The stream.
+        stream: String,
+    },
+    /// The history was made under another declaration.
+    #[error(
+        "{table} was archived under another declaration of the stream: {difference}; declare it as it was, or archive into \
+         another table"
+    )]
+    Declaration {
+        /// The history.
+        table: TableName,
+        /// In words.
+        difference: String,
+    },
+    /// The history's declaration can't be read.
+    #[error("{table}: {source}")]
+    UnreadableDeclaration {
+        /// The history.
+        table: TableName,
+        /// What is wrong.
+        source: DeclarationError,
+    },
+    /// The log can't be read.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The archive can't begin there.
+    #[error(transparent)]
+    Start(#[from] StartError),
+    /// Something can't be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A table can't be read or written.
+    #[error(transparent)]
+    Iceberg(#[from] IcebergError),
+    /// The checkpoints can't be opened.
+    #[error(transparent)]
+    Checkpoint(#[from] CheckpointError),
+}
+
+struct Loop<'a> {
+    stream: &'a Arc<Stream>,
+    setup: &'a Setup,
+    options: &'a ArchiveOptions,
+    intake: Option<Intake>,
+    watermarks: Watermarks,
+    progress: StreamProgress,
+    limits: BTreeMap<i32, ResumeOffset>,
+    batch: Batch,
+    writer: Option<Writer>,
+    writing: Option<JoinHandle<(Writer, Result<(), ArchiveError>)>>,
+    last_checkpoint: Duration,
+    ending: bool,
+    written_last: bool,
+    report: ArchiveReport,
+}
+
+/// Archives one stream until its log ends, the end that was wanted is reached, or `stop` is cancelled; then a last
+/// checkpoint is made.
+pub async fn archive(
+    stream: &Arc<Stream>,
+    setup: &Setup,
+    options: &ArchiveOptions,
+    stop: &CancellationToken,
+    watch: &(dyn Fn(&ArchiveProgress) + Sync),
+) -> Result<ArchiveReport, ArchiveError> {
+    let Some(history) = &stream.history else {
+        return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
+    };
+    check_declaration(&setup.catalog, history, stream).await?;
+    let mut spec = layout::history(stream);
+    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
+    let rejects = history.with_suffix("_rejects");
+    let targets = [
+        Target { table: history.clone(), spec, owned: true },
+        Target { table: rejects, spec: layout::rejects(), owned: false },
+    ];
+    let store = CheckpointStore::open(&setup.state.0, &setup.state.1, &owner(history))?;
+    let taken = take(&setup.catalog, &store, &targets).await?;
+    let manifest = taken.newest().manifest.clone();
+    let publisher = taken.begin().await?;
+    let take_up = take_up(stream, setup, options, manifest.as_ref()).await?;
+    let writer = Writer::new(stream, publisher);
+    let mut run = Loop::start(stream, setup, options, manifest.as_ref(), &take_up, writer)?;
+    run.go(stop, watch).await?;
+    Ok(run.report)
+}
+
+/// The name under which a history's archiver claims, checkpoints and commits.
+pub fn owner(history: &TableName) -> String {
+    format!("archive-{history}")
+}
+
+async fn check_declaration(catalog: &Catalog, history: &TableName, stream: &Stream) -> Result<(), ArchiveError> {
+    let Some(table) = catalog.load(history).await? else { return Ok(()) };
+    let Some(text) = table.properties().get(STREAM_PROPERTY) else {
+        let difference = format!("it has no property {STREAM_PROPERTY}, so something else has made it");
+        return Err(ArchiveError::Declaration { table: history.clone(), difference });
+    };
+    let unreadable = |source| ArchiveError::UnreadableDeclaration { table: history.clone(), source };
+    let declared = Declaration::parse(text).map_err(unreadable)?;
+    let difference = declared.difference(&Declaration::of(stream));
+    if difference.is_empty() {
+        return Ok(());
+    }
+    Err(ArchiveError::Declaration { table: history.clone(), difference: difference.all().join("; ") })
+}
+
+async fn take_up(
+    stream: &Arc<Stream>,
+    setup: &Setup,
+    options: &ArchiveOptions,
+    manifest: Option<&Manifest>,
+) -> Result<BTreeMap<i32, TakeUp>, ArchiveError> {
+    let at = match &options.start {
+        Start::Time(time) => stream.max_future.map(|ahead| read_back(*time, Micros(0), ahead)),
+        _ => None,
+    };
+    let (logs, asked) = (setup.logs.clone(), stream.clone());
+    let facts = tokio::task::spawn_blocking(move || logs.facts(&asked, at)).await;
+    let facts = facts.expect("asking a log doesn't panic")?;
+    let limit = |partition: i32| options.until_end.then(|| facts[&partition].high);
+    let Some(manifest) = manifest else {
+        // History may begin anywhere: which windows are whole is judged when it is read.
+        let vouched = Vouched { whole_from: None, allow_partial: true };
+        let begun = begin(&stream.name, &options.start, stream.max_future, &facts, vouched)?;
+        let partitions = begun.positions.into_iter();
+        return Ok(partitions
+            .map(|(partition, from)| (partition, TakeUp { from, seen: None, limit: limit(partition) }))
+            .collect());
+    };
+    let mut take_up: BTreeMap<i32, TakeUp> = facts
+        .iter()
+        .map(|(&partition, facts)| (partition, TakeUp { from: facts.low, seen: None, limit: limit(partition) }))
+        .collect();
+    for (&partition, at) in manifest.streams.get(&stream.name).into_iter().flatten() {
+        let limit = take_up.get(&partition).and_then(|take_up| take_up.limit);
+        take_up.insert(partition, TakeUp { from: at.next_offset, seen: at.seen, limit });
+    }
+    Ok(take_up)
+}
+
+impl<'a> Loop<'a> {
+    fn start(
+        stream: &'a Arc<Stream>,
+        setup: &'a Setup,
+        options: &'a ArchiveOptions,
+        manifest: Option<&Manifest>,
+        take_up: &BTreeMap<i32, TakeUp>,
+        writer: Writer,
+    ) -> Result<Loop<'a>, ArchiveError> {
+        let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
+        let mut watermarks = Watermarks::new([(stream.bound, stream.idle_after)], stated);
+        let known = manifest.and_then(|manifest| manifest.streams.get(&stream.name));
+        let mut progress = known.cloned().unwrap_or_default();
+        for (&partition, take_up) in take_up {
+            watermarks.add(0, partition, take_up.seen);
+            progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
+        }
+        let positions = [take_up.clone()];
+        let intake =
+            Intake::open(&setup.logs, std::slice::from_ref(stream), &positions, options.lanes, !options.until_end)?;
+        let limits = take_up.iter().filter_map(|(&partition, take_up)| Some((partition, take_up.limit?))).collect();
+        Ok(Loop {
+            stream,
+            setup,
+            options,
+            intake: Some(intake),
+            watermarks,
+            progress,
+            limits,
+            batch: Batch::default(),
+            writer: Some(writer),
+            writing: None,
+            last_checkpoint: setup.clock.elapsed(),
+            ending: false,
+            written_last: false,
+            report: ArchiveReport {
+                stream: stream.name.clone(),
+                resumed: manifest.is_some(),
+                watermark: stated,
+                ..ArchiveReport::default()
+            },
+        })
+    }
+
+    async fn go(
+        &mut self,
+        stop: &CancellationToken,
+        watch: &(dyn Fn(&ArchiveProgress) + Sync),
+    ) -> Result<(), ArchiveError> {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
+        self.end_if_reached();
+        while !(self.written_last && self.writing.is_none()) {
+            let may_take = !self.ending && self.batch.rows() < 2 * CHECKPOINT_ROWS_MAX;
+            tokio::select! {
+                biased;
+                () = stop.cancelled(), if !self.ending => self.end(),
+                written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,
+                event = next(&mut self.intake), if may_take => self.on_intake(event)?,
+                _ = tick.tick() => watch(&self.progress()),
+            }
+            self.cut_if_due();
+        }
+        Ok(())
+    }
+
+    fn on_intake(&mut self, event: Option<IntakeEvent>) -> Result<(), ArchiveError> {
+        match event {
+            Some(IntakeEvent::Lane(LaneEvent::Records(records))) => self.add(records),
+            Some(IntakeEvent::Lane(LaneEvent::AtEnd { partition, offset, .. })) => {
+                self.watermarks.at_end(0, partition, offset, self.setup.clock.elapsed());
+                if let Some(progress) = self.progress.get_mut(&partition) {
+                    progress.next_offset = progress.next_offset.max(offset);
+                }
+                self.end_if_reached();
+            }
+            Some(IntakeEvent::Lane(LaneEvent::Ended { .. })) => self.end(),
+            Some(IntakeEvent::Lane(LaneEvent::Failed(error))) => return Err(error.into()),
+            Some(IntakeEvent::Added { partition, .. }) => {
+                self.watermarks.add(0, partition, None);
+                self.progress.entry(partition).or_insert_with(|| new_partition(ResumeOffset(0)));
+            }
+            None => self.intake = None,
+        }
+        Ok(())
+    }
+
+    fn add(&mut self, taken: LaneRecords) {
+        let count = (taken.records.num_rows() + taken.rejects.len()) as u64;
+        let rejected = taken.rejects.len() as u64;
+        let progress = self.progress.entry(taken.partition).or_insert_with(|| new_partition(ResumeOffset(0)));
+        progress.next_offset = taken.next_offset;
+        progress.seen = taken.seen;
+        progress.taken += count;
+        progress.rejected += rejected;
+        self.report.taken += count;
+        self.report.rejected += rejected;
+        self.report.rows += taken.records.num_rows() as u64;
+        self.watermarks.observe(0, taken.partition, taken.seen);
+        self.batch.add(taken.records, taken.rejects);
+        self.end_if_reached();
+    }
+
+    fn end_if_reached(&mut self) {
+        let reached = |(partition, &limit): (&i32, &ResumeOffset)| self.progress[partition].next_offset >= limit;
+        if self.options.until_end && !self.setup.logs.is_bounded(self.stream) && self.limits.iter().all(reached) {
+            self.end();
+        }
+    }
+
+    fn end(&mut self) {
+        self.ending = true;
+        self.intake = None;
+    }
+
+    fn cut_if_due(&mut self) {
+        if self.writing.is_some() || self.written_last {
+            return;
+        }
+        let since = self.setup.clock.elapsed() - self.last_checkpoint;
+        let due = since >= self.options.checkpoint_interval || self.batch.rows() >= CHECKPOINT_ROWS_MAX;
+        if !(self.ending || (due && !self.batch.is_empty())) {
+            return;
+        }
+        self.written_last = self.ending;
+        let watermark = self.watermarks.state();
+        self.report.watermark = watermark;
+        let (batch, progress) = (std::mem::take(&mut self.batch), self.progress.clone());
+        let mut writer = self.writer.take().expect("one checkpoint is written at a time");
+        self.writing = Some(tokio::spawn(async move {
+            let written = writer.write(batch, progress, watermark).await;
+            (writer, written)
+        }));
+        self.last_checkpoint = self.setup.clock.elapsed();
+    }
+
+    fn on_written(&mut self, written: (Writer, Result<(), ArchiveError>)) -> Result<(), ArchiveError> {
+        self.writing = None;
+        written.1?;
+        self.writer = Some(written.0);
+        self.report.checkpoints += 1;
+        Ok(())
+    }
+
+    fn progress(&self) -> ArchiveProgress {
+        ArchiveProgress {
+            records: self.report.taken,
+            rows: self.report.rows,
+            watermark: self.watermarks.stated(),
+        }
+    }
+}
+
+fn new_partition(from: ResumeOffset) -> PartitionProgress {
+    PartitionProgress { next_offset: from, seen: None, taken: 0, rejected: 0 }
+}
+
+async fn next(intake: &mut Option<Intake>) -> Option<IntakeEvent> {
+    match intake {
+        Some(intake) => intake.next().await,
+        None => std::future::pending().await,
+    }
+}
+
+async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> T {
+    match task {
+        Some(task) => task.await.expect("writing a checkpoint doesn't panic"),
+        None => std::future::pending().await,
+    }
+}
+
+/// Rejects of a batch.
+type Rejects = Vec<Reject>;

@@ -1,0 +1,118 @@
+//! Writing one checkpoint of an archive: history rows, rejects, positions.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::record_batch::RecordBatch;
+
+use super::tidy::Tidy;
+use super::{ArchiveError, Rejects};
+use crate::checkpoints::{ClaimedTable, Manifest, Operation, StreamProgress, TableChange};
+use crate::event::{EventTime, Stream, TableName};
+use crate::iceberg::StagedFile;
+use crate::job::Declaration;
+use crate::sinks::{HistoryProgress, Publisher, layout, stage};
+
+/// Records taken since the last checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct Batch {
+    records: Vec<RecordBatch>,
+    rejects: Rejects,
+    rows: usize,
+}
+
+impl Batch {
+    pub(super) fn add(&mut self, records: RecordBatch, rejects: Rejects) {
+        self.rows += records.num_rows() + rejects.len();
+        if records.num_rows() > 0 {
+            self.records.push(records);
+        }
+        self.rejects.extend(rejects);
+    }
+
+    /// Records in here, rejected ones included.
+    pub(super) fn rows(&self) -> usize {
+        self.rows
+    }
+
+    pub(super) fn is_empty(&self) -> bool {
+        self.rows == 0
+    }
+}
+
+/// Writes the checkpoints of one archiver.
+#[derive(Debug)]
+pub(super) struct Writer {
+    stream: Arc<Stream>,
+    history: TableName,
+    publisher: Publisher,
+    number: u64,
+    tidy: Tidy,
+}
+
+impl Writer {
+    pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher) -> Writer {
+        let history = stream.history.clone().expect("only streams with a history are archived");
+        Writer { tidy: Tidy::new(stream, &history), stream: stream.clone(), history, publisher, number: 1 }
+    }
+
+    /// Makes the batch durable and visible, then tidies up partitions that the watermark has passed.
+    pub(super) async fn write(
+        &mut self,
+        batch: Batch,
+        progress: StreamProgress,
+        watermark: EventTime,
+    ) -> Result<(), ArchiveError> {
+        let mut tables = Vec::new();
+        if !batch.records.is_empty() {
+            let table = self.publisher.table(&self.history);
+            self.tidy.saw(&batch.records);
+            let files = stage(table, &layout::history(&self.stream).sort, batch.records).await?;
+            let stated = HistoryProgress { watermark, seen: progress.iter().map(|(&p, at)| (p, at.seen)).collect() };
+            tables.push(self.change(&self.history, &files, stated.properties()));
+        }
+        if !batch.rejects.is_empty() {
+            let name = self.history.with_suffix("_rejects");
+            let rows = layout::reject_rows(&self.stream, &batch.rejects);
+            let files = stage(self.publisher.table(&name), &layout::rejects().sort, vec![rows]).await?;
+            tables.push(self.change(&name, &files, BTreeMap::new()));
+        }
+        let manifest = Manifest {
+            id: self.publisher.begun().id(self.number),
+            owner: self.publisher.begun().store().owner().to_owned(),
+            fingerprint: Declaration::of(&self.stream).to_json(),
+            streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
+            inserts: Vec::new(),
+            watermark,
+            first_window: EventTime::MIN,
+            finished: false,
+            state: Vec::new(),
+            claimed: self
+                .publisher
+                .tables()
+                .map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() })
+                .collect(),
+            tables,
+            held: Vec::new(),
+        };
+        self.publisher.publish(manifest).await?;
+        self.number += 1;
+        self.tidy.up_to(&self.publisher, watermark).await;
+        Ok(())
+    }
+
+    fn change(&self, name: &TableName, files: &[StagedFile], properties: BTreeMap<String, String>) -> TableChange {
+        let table = self.publisher.table(name);
+        let add = files.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
+        TableChange {
+            table: name.clone(),
+            uuid: table.uuid(),
+            schema_id: table.schema_id(),
+            spec_id: table.spec_id(),
+            add: add.collect(),
+            operation: Operation::Append,
+            properties,
+            summary: BTreeMap::new(),
+        }
+    }
+}
