@@ -131,11 +131,6 @@ impl RowReader {
         Ok(RowReader { columns, cells, header_cells: names.len(), unit: origins.unit, rows: 0 })
     }
 
-    /// Rows read and not yet taken.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Reads `row`, which is UTF-8, as one row; on a fault the columns are as before.
     pub(super) fn read(&mut self, row: &[u8]) -> Result<(), RecordFault> {
         let outcome = self.read_cells(row);

@@ -85,11 +85,6 @@ impl RecordReader {
         RecordReader { root, columns, rows: 0, record: Record { stamp: 0, row: 0, unit: origins.unit } }
     }
 
-    /// Rows read and not yet taken.
-    pub(in crate::decode) fn rows(&self) -> usize {
-        self.rows
-    }
-
     /// Reads `bytes[start..end]`, which is UTF-8, as one row; on a fault the columns are as before.
     pub(in crate::decode) fn read(&mut self, bytes: &[u8], start: usize, end: usize) -> Result<(), RecordFault> {
         self.record.stamp += 1;
