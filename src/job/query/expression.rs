@@ -1,5 +1,6 @@
 //! One expression from DataFusion's logical form to a physical one that is bound to a schema, with our rules built in:
-//! a cast that fails gives NULL, and so does the division of integers or decimals by zero.
+//! a cast that fails gives NULL, and so does the division of integers or decimals by zero; a sum, difference or product of
+//! integers that doesn't fit fails, where DataFusion would wrap around to a wrong number.
 
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
-use datafusion_physical_expr::{PhysicalExpr, create_physical_expr};
+use datafusion_physical_expr::{PhysicalExpr, create_physical_expr, expressions};
 
 use super::types::cast_is_total;
 
@@ -31,7 +32,7 @@ pub(super) fn bind(expression: Expr, schema: &DFSchemaRef) -> Result<Arc<dyn Phy
     let simplified = ExprSimplifier::new(context).simplify(safe)?;
     // Simplifying can bring casts of its own.
     let safe = make_safe(simplified, schema)?;
-    let bound = create_physical_expr(&safe, schema, &ExecutionProps::new())?;
+    let bound = checked(create_physical_expr(&safe, schema, &ExecutionProps::new())?, schema)?;
     // Constants that a function refuses, such as an unknown unit, show without a record too: better now.
     bound.evaluate(&RecordBatch::new_empty(Arc::clone(schema.inner())))?;
     Ok(bound)
@@ -88,6 +89,21 @@ fn make_safe(expression: Expr, schema: &DFSchema) -> Result<Expr> {
             }
             other => Transformed::no(other),
         })
+    })?;
+    Ok(rewritten.data)
+}
+
+/// `expression` with arithmetic of integers that fails instead of wrapping around.
+fn checked(expression: Arc<dyn PhysicalExpr>, schema: &DFSchema) -> Result<Arc<dyn PhysicalExpr>> {
+    let rewritten = expression.transform_up(|node| {
+        let Some(binary) = node.downcast_ref::<expressions::BinaryExpr>() else { return Ok(Transformed::no(node)) };
+        let can_wrap = matches!(binary.op(), Operator::Plus | Operator::Minus | Operator::Multiply)
+            && binary.data_type(schema.as_arrow())?.is_integer();
+        if !can_wrap {
+            return Ok(Transformed::no(node));
+        }
+        let checked = binary.clone().with_fail_on_overflow(true);
+        Ok(Transformed::yes(Arc::new(checked) as Arc<dyn PhysicalExpr>))
     })?;
     Ok(rewritten.data)
 }

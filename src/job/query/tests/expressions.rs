@@ -80,6 +80,17 @@ fn casts_that_fail_are_null() {
 }
 
 #[test]
+fn integers_that_do_not_fit_fail_instead_of_wrapping_around() {
+    for sql in
+        ["bytes + 9223372036854775807", "bytes * 9223372036854775807", "status - (bytes - 9223372036854775807) * 3"]
+    {
+        let error = computed(sql).expect("it can be planned").expression.evaluate(&declared()).expect_err("too large");
+        assert!(error.to_string().contains("verflow"), "{error}");
+    }
+    assert_eq!(values("bytes * 2 + 1"), ["21", "1", "-13", "9", "null"]);
+}
+
+#[test]
 fn times_are_instants_in_microseconds() {
     assert_eq!(first("date_trunc('hour', t)"), "1970-01-01T01:00:00Z");
     assert_eq!(first("t + INTERVAL '90 seconds'"), "1970-01-01T01:01:30Z");

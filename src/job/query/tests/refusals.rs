@@ -1,10 +1,13 @@
 //! Queries that can't be run: what is said, and where.
 
 use std::fmt::Write as _;
+use std::sync::Arc;
 
-use super::{definition, partition, refused, spanned};
+use super::{definition, partition, refused, spanned, stream};
 use crate::event::{Micros, Transform};
-use crate::job::definition::WindowFunction;
+use crate::job::Problems;
+use crate::job::definition::{StreamDefinition, WindowFunction};
+use crate::job::query::plan_insert;
 
 fn all(sql: &str) -> Vec<String> {
     refused(&definition(sql))
@@ -150,7 +153,6 @@ fn messages_say_what_is_wrong_and_how_to_go_on() {
         "SELECT window_start, -host AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, host LIKE 5 AS n, count(*) AS m FROM s GROUP BY window_start, host",
         "SELECT window_start, last_value(host, 3) AS n FROM s GROUP BY window_start",
-        "SELECT window_start, count(DISTINCT bytes, host) AS n FROM s GROUP BY window_start",
         "SELECT window_start, x'zz' AS b, @@v AS y, $1 AS z, count(*) AS n FROM s GROUP BY window_start",
         "SELECT window_start, avg(t) AS m FROM s GROUP BY window_start",
         "SELECT window_start, count(*) AS m FROM s AS q GROUP BY s.window_start",
@@ -228,4 +230,30 @@ fn partitions_are_checked() {
         one("SELECT window_end, count(*) AS n FROM s GROUP BY 1"),
         "9:1-5 a result is partitioned by day(window_start), and it has no window_start (select window_start, or write PARTITIONED BY (day(window_end)))"
     );
+}
+
+#[test]
+fn an_insert_over_a_refused_stream_is_passed_over_without_a_word() {
+    let declared = StreamDefinition {
+        name: spanned("s".to_owned()),
+        columns: Vec::new(),
+        watermark: None,
+        live: None,
+        history: None,
+    };
+    let mut problems = Problems::default();
+    let insert = definition("SELECT window_start, nope FROM s GROUP BY 1");
+    assert!(plan_insert(&insert, &[], &[declared], &mut problems).is_none());
+    assert!(problems.is_empty());
+}
+
+#[test]
+fn a_stream_with_a_column_of_the_window_is_refused() {
+    let mut stream = stream().as_ref().clone();
+    stream.columns[1].name = "window_end".to_owned();
+    let mut problems = Problems::default();
+    let insert = definition("SELECT window_start, count(*) AS n FROM s GROUP BY 1");
+    assert!(plan_insert(&insert, &[Arc::new(stream)], &[], &mut problems).is_none());
+    let message = &problems.into_sorted()[0].message;
+    assert_eq!(message, "stream `s` has a column `window_end`, which the window adds too");
 }
