@@ -21,6 +21,9 @@ pub(super) fn round(negative: bool, magnitude: u128, exponent: i32, sticky: bool
         // Below half of the last place, or exactly half of it, which goes to the even zero.
         _ => u128::from(shift == 128 && (magnitude > 1 << 127 || (magnitude == 1 << 127 && sticky))),
     };
+    if rounded == 0 {
+        return 0.0;
+    }
     // At most 2^53: exact. The product is representable, or beyond all doubles.
     let value = times_power_of_two(rounded as f64, last);
     if negative { -value } else { value }
