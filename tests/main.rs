@@ -1,6 +1,8 @@
 //! The one test binary: one crate to link instead of one a folder.
 
 mod architecture;
+mod exactly_once;
+mod kafka;
 mod model;
 mod replay;
 mod servers;
