@@ -2,6 +2,8 @@
 
 mod architecture;
 mod messages;
+mod exactly_once;
+mod kafka;
 mod model;
 mod replay;
 mod servers;

@@ -56,16 +56,6 @@ impl Whole {
         Whole::new(self.negative != other.negative, digits)
     }
 
-    /// Without its sign.
-    pub fn magnitude(&self) -> Whole {
-        Whole::new(false, self.digits.clone())
-    }
-
-    /// Whether it is zero.
-    pub fn is_zero(&self) -> bool {
-        self.digits.is_empty()
-    }
-
     fn new(negative: bool, mut digits: Vec<u32>) -> Whole {
         while digits.last() == Some(&0) {
             digits.pop();

@@ -51,8 +51,6 @@ pub enum Body {
 /// What decides which records a stream accepts.
 #[derive(Clone, Debug)]
 pub struct Stream {
-    /// Name; part of the canonical order.
-    pub name: String,
     /// The watermark column.
     pub event_time: String,
     /// NOT NULL columns.

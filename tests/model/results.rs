@@ -74,7 +74,7 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
 /// As a group key: both zeros are one.
 fn grouped(value: Value) -> Value {
     match value {
-        Value::Double(double) if double == 0.0 => Value::Double(0.0),
+        Value::Double(double) => Value::Double(if double == 0.0 { 0.0 } else { double }),
         other => other,
     }
 }

@@ -16,13 +16,7 @@ fn log(partitions: Vec<Vec<Record>>) -> Log {
 
 /// Bound of `bound` minutes.
 fn stream(bound: i64) -> Stream {
-    Stream {
-        name: "s".to_owned(),
-        event_time: "t".to_owned(),
-        required: vec!["t".to_owned()],
-        bound: bound * MINUTE,
-        max_future: Some(HOUR),
-    }
+    Stream { event_time: "t".to_owned(), required: vec!["t".to_owned()], bound: bound * MINUTE, max_future: Some(HOUR) }
 }
 
 /// Windows of `size` minutes.

@@ -1,6 +1,6 @@
-"""Reads a table with pyiceberg and says everything that a table of kappa's must not have.
+"""Reads tables with pyiceberg and says everything that a table of kappa's must not have.
 
-Usage: pyiceberg_read.py URI WAREHOUSE NAMESPACE.TABLE; prints one JSON document, `null` when there is no such table.
+Usage: pyiceberg_read.py URI WAREHOUSE NAMESPACE.TABLE...; prints a JSON list, `null` in it for a table that isn't there.
 """
 
 import collections
@@ -150,9 +150,10 @@ def describe_field(table, field):
 
 
 def main():
-    uri, warehouse, name = sys.argv[1:]
-    table = reader.load(reader.open_catalog(uri, warehouse), name)
-    json.dump(None if table is None else describe(table), sys.stdout)
+    uri, warehouse, *names = sys.argv[1:]
+    catalog = reader.open_catalog(uri, warehouse)
+    tables = [reader.load(catalog, name) for name in names]
+    json.dump([None if table is None else describe(table) for table in tables], sys.stdout)
 
 
 main()

@@ -7,6 +7,9 @@ use super::random::Random;
 use crate::model::{self, Aggregate, Body, Comparison, Condition, Function, HOUR, Record, SECOND, Value};
 use crate::support::kafka;
 
+/// The first event time of a steady case: 2013-01-01.
+const STEADY_START: i64 = 1_356_998_400 * SECOND;
+
 /// A log and a job, the same for the same seed.
 pub struct Case {
     /// What it was made from.
@@ -36,8 +39,12 @@ pub struct Message {
 pub struct Names<'a> {
     /// Kafka topic.
     pub topic: &'a str,
-    /// Namespace of the tables `history`, `result` and `late`.
+    /// Namespace of all tables.
     pub namespace: &'a str,
+    /// Table of the result; its late table has `_late` behind it.
+    pub result: &'a str,
+    /// Table of the history, if the stream has one.
+    pub history: Option<&'a str>,
 }
 
 impl Case {
@@ -52,7 +59,6 @@ impl Case {
             (" MAX FUTURE NONE", None),
         ]);
         let stream = model::Stream {
-            name: "s".to_owned(),
             event_time: "t".to_owned(),
             required: vec!["t".to_owned(), "r".to_owned()],
             bound: random.pick(&[0, 1, size / 2, size, 3 * size]),
@@ -63,6 +69,58 @@ impl Case {
         let partitions = (0..random.between(1, 5)).map(|_| partition(random, base, &stream, &query)).collect();
         let publish_clause = random.pick(&["", "\nPUBLISH EACH WINDOW", "\nPUBLISH WHOLE PARTITIONS"]);
         Case { seed, stream, query, partitions, max_future_clause, publish_clause }
+    }
+
+    /// A case with a fixed job and `count` records in each of four partitions, which all go forward at the same pace. It
+    /// has late, rejected and future records too.
+    pub fn steady(seed: u64, count: usize) -> Case {
+        Case::with_messages(seed, |random, case| {
+            case.partitions = (0..4).map(|_| steady_partition(random, case, count)).collect();
+        })
+    }
+
+    /// A case of which exactly `broken` messages, of twice as many, can't be read.
+    pub fn mostly_broken(seed: u64, broken: usize) -> Case {
+        Case::with_messages(seed, |random, case| {
+            case.partitions = vec![Vec::new(); 4];
+            for at in 0..broken {
+                let time = STEADY_START + i64::try_from(at).expect("is small") * SECOND;
+                let (raw, body) = message::broken(random, time);
+                let timestamp_ms = time / 1_000;
+                let good = good_message(random, time, timestamp_ms);
+                let partition = random.below(4);
+                case.partitions[partition].extend([Message { timestamp_ms, raw, body }, good]);
+            }
+        })
+    }
+
+    fn with_messages(seed: u64, fill: impl FnOnce(&mut Random, &mut Case)) -> Case {
+        let mut random = Random::new(seed);
+        let functions = [
+            Function::CountAll,
+            Function::Sum("x".to_owned()),
+            Function::Sum("n".to_owned()),
+            Function::Maximum("t".to_owned()),
+            Function::CountDistinct("r".to_owned()),
+            Function::Last("n".to_owned(), None),
+        ];
+        let stream = model::Stream {
+            event_time: "t".to_owned(),
+            required: vec!["t".to_owned(), "r".to_owned()],
+            bound: 5 * SECOND,
+            max_future: Some(HOUR),
+        };
+        let query = model::Query {
+            filter: None,
+            size: 10 * SECOND,
+            offset: 0,
+            allowed: 0,
+            keys: vec!["k".to_owned()],
+            aggregates: functions.map(|function| Aggregate { function, filter: None }).to_vec(),
+        };
+        let mut case = Case { seed, stream, query, partitions: Vec::new(), max_future_clause: "", publish_clause: "" };
+        fill(&mut random, &mut case);
+        case
     }
 
     /// The log as the model reads it, when its messages stand at the offsets 0, 1, 2, ….
@@ -92,7 +150,7 @@ impl Case {
 
     /// The job file.
     pub fn sql(&self, names: &Names<'_>) -> String {
-        let Names { topic, namespace } = names;
+        let Names { topic, namespace, result, history } = names;
         let mut sql = String::from("CREATE STREAM s (\n  t TIMESTAMP NOT NULL,\n");
         for (name, column_type, required) in COLUMNS {
             let required = if required { " NOT NULL" } else { "" };
@@ -101,10 +159,11 @@ impl Case {
         let bound = interval(self.stream.bound);
         let future = self.max_future_clause;
         writeln!(sql, "  WATERMARK FOR t AS t - {bound}{future}\n)").expect("text takes text");
-        writeln!(sql, "LIVE FROM KAFKA '{topic}' FORMAT JSON").expect("text takes text");
-        writeln!(sql, "HISTORY FROM ICEBERG '{namespace}.history';\n").expect("text takes text");
+        let history = history.map(|history| format!("\nHISTORY FROM ICEBERG '{namespace}.{history}'"));
+        let history = history.unwrap_or_default();
+        writeln!(sql, "LIVE FROM KAFKA '{topic}' FORMAT JSON{history};\n").expect("text takes text");
         let partition = if self.query.size >= HOUR { "day" } else { "hour" };
-        writeln!(sql, "INSERT INTO ICEBERG '{namespace}.result' PARTITIONED BY ({partition}(window_start))")
+        writeln!(sql, "INSERT INTO ICEBERG '{namespace}.{result}' PARTITIONED BY ({partition}(window_start))")
             .expect("text takes text");
         let keys: Vec<String> =
             ["window_start", "window_end"].map(str::to_owned).into_iter().chain(self.query.keys.clone()).collect();
@@ -118,7 +177,7 @@ impl Case {
         if let Some(filter) = &self.query.filter {
             writeln!(sql, "WHERE {}", condition_sql(filter)).expect("text takes text");
         }
-        write!(sql, "GROUP BY {keys}\nLATE INTO ICEBERG '{namespace}.late'{};\n", self.publish_clause)
+        write!(sql, "GROUP BY {keys}\nLATE INTO ICEBERG '{namespace}.{result}_late'{};\n", self.publish_clause)
             .expect("text takes text");
         sql
     }
@@ -158,11 +217,29 @@ fn partition(random: &mut Random, base: i64, stream: &model::Stream, query: &mod
     messages
 }
 
+/// About ten records a second of event time, one in twenty of them too old for its window.
+fn steady_partition(random: &mut Random, case: &Case, count: usize) -> Vec<Message> {
+    let mut clock = STEADY_START;
+    let mut messages = Vec::new();
+    for _ in 0..count {
+        clock += random.between(0, 200_000);
+        let back =
+            if random.percent(5) { random.between(0, 60 * SECOND) } else { random.between(0, case.stream.bound) };
+        let future = if random.percent(1) { 3 * HOUR } else { 0 };
+        messages.push(message_at(random, clock - back + future, clock / 1_000));
+    }
+    messages
+}
+
 fn message_at(random: &mut Random, time: i64, timestamp_ms: i64) -> Message {
     if random.percent(5) {
         let (raw, body) = message::broken(random, time);
         return Message { timestamp_ms, raw, body };
     }
+    good_message(random, time, timestamp_ms)
+}
+
+fn good_message(random: &mut Random, time: i64, timestamp_ms: i64) -> Message {
     let fields = message::fields(random, time);
     Message { timestamp_ms, raw: Some(message::write(random, &fields)), body: Body::Fields(fields) }
 }

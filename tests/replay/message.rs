@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use chrono::{DateTime, FixedOffset, Utc};
+use chrono::{DateTime, FixedOffset};
 
 use super::random::Random;
 use crate::model::{Body, SECOND, Value};
@@ -154,7 +154,7 @@ fn null_in_required(random: &mut Random, time: i64) -> (Option<Vec<u8>>, Body) {
 }
 
 /// A member whose value has another type, or is out of its type's range.
-pub fn wrong_value(random: &mut Random) -> &'static str {
+fn wrong_value(random: &mut Random) -> &'static str {
     random.pick(&[
         r#""t":"yesterday""#,
         r#""t":true"#,

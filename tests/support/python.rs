@@ -75,25 +75,42 @@ impl Table {
         found.unwrap_or_else(|| panic!("no column {name} in {:?}", self.columns))
     }
 
-    /// Sum of a number in the summaries of all snapshots that have it.
-    pub fn summed(&self, key: &str) -> i64 {
-        let numbers = self.snapshots.iter().filter_map(|snapshot| snapshot.summary.get(key));
-        numbers.map(|text| text.parse::<i64>().expect("summary holds a number")).sum()
+    /// A number from the summary of the newest snapshot that has it.
+    pub fn newest(&self, key: &str) -> Option<i64> {
+        let text = self.snapshots.iter().rev().find_map(|snapshot| snapshot.summary.get(key))?;
+        Some(text.parse().expect("summary holds a number"))
+    }
+
+    /// Positions of the records in a late, rejects or history table.
+    pub fn positions(&self) -> Vec<(i32, i64)> {
+        let (partition, offset) = (self.index("_partition"), self.index("_offset"));
+        let position = |row: Vec<Value>| match (&row[partition], &row[offset]) {
+            (Value::Integer(partition), Value::Integer(offset)) => {
+                (i32::try_from(*partition).expect("an INT"), *offset)
+            }
+            other => panic!("{other:?} is no position"),
+        };
+        self.rows().into_iter().map(position).collect()
     }
 }
 
-/// Reads a table with pyiceberg, which also checks files, statistics and partitions. `None` when there is no such table.
+/// Reads tables with pyiceberg, which also checks files, statistics and partitions. `None` for one that isn't there.
 #[track_caller]
-pub fn pyiceberg(project: &Project, table: &str) -> Option<Table> {
-    read(project, "pyiceberg_read.py", &[table])
+pub fn pyiceberg<const N: usize>(project: &Project, tables: [&str; N]) -> [Option<Table>; N] {
+    let read: Vec<Option<Table>> = read(project, "pyiceberg_read.py", &tables);
+    read.try_into().expect("a document for each table")
 }
 
-/// As [`pyiceberg`] of a table that must be there and sound.
+/// As [`pyiceberg`] of tables that must be there and sound.
 #[track_caller]
-pub fn sound_table(project: &Project, table: &str) -> Table {
-    let read = pyiceberg(project, table).unwrap_or_else(|| panic!("there is no table {table}"));
-    assert!(read.problems.is_empty(), "{table}: {:#?}", read.problems);
-    read
+pub fn sound_tables<const N: usize>(project: &Project, tables: [&str; N]) -> [Table; N] {
+    let mut names = tables.iter();
+    pyiceberg(project, tables).map(|table| {
+        let name = names.next().expect("as many names as tables");
+        let table = table.unwrap_or_else(|| panic!("there is no table {name}"));
+        assert!(table.problems.is_empty(), "{name}: {:#?}", table.problems);
+        table
+    })
 }
 
 /// Runs a query in DuckDB; `{ns.table}` in it stands for a scan of that table. Values come in the order of the SELECT list.

@@ -1,0 +1,5 @@
+//! Jobs on the real broker, from the topic to what independent readers find in the tables.
+
+mod broken_messages;
+mod flights;
+mod readers;
