@@ -1,6 +1,7 @@
 //! The one test binary: one crate to link instead of one a folder.
 
 mod architecture;
+mod messages;
 mod model;
 mod replay;
 mod servers;

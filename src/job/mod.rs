@@ -1,12 +1,39 @@
 //! Job files: parse, validate, plan, explain.
+//!
+//! `tokens` and `statement` cut a file into statements; `stream` (with `column`, `column_type`, `face`) and `insert` (with
+//! `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
 
-pub mod definition;
-pub mod plan;
+mod column;
+mod column_type;
 mod columns;
+mod compile;
+mod declaration;
+pub mod definition;
+mod face;
+mod fingerprint;
+mod insert;
+mod interval;
+mod names;
+pub mod plan;
 mod problem;
-mod range;
 mod query;
+mod query_text;
+mod range;
+mod render;
+mod statement;
+mod stream;
+mod suggest;
+mod tables;
+mod tokens;
+mod validate;
+mod window_call;
 
+#[cfg(test)]
+mod tests;
+
+pub use compile::{compile, compile_streams};
+pub use declaration::{Declaration, DeclarationError, DeclaredColumn, DeclaredOrigin, Difference, Log};
 pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn, WindowEdge};
 pub use problem::{Problem, Problems};
 pub use query::{plan_computed, plan_insert};
+pub use render::{Colour, JobErrors};

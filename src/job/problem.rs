@@ -13,6 +13,19 @@ pub struct Problem {
     pub help: Option<String>,
 }
 
+impl Problem {
+    /// A problem at `span`; an empty `help` means none.
+    pub fn new(span: Span, message: impl Into<String>, help: impl Into<String>) -> Problem {
+        let help = Some(help.into()).filter(|help| !help.is_empty());
+        Problem { span: Some(span), message: message.into(), help }
+    }
+
+    /// A problem of the file as a whole.
+    pub fn of_file(message: impl Into<String>, help: impl Into<String>) -> Problem {
+        Problem { span: None, message: message.into(), help: Some(help.into()) }
+    }
+}
+
 /// All problems of one job file, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Problems(Vec<Problem>);
@@ -20,13 +33,22 @@ pub struct Problems(Vec<Problem>);
 impl Problems {
     /// Adds one.
     pub fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        let help = Some(help.into()).filter(|help| !help.is_empty());
-        self.0.push(Problem { span: Some(span), message: message.into(), help });
+        self.0.push(Problem::new(span, message, help));
     }
 
     /// Adds one that was made elsewhere.
     pub fn push(&mut self, problem: Problem) {
         self.0.push(problem);
+    }
+
+    /// The value, or `None` with its problem added.
+    pub fn keep<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
+        result.map_err(|problem| self.0.push(problem)).ok()
+    }
+
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.0.len()
     }
 
     /// Whether nothing is wrong.

@@ -1,0 +1,94 @@
+//! From the text of a job file to its plan, or to all that is wrong with it.
+
+use std::sync::Arc;
+
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::definition::JobDefinition;
+use super::fingerprint::fingerprint;
+use super::names::job_name_problem;
+use super::plan::{Insert, Plan};
+use super::problem::{Problem, Problems};
+use super::query::plan_insert;
+use super::render::JobErrors;
+use super::statement::{Parsed, parse};
+use super::tables::{check_inserts, check_late_tables};
+use super::validate::validate_streams;
+use crate::event::Stream;
+
+/// Plans the job `name` (the file's stem) whose text is `text`. Pure: reads no file and asks nobody.
+///
+/// # Errors
+/// All problems of the file at once.
+pub fn compile(name: &str, text: &str) -> Result<Plan, JobErrors> {
+    let mut problems = Problems::default();
+    let plan = plan(name, text, &mut problems);
+    match plan {
+        Some(plan) if problems.is_empty() => Ok(plan),
+        _ => Err(JobErrors::new(format!("{name}.sql"), text.to_owned(), problems.into_sorted())),
+    }
+}
+
+/// The streams that the job `name` declares, also those that no INSERT reads.
+///
+/// # Errors
+/// All problems of the file at once, but a file without an INSERT is none: a topic can be archived before there is a query.
+pub fn compile_streams(name: &str, text: &str) -> Result<Vec<Arc<Stream>>, JobErrors> {
+    let mut problems = Problems::default();
+    let (_, streams) = read(name, text, &mut problems);
+    if problems.is_empty() {
+        return Ok(streams);
+    }
+    Err(JobErrors::new(format!("{name}.sql"), text.to_owned(), problems.into_sorted()))
+}
+
+/// Parses a file and validates all that needs no query.
+fn read(name: &str, text: &str, problems: &mut Problems) -> (Parsed, Vec<Arc<Stream>>) {
+    job_name_problem(name).into_iter().for_each(|problem| problems.push(problem));
+    let parsed = parse(name, text, problems);
+    let JobDefinition { streams, inserts, .. } = &parsed.definition;
+    let valid = validate_streams(streams, |name| parsed.broken.contains(name), problems);
+    check_inserts(inserts, streams, problems);
+    (parsed, valid)
+}
+
+fn plan(name: &str, text: &str, problems: &mut Problems) -> Option<Plan> {
+    let (parsed, streams) = read(name, text, problems);
+    let JobDefinition { streams: definitions, inserts, .. } = &parsed.definition;
+    if inserts.is_empty() && !parsed.may_lack_inserts {
+        problems.push(Problem::of_file(
+            "the job computes nothing: it has no INSERT",
+            "write INSERT INTO ICEBERG 'namespace.table' SELECT … FROM TUMBLE(stream, event_time, INTERVAL '1 minute') GROUP BY …",
+        ));
+    }
+    let mut planned: Vec<(Span, Insert)> = Vec::new();
+    let declared = |name: &str| definitions.iter().any(|stream| stream.name.value == name);
+    for definition in inserts {
+        if parsed.may_lack_streams && !definition.windows.iter().all(|call| declared(&call.stream.value)) {
+            continue;
+        }
+        if let Some(insert) = plan_insert(definition, &streams, definitions, problems) {
+            let late = definition.late_into.as_ref().map_or(definition.table.span, |late| late.span);
+            planned.push((late, insert));
+        }
+    }
+    check_late_tables(&planned, problems);
+    if !problems.is_empty() {
+        return None;
+    }
+    let inserts = planned.into_iter().map(|(_, insert)| insert).collect();
+    let (streams, inserts) = without_unread(streams, inserts);
+    let mut plan = Plan { name: name.to_owned(), streams, inserts, fingerprint: String::new() };
+    plan.fingerprint = fingerprint(&plan);
+    Some(plan)
+}
+
+/// Leaves out the streams that no INSERT reads: they must not change the job's version.
+fn without_unread(streams: Vec<Arc<Stream>>, mut inserts: Vec<Insert>) -> (Vec<Arc<Stream>>, Vec<Insert>) {
+    let read: Vec<usize> =
+        (0..streams.len()).filter(|index| inserts.iter().any(|insert| insert.stream == *index)).collect();
+    for insert in &mut inserts {
+        insert.stream = read.binary_search(&insert.stream).expect("a stream that an INSERT reads is kept");
+    }
+    (read.into_iter().map(|index| Arc::clone(&streams[index])).collect(), inserts)
+}

@@ -1,0 +1,276 @@
+//! The canonical declaration of a stream: what decides which records it accepts, and which time they have.
+//! It is the `kappa.stream` property of a history table. On disk: fields are never renamed or reused.
+
+use serde::{Deserialize, Serialize};
+
+use crate::event::{Column, ColumnType, Format, LiveFace, Metadata, Micros, Origin, Stream};
+
+/// A stream as its history remembers it. Two streams with equal declarations read the same log in the same way.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Declaration {
+    /// Declared columns, in their order.
+    pub columns: Vec<DeclaredColumn>,
+    /// Name of the event-time column.
+    pub event_time: String,
+    /// How far behind `seen` a record may be, in microseconds.
+    pub bound_us: i64,
+    /// MAX FUTURE in microseconds; none: any event time is taken.
+    pub max_future_us: Option<i64>,
+    /// The log.
+    pub log: Log,
+    /// How it is written.
+    pub format: Format,
+}
+
+/// One declared column.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeclaredColumn {
+    /// Name in queries and tables.
+    pub name: String,
+    /// Declared type.
+    #[serde(rename = "type")]
+    pub column_type: ColumnType,
+    /// NOT NULL.
+    pub required: bool,
+    /// Where its value comes from.
+    pub origin: DeclaredOrigin,
+}
+
+/// Where a column's value comes from.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum DeclaredOrigin {
+    /// A path in the message.
+    Path(Vec<String>),
+    /// What the log keeps beside the message.
+    Metadata(Metadata),
+    /// An expression, in canonical SQL.
+    Computed(String),
+}
+
+/// The log that a history is a copy of.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Log {
+    /// A Kafka topic.
+    Topic {
+        /// Its name.
+        name: String,
+        /// The broker's id of it, where it gives one: a topic that was deleted and made anew has another one.
+        id: Option<String>,
+    },
+    /// A file, by the path of the job file.
+    File {
+        /// Path as written.
+        path: String,
+    },
+}
+
+/// How two declarations differ, in words: `bound: 15 s here, 30 s there`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Difference {
+    /// What changes only how far behind a record may be: jobs over one history may differ in it.
+    pub bound: Vec<String>,
+    /// What changes only the time of records: a job then computes `seen` anew from all rows.
+    pub time: Vec<String>,
+    /// What changes which records are accepted, or what is in them: the history can't be read under it.
+    pub records: Vec<String>,
+}
+
+impl Difference {
+    /// Whether the declarations are the same.
+    pub fn is_empty(&self) -> bool {
+        self.all().is_empty()
+    }
+
+    /// All differences, the most important ones first.
+    pub fn all(&self) -> Vec<String> {
+        [&self.records, &self.time, &self.bound].into_iter().flatten().cloned().collect()
+    }
+}
+
+/// A `kappa.stream` property that can't be read.
+#[derive(Debug, thiserror::Error)]
+#[error("the declaration in the table's property kappa.stream can't be read: it was written by another version of kappa, or changed by hand")]
+pub struct DeclarationError {
+    #[from]
+    source: serde_json::Error,
+}
+
+impl Declaration {
+    /// The declaration of a validated stream, its topic by name only.
+    pub fn of(stream: &Stream) -> Declaration {
+        let (log, format) = match &stream.live {
+            LiveFace::Kafka { topic, format } => (Log::Topic { name: topic.clone(), id: None }, format.clone()),
+            LiveFace::File { path, format } => (Log::File { path: path.clone() }, format.clone()),
+        };
+        Declaration {
+            columns: stream.columns.iter().map(declared).collect(),
+            event_time: stream.columns[stream.event_time].name.clone(),
+            bound_us: stream.bound.0,
+            max_future_us: stream.max_future.map(|max| max.0),
+            log,
+            format,
+        }
+    }
+
+    /// The same with the broker's id of the topic; without effect for a file.
+    #[must_use]
+    pub fn with_topic_id(mut self, topic_id: Option<String>) -> Declaration {
+        if let Log::Topic { id, .. } = &mut self.log {
+            *id = topic_id;
+        }
+        self
+    }
+
+    /// One line of JSON; equal declarations give equal text.
+    pub fn to_json(&self) -> String {
+        serde_json::to_string(self).expect("names, numbers and enums always serialise")
+    }
+
+    /// Reads what [`Declaration::to_json`] wrote.
+    ///
+    /// # Errors
+    /// The text is not such JSON.
+    pub fn parse(json: &str) -> Result<Declaration, DeclarationError> {
+        Ok(serde_json::from_str(json)?)
+    }
+
+    /// How `other` (there) differs from this declaration (here).
+    pub fn difference(&self, other: &Declaration) -> Difference {
+        let mut difference = Difference::default();
+        self.compare_columns(other, &mut difference);
+        if self.event_time != other.event_time {
+            let words = format!("event time: `{}` here, `{}` there", self.event_time, other.event_time);
+            difference.time.push(words);
+        }
+        if self.max_future_us != other.max_future_us {
+            let words = |max: Option<i64>| max.map_or_else(|| "NONE".to_owned(), |max| span_words(Micros(max)));
+            let (here, there) = (words(self.max_future_us), words(other.max_future_us));
+            difference.time.push(format!("MAX FUTURE: {here} here, {there} there"));
+        }
+        if self.bound_us != other.bound_us {
+            let (here, there) = (span_words(Micros(self.bound_us)), span_words(Micros(other.bound_us)));
+            difference.bound.push(format!("bound of the watermark: {here} here, {there} there"));
+        }
+        if self.format != other.format {
+            let (here, there) = (format_words(&self.format), format_words(&other.format));
+            difference.records.push(format!("format: {here} here, {there} there"));
+        }
+        if !self.log.is_same(&other.log) {
+            difference.records.push(format!("log: {} here, {} there", self.log.words(), other.log.words()));
+        }
+        difference
+    }
+
+    fn compare_columns(&self, other: &Declaration, difference: &mut Difference) {
+        for here in &self.columns {
+            let Some(there) = other.columns.iter().find(|there| there.name == here.name) else {
+                difference.records.push(format!("column `{}`: declared here, not there", here.name));
+                continue;
+            };
+            if here == there {
+                continue;
+            }
+            let words = format!("column `{}`: {} here, {} there", here.name, here.words(), there.words());
+            // Another expression for the event time is another time; any other column's change is in the rows themselves.
+            let only_time = here.name == self.event_time
+                && here.name == other.event_time
+                && (here.column_type == there.column_type && here.required == there.required)
+                && matches!((&here.origin, &there.origin), (DeclaredOrigin::Computed(_), DeclaredOrigin::Computed(_)));
+            if only_time { difference.time.push(words) } else { difference.records.push(words) }
+        }
+        for there in &other.columns {
+            if !self.columns.iter().any(|here| here.name == there.name) {
+                difference.records.push(format!("column `{}`: declared there, not here", there.name));
+            }
+        }
+        let order = |of: &Declaration, with: &Declaration| -> Vec<String> {
+            let common = of.columns.iter().filter(|column| with.columns.iter().any(|other| other.name == column.name));
+            common.map(|column| column.name.clone()).collect()
+        };
+        let (here, there) = (order(self, other), order(other, self));
+        if here != there && here.len() == self.columns.len() && there.len() == other.columns.len() {
+            let words = format!("order of the columns: {} here, {} there", here.join(", "), there.join(", "));
+            difference.records.push(words);
+        }
+    }
+}
+
+impl Log {
+    /// By the broker's id where both have one, else by name.
+    fn is_same(&self, other: &Log) -> bool {
+        match (self, other) {
+            (Log::Topic { id: Some(here), .. }, Log::Topic { id: Some(there), .. }) => here == there,
+            (Log::Topic { name: here, .. }, Log::Topic { name: there, .. }) => here == there,
+            (Log::File { path: here }, Log::File { path: there }) => here == there,
+            _ => false,
+        }
+    }
+
+    fn words(&self) -> String {
+        match self {
+            Log::Topic { name, id: Some(id) } => format!("topic `{name}` (id {id})"),
+            Log::Topic { name, id: None } => format!("topic `{name}`"),
+            Log::File { path } => format!("file `{path}`"),
+        }
+    }
+}
+
+impl DeclaredColumn {
+    fn words(&self) -> String {
+        let not_null = if self.required { " NOT NULL" } else { "" };
+        let origin = match &self.origin {
+            DeclaredOrigin::Path(path) if path.len() == 1 && path[0] == self.name => String::new(),
+            DeclaredOrigin::Path(path) => format!(" FROM '{}'", path.join(".")),
+            DeclaredOrigin::Metadata(metadata) => format!(" FROM METADATA '{}'", metadata_words(metadata)),
+            DeclaredOrigin::Computed(sql) => format!(" AS {sql}"),
+        };
+        format!("{}{not_null}{origin}", self.column_type)
+    }
+}
+
+fn declared(column: &Column) -> DeclaredColumn {
+    DeclaredColumn {
+        name: column.name.clone(),
+        column_type: column.column_type.clone(),
+        required: column.required,
+        origin: match &column.origin {
+            Origin::Path(path) => DeclaredOrigin::Path(path.clone()),
+            Origin::Metadata(metadata) => DeclaredOrigin::Metadata(metadata.clone()),
+            Origin::Computed(computed) => DeclaredOrigin::Computed(computed.sql.clone()),
+        },
+    }
+}
+
+fn metadata_words(metadata: &Metadata) -> String {
+    match metadata {
+        Metadata::Timestamp => "timestamp".into(),
+        Metadata::Key => "key".into(),
+        Metadata::Partition => "partition".into(),
+        Metadata::Offset => "offset".into(),
+        Metadata::Header(name) => format!("header:{name}"),
+    }
+}
+
+fn format_words(format: &Format) -> String {
+    let kind = format!("{:?}", format.kind).to_uppercase();
+    match format.timestamp_unit {
+        Some(unit) => format!("{kind} with timestamps in {}", format!("{unit:?}").to_lowercase()),
+        None => kind,
+    }
+}
+
+fn span_words(span: Micros) -> String {
+    match span.0 {
+        0 => "0 s".to_owned(),
+        us if us % 86_400_000_000 == 0 => format!("{} d", us / 86_400_000_000),
+        us if us % 3_600_000_000 == 0 => format!("{} h", us / 3_600_000_000),
+        us if us % 60_000_000 == 0 => format!("{} min", us / 60_000_000),
+        us if us % 1_000_000 == 0 => format!("{} s", us / 1_000_000),
+        us if us % 1_000 == 0 => format!("{} ms", us / 1_000),
+        us => format!("{us} us"),
+    }
+}

@@ -1,0 +1,129 @@
+//! The fingerprint of a plan: its version. Equal for every text that means the same, different for every other one.
+
+use std::sync::Arc;
+
+use arrow::datatypes::Schema;
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::{Column, Literal};
+use serde_json::{Value, json};
+use xxhash_rust::xxh3::xxh3_128;
+
+use super::declaration::Declaration;
+use super::plan::{Aggregate, Insert, Plan, Publish};
+use crate::event::Stream;
+use crate::windows::Window;
+
+/// Version of what follows, and of what the engine makes of a plan: raised when the same plan would give other rows or
+/// other state.
+const FORMAT: u32 = 1;
+
+/// The fingerprint of `plan`, whose own `fingerprint` is not looked at: 32 hexadecimal digits.
+pub(super) fn fingerprint(plan: &Plan) -> String {
+    format!("{:032x}", xxh3_128(canonical(plan).to_string().as_bytes()))
+}
+
+/// Everything that decides what a plan computes, as JSON. serde_json's maps are sorted, so the text is canonical.
+fn canonical(plan: &Plan) -> Value {
+    json!({
+        "format": FORMAT,
+        "streams": plan.streams.iter().map(|stream| canonical_stream(stream)).collect::<Vec<_>>(),
+        "inserts": plan.inserts.iter().map(canonical_insert).collect::<Vec<_>>(),
+    })
+}
+
+fn canonical_stream(stream: &Stream) -> Value {
+    let declaration = serde_json::to_value(Declaration::of(stream)).expect("a declaration always serialises");
+    let computed: Vec<Value> = stream
+        .columns
+        .iter()
+        .filter_map(|column| match &column.origin {
+            crate::event::Origin::Computed(computed) => Some(canonical_expression(&computed.expression)),
+            _ => None,
+        })
+        .collect();
+    json!({
+        "name": stream.name,
+        "declaration": declaration,
+        "computed": computed,
+        // IDLE AFTER decides when windows are published, never what is in them, but it belongs to the time clause.
+        "idle_after_us": stream.idle_after.map(|idle| idle.as_micros().to_string()),
+        "history": stream.history.as_ref().map(ToString::to_string),
+    })
+}
+
+fn canonical_insert(insert: &Insert) -> Value {
+    let Window::Tumbling(tumbling) = insert.window;
+    json!({
+        "table": insert.table.to_string(),
+        "stream": insert.stream,
+        "filter": insert.filter.as_ref().map(canonical_expression),
+        "window": { "tumbling": { "size_us": tumbling.size.0, "offset_us": tumbling.offset.0 } },
+        "allowed_us": insert.allowed.0,
+        "keys": insert.keys.iter().map(|key| canonical_expression(&key.expression)).collect::<Vec<_>>(),
+        "aggregates": insert.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),
+        "closed": canonical_types(&insert.closed_schema),
+        "having": insert.having.as_ref().map(canonical_expression),
+        "columns": insert.columns.iter()
+            .map(|column| json!([column.name, canonical_expression(&column.expression)]))
+            .collect::<Vec<_>>(),
+        "result": canonical_types(&insert.result_schema),
+        "partitions": insert.partitions.iter().map(ToString::to_string).collect::<Vec<_>>(),
+        "range": insert.range.partition,
+        "sort": insert.sort,
+        "late": insert.late.to_string(),
+        "publish": match insert.publish {
+            Publish::EachWindow => "each_window",
+            Publish::WholePartitions => "whole_partitions",
+        },
+    })
+}
+
+fn canonical_aggregate(aggregate: &Aggregate) -> Value {
+    let function = &aggregate.function;
+    let order: Vec<Value> = function
+        .order_bys()
+        .iter()
+        .map(|sort| json!([canonical_expression(&sort.expr), sort.options.descending, sort.options.nulls_first]))
+        .collect();
+    json!({
+        // Not its display name, which may hold a local alias.
+        "function": function.fun().name(),
+        "distinct": function.is_distinct(),
+        "ignore_nulls": function.ignore_nulls(),
+        "reversed": function.is_reversed(),
+        "type": function.field().data_type().to_string(),
+        "order": order,
+        "arguments": aggregate.arguments.iter().map(canonical_expression).collect::<Vec<_>>(),
+        "filter": aggregate.filter.as_ref().map(canonical_expression),
+    })
+}
+
+/// The types of a schema; its names stand in the result's columns, and elsewhere they may hold local aliases.
+fn canonical_types(schema: &Schema) -> Vec<String> {
+    schema.fields().iter().map(|field| field.data_type().to_string()).collect()
+}
+
+/// An expression without the names of its inputs (they may be local aliases; their indices decide), and with the types of
+/// its constants, which its display leaves out: `1` and `'1'` look the same in it.
+fn canonical_expression(expression: &Arc<dyn PhysicalExpr>) -> Value {
+    let mut constants: Vec<String> = Vec::new();
+    expression
+        .apply(|node| {
+            if let Some(literal) = node.downcast_ref::<Literal>() {
+                constants.push(format!("{:?}", literal.value()));
+            }
+            Ok(TreeNodeRecursion::Continue)
+        })
+        .expect("the visitor never fails");
+    let nameless = Arc::clone(expression).transform(|node| {
+        let index = node.downcast_ref::<Column>().map(Column::index);
+        Ok(match index {
+            Some(index) => Transformed::yes(Arc::new(Column::new("", index)) as Arc<dyn PhysicalExpr>),
+            None => Transformed::no(node),
+        })
+    });
+    // An expression that can't be rebuilt keeps its names: a needless new version is better than a missed one.
+    let text = nameless.map_or_else(|_| expression.to_string(), |nameless| nameless.data.to_string());
+    json!([text, constants])
+}

@@ -1,0 +1,112 @@
+//! Problems as people read them: the line of the file with a caret, and the way out.
+
+use std::fmt;
+
+use annotate_snippets::renderer::DecorStyle;
+use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
+use datafusion_sql::sqlparser::tokenizer::{Location, Span};
+
+use super::problem::Problem;
+
+/// All that is wrong with one job file.
+#[derive(Clone, Debug, PartialEq)]
+pub struct JobErrors {
+    path: String,
+    text: String,
+    problems: Vec<Problem>,
+}
+
+/// Whether messages are coloured.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Colour {
+    /// Plain text.
+    Plain,
+    /// With the escape codes of terminals.
+    Ansi,
+}
+
+impl JobErrors {
+    /// `problems` of the file `path`, whose text is `text`; at least one.
+    pub(super) fn new(path: String, text: String, problems: Vec<Problem>) -> JobErrors {
+        assert!(!problems.is_empty(), "errors without a problem");
+        JobErrors { path, text, problems }
+    }
+
+    /// The same, with the path by which the user knows the file.
+    #[must_use]
+    pub fn with_path(mut self, path: impl Into<String>) -> JobErrors {
+        self.path = path.into();
+        self
+    }
+
+    /// The path of the file: what was given to [`JobErrors::with_path`], else the job's name with `.sql`.
+    pub fn path(&self) -> &str {
+        &self.path
+    }
+
+    /// The problems, by line and column.
+    pub fn problems(&self) -> &[Problem] {
+        &self.problems
+    }
+
+    /// All problems with their lines, carets and ways out; ends without a line break.
+    pub fn render(&self, colour: Colour) -> String {
+        let renderer = match colour {
+            Colour::Plain => Renderer::plain(),
+            Colour::Ansi => Renderer::styled(),
+        };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
+        let rendered: Vec<String> = self.problems.iter().map(|problem| self.render_one(problem, &renderer)).collect();
+        rendered.join("\n\n")
+    }
+
+    fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
+        let title = Level::ERROR.primary_title(problem.message.as_str());
+        let place = problem.span.filter(|span| span.start.line > 0);
+        let mut group = match place {
+            Some(span) => {
+                let annotation = AnnotationKind::Primary.span(self.bytes(span));
+                title.element(Snippet::source(self.text.as_str()).path(self.path.as_str()).annotation(annotation))
+            }
+            None => Group::with_title(title).element(annotate_snippets::Origin::path(self.path.as_str())),
+        };
+        if let Some(help) = &problem.help {
+            group = group.element(Level::HELP.message(help.as_str()));
+        }
+        renderer.render(&[group])
+    }
+
+    /// The bytes of the text that `span` means; never reaches beyond its first line, so that messages stay short.
+    fn bytes(&self, span: Span) -> std::ops::Range<usize> {
+        let start = self.byte(span.start);
+        let end = if span.end.line > span.start.line { self.line_end(start) } else { self.byte(span.end) };
+        start..end.max(start)
+    }
+
+    fn byte(&self, location: Location) -> usize {
+        let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+        let mut from = 0;
+        for _ in 0..index(location.line) {
+            match self.text[from..].find('\n') {
+                Some(newline) => from += newline + 1,
+                None => return self.text.len(),
+            }
+        }
+        let to = self.line_end(from);
+        self.text[from..to].char_indices().nth(index(location.column)).map_or(to, |(offset, _)| from + offset)
+    }
+
+    /// The end of the line that `byte` is in, without its line break.
+    fn line_end(&self, byte: usize) -> usize {
+        let end = self.text[byte..].find('\n').map_or(self.text.len(), |newline| byte + newline);
+        if self.text[byte..end].ends_with('\r') { end - 1 } else { end }
+    }
+}
+
+impl fmt::Display for JobErrors {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.render(Colour::Plain))
+    }
+}
+
+impl std::error::Error for JobErrors {}

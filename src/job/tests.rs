@@ -1,0 +1,313 @@
+//! Jobs that are accepted: what their text becomes.
+
+use std::time::Duration;
+
+use super::definition::{InsertDefinition, OriginDefinition, StreamDefinition, WindowFunction};
+use super::problem::Problems;
+use super::statement::parse;
+use super::{Publish, compile, compile_streams};
+use crate::event::{
+    ColumnType, FieldType, FormatKind, LiveFace, Metadata, Micros, Origin, PartitionField, TimestampUnit, Transform,
+};
+
+const STREAM: &str = "CREATE STREAM requests (url TEXT, host TEXT, ip TEXT, bytes BIGINT, event_time TIMESTAMP NOT NULL,
+    WATERMARK FOR event_time AS event_time - INTERVAL '15 seconds')
+  LIVE FROM KAFKA 'requests' FORMAT JSON HISTORY FROM ICEBERG 'raw.requests';\n";
+
+fn stream(text: &str) -> StreamDefinition {
+    let mut problems = Problems::default();
+    let mut parsed = parse("job", text, &mut problems);
+    assert_eq!(problems, Problems::default(), "{text}");
+    parsed.definition.streams.remove(0)
+}
+
+fn columns(columns: &str) -> StreamDefinition {
+    stream(&format!("CREATE STREAM s ({columns}) LIVE FROM FILE 'a.jsonl'"))
+}
+
+fn insert(text: &str) -> InsertDefinition {
+    let mut problems = Problems::default();
+    let mut parsed = parse("job", text, &mut problems);
+    assert_eq!(problems, Problems::default(), "{text}");
+    parsed.definition.inserts.remove(0)
+}
+
+fn fingerprint(text: &str) -> String {
+    compile("job", text).unwrap_or_else(|errors| panic!("{errors}")).fingerprint
+}
+
+fn hits(query: &str) -> String {
+    format!("{STREAM} INSERT INTO ICEBERG 'marts.hits' {query};")
+}
+
+#[test]
+fn every_type_can_be_written_in_all_its_ways() {
+    let of = |text: &str| columns(&format!("c {text}")).columns[0].column_type.value.clone();
+    let array = |item: ColumnType| ColumnType::Array(Box::new(item));
+    for (text, expected) in [
+        ("boolean", ColumnType::Boolean),
+        ("INTEGER", ColumnType::Int),
+        ("BIGINT", ColumnType::BigInt),
+        ("REAL", ColumnType::Float),
+        ("DOUBLE PRECISION", ColumnType::Double),
+        ("DOUBLE", ColumnType::Double),
+        ("DECIMAL(18, 2)", ColumnType::Decimal { precision: 18, scale: 2 }),
+        ("NUMERIC(5)", ColumnType::Decimal { precision: 5, scale: 0 }),
+        ("VARCHAR", ColumnType::Text),
+        ("STRING", ColumnType::Text),
+        ("BYTEA", ColumnType::Bytes),
+        ("DATE", ColumnType::Date),
+        ("TIMESTAMP", ColumnType::Timestamp),
+        ("UUID", ColumnType::Uuid),
+        ("TEXT[]", array(ColumnType::Text)),
+        ("TEXT ARRAY", array(ColumnType::Text)),
+        ("ARRAY<ARRAY<ARRAY<INT>>>", array(array(array(ColumnType::Int)))),
+        ("INT[][]", array(array(ColumnType::Int))),
+    ] {
+        assert_eq!(of(text), expected, "{text}");
+    }
+    let field = |name: &str, column_type| FieldType { name: name.into(), column_type };
+    assert_eq!(
+        of("STRUCT<a INT, tags ARRAY<STRUCT<key TEXT>>> NOT NULL"),
+        ColumnType::Struct(vec![
+            field("a", ColumnType::Int),
+            field("tags", array(ColumnType::Struct(vec![field("key", ColumnType::Text)]))),
+        ])
+    );
+}
+
+#[test]
+fn column_options_stand_in_any_order() {
+    let definition = columns(
+        "a INT NOT NULL FROM 'x.y', b INT FROM 'x.y' NOT NULL, c INT NOT NULL AS a + 1, d INT AS a + 1 NOT NULL,
+         e BOOLEAN AS a IS NOT NULL NOT NULL, f BOOLEAN AS a IS DISTINCT FROM b, g TEXT FROM METADATA 'header:trace-id'",
+    );
+    let required: Vec<bool> = definition.columns.iter().map(|column| column.required).collect();
+    assert_eq!(required, [true, true, true, true, true, false, false]);
+    let computed: Vec<String> = definition
+        .columns
+        .iter()
+        .filter_map(|column| match &column.origin {
+            OriginDefinition::Computed(expression) => Some(expression.value.to_string()),
+            _ => None,
+        })
+        .collect();
+    assert_eq!(computed, ["a + 1", "a + 1", "a IS NOT NULL", "a IS DISTINCT FROM b"]);
+    assert!(matches!(&definition.columns[1].origin, OriginDefinition::Path(path) if path == &["x", "y"]));
+    let OriginDefinition::Metadata(metadata) = &definition.columns[6].origin else { panic!("a header") };
+    assert_eq!(metadata.value, Metadata::Header("trace-id".into()));
+}
+
+#[test]
+fn a_watermark_has_a_bound_idleness_and_a_greatest_future() {
+    let of = |clause: &str| columns(&format!("t TIMESTAMP NOT NULL, WATERMARK FOR t {clause}")).watermark.expect("there");
+    let plain = of("");
+    assert_eq!((plain.bound, plain.idle_after, plain.max_future), (Micros(0), None, None));
+    let full = of("AS t - INTERVAL '5' SECOND MAX FUTURE INTERVAL '2 hours' IDLE AFTER INTERVAL '1 minute'");
+    assert_eq!(full.bound, Micros::from_seconds(5));
+    assert_eq!(full.idle_after, Some(Duration::from_secs(60)));
+    assert_eq!(full.max_future, Some(Some(Micros::from_seconds(7200))));
+    assert_eq!(of("AS t MAX FUTURE NONE").max_future, Some(None));
+}
+
+#[test]
+fn faces_say_where_records_come_from() {
+    let of = |faces: &str| stream(&format!("CREATE STREAM s (a INT) {faces}")).live.expect("there").value;
+    let LiveFace::Kafka { topic, format } = of("LIVE FROM KAFKA 'a-b.c' FORMAT JSON WITH (timestamp_unit = 'ms')") else {
+        panic!("a topic")
+    };
+    assert_eq!((topic.as_str(), format.kind, format.timestamp_unit), ("a-b.c", FormatKind::Json, Some(TimestampUnit::Milliseconds)));
+    for (path, kind) in [("a.ndjson", FormatKind::Json), ("x/a.csv", FormatKind::Csv), ("a.PARQUET", FormatKind::Parquet)] {
+        assert!(matches!(of(&format!("LIVE FROM FILE '{path}'")), LiveFace::File { format, .. } if format.kind == kind));
+    }
+    let csv = of("HISTORY FROM ICEBERG 'a.b.c' LIVE FROM FILE 'a.txt' FORMAT CSV");
+    assert!(matches!(csv, LiveFace::File { format, .. } if format.kind == FormatKind::Csv));
+}
+
+#[test]
+fn the_long_form_of_a_window_is_the_short_one() {
+    let rest = "GROUP BY window_start, host";
+    let of = |from: &str| {
+        let text = hits(&format!("SELECT window_start, host, count(*) AS n FROM {from} {rest}"));
+        let mut insert = insert(&text);
+        let call = insert.windows.remove(0);
+        (call.stream.value, call.time.value, call.relation, call.function)
+    };
+    let short = of("TUMBLE(requests, event_time, INTERVAL '1 day', INTERVAL '-8' HOUR)");
+    let long = of("TABLE(TUMBLE(TABLE requests, DESCRIPTOR(event_time), INTERVAL '1' DAY, INTERVAL '-8 hours'))");
+    let (WindowFunction::Tumble { size, offset }, WindowFunction::Tumble { size: long_size, offset: long_offset }) =
+        (&short.3, &long.3);
+    assert_eq!((&short.0, &short.1, &short.2), (&long.0, &long.1, &long.2));
+    assert_eq!((size.value, long_size.value), (Micros::from_seconds(86_400), Micros::from_seconds(86_400)));
+    let offsets = (offset.as_ref().map(|offset| offset.value), long_offset.as_ref().map(|offset| offset.value));
+    assert_eq!(offsets, (Some(Micros::from_seconds(-28_800)), Some(Micros::from_seconds(-28_800))));
+}
+
+#[test]
+fn an_alias_behind_a_window_keeps_working() {
+    let plan = compile(
+        "job",
+        &hits("SELECT w.window_start, w.host, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') AS w GROUP BY w.window_start, w.host"),
+    );
+    assert!(plan.is_ok(), "{}", plan.unwrap_err());
+}
+
+#[test]
+fn clauses_behind_the_query_are_found_outside_of_brackets_only() {
+    let insert = insert(&hits(
+        "PARTITIONED BY (hour(window_start), bucket(16, host), truncate(4, host), host)
+         SELECT window_start, max(late) AS late, (SELECT publish FROM x) AS publish FROM TUMBLE(requests, event_time, INTERVAL '1 minute')
+         WHERE publish = 'each' AND late IS NULL GROUP BY window_start
+         PUBLISH WHOLE PARTITIONS LATE INTO ICEBERG 'late.requests'",
+    ));
+    assert_eq!(insert.publish.map(|publish| publish.value), Some(Publish::WholePartitions));
+    assert_eq!(insert.late_into.map(|late| late.value.to_string()), Some("late.requests".into()));
+    let partitions: Vec<PartitionField> =
+        insert.partitioned_by.into_iter().flatten().map(|field| field.value).collect();
+    let field = |column: &str, transform| PartitionField { column: column.into(), transform };
+    assert_eq!(
+        partitions,
+        [
+            field("window_start", Transform::Hour),
+            field("host", Transform::Bucket(16)),
+            field("host", Transform::Truncate(4)),
+            field("host", Transform::Identity),
+        ]
+    );
+    assert!(insert.query.to_string().ends_with("GROUP BY window_start"), "{}", insert.query);
+}
+
+#[test]
+fn columns_may_be_called_like_words_of_sql() {
+    let text = "CREATE STREAM events (timestamp TIMESTAMP NOT NULL, start BIGINT, end BIGINT, count BIGINT, key TEXT, value DOUBLE,
+          user TEXT, date DATE, WATERMARK FOR timestamp AS timestamp - INTERVAL '1 second')
+        LIVE FROM FILE 'events.jsonl';
+        INSERT INTO ICEBERG 'a.b'
+        SELECT window_start, key, user, date, max(timestamp) AS timestamp, sum(end - start) AS length, sum(count) AS count, max(value) AS value,
+               sum(CASE WHEN end > start THEN end ELSE start END) AS end, min(events.end) AS start,
+               count(*) AS n, min(CAST(value AS BIGINT)) AS whole
+        FROM TUMBLE(events, timestamp, INTERVAL '1 minute')
+        WHERE end >= start AND value > 0 AND timestamp > TIMESTAMP '2020-01-01 00:00:00' AND date > DATE '2020-01-01'
+        GROUP BY window_start, key, user, date;";
+    let plan = compile("job", text).unwrap_or_else(|errors| panic!("{errors}"));
+    let names: Vec<&str> = plan.inserts[0].columns.iter().map(|column| column.name.as_str()).collect();
+    let expected =
+        ["window_start", "key", "user", "date", "timestamp", "length", "count", "value", "end", "start", "n", "whole"];
+    assert_eq!(names, expected);
+}
+
+#[test]
+fn names_keep_their_case() {
+    let text = "CREATE STREAM e (userId BIGINT, eventTime TIMESTAMP NOT NULL, payload STRUCT<itemId BIGINT>, WATERMARK FOR eventTime)
+        LIVE FROM FILE 'e.jsonl';
+        INSERT INTO ICEBERG 'a.b' SELECT window_start, userId, COUNT(*) AS hitCount, max(payload.itemId) AS lastItem
+        FROM TUMBLE(e, eventTime, INTERVAL '1 minute') AS W GROUP BY window_start, W.userId;";
+    let plan = compile("job", text).unwrap_or_else(|errors| panic!("{errors}"));
+    let names: Vec<&str> = plan.inserts[0].columns.iter().map(|column| column.name.as_str()).collect();
+    assert_eq!(names, ["window_start", "userId", "hitCount", "lastItem"]);
+    assert!(matches!(&plan.streams[0].columns[0].origin, Origin::Path(path) if path == &["userId"]));
+}
+
+#[test]
+fn a_file_has_no_greatest_future_and_a_topic_has_one_of_an_hour() {
+    let of = |live: &str| {
+        let text = format!("CREATE STREAM s (t TIMESTAMP NOT NULL, WATERMARK FOR t) LIVE FROM {live}");
+        compile_streams("job", &text).unwrap_or_else(|errors| panic!("{errors}"))[0].max_future
+    };
+    assert_eq!(of("KAFKA 'a' FORMAT JSON"), Some(Micros::from_seconds(3600)));
+    assert_eq!(of("FILE 'a.jsonl'"), None);
+}
+
+#[test]
+fn computed_columns_are_planned_over_all_columns_and_widened_to_their_type() {
+    let text = "CREATE STREAM s (t TIMESTAMP NOT NULL AS coalesce(sent, got), sent TIMESTAMP, got TIMESTAMP, n INT,
+        wide BIGINT AS n, ratio DOUBLE AS n, name TEXT AS upper('x'), WATERMARK FOR t) LIVE FROM FILE 'a.jsonl'";
+    let streams = compile_streams("job", text).unwrap_or_else(|errors| panic!("{errors}"));
+    let stream = &streams[0];
+    let schema = stream.declared_schema();
+    let mut computed = 0;
+    for column in &stream.columns {
+        if let Origin::Computed(expression) = &column.origin {
+            let data_type = expression.expression.data_type(&schema).expect("it has a type");
+            assert_eq!(data_type, column.column_type.arrow(), "{}", column.name);
+            computed += 1;
+        }
+    }
+    assert_eq!((computed, stream.event_time), (4, 0));
+}
+
+#[test]
+fn the_fingerprint_forgets_layout_comments_and_aliases() {
+    let a = hits("SELECT window_start, host, count(*) AS n, max(ip) AS ip FROM TUMBLE(requests, event_time, INTERVAL '1 minute') WHERE bytes > 1 GROUP BY window_start, host");
+    let b = hits(
+        "select  w.window_start, w.host, COUNT(*) as n, MAX(w.ip) AS ip -- the same
+         from /* really */ TABLE(tumble(TABLE requests, DESCRIPTOR(event_time), interval '60 seconds')) as w
+         where w.bytes > 1 group by w.window_start, host publish each window",
+    );
+    assert_eq!(fingerprint(&a), fingerprint(&b));
+    assert_eq!(fingerprint(&a).len(), 32);
+}
+
+#[test]
+fn the_fingerprint_knows_everything_that_decides_a_result() {
+    let base = hits("SELECT window_start, host, count(*) AS n, max(ip) AS ip FROM TUMBLE(requests, event_time, INTERVAL '1 minute') WHERE host <> 'a' GROUP BY window_start, host");
+    let mut fingerprints = vec![fingerprint(&base)];
+    for (from, to) in [
+        ("AS n", "AS m"),
+        ("count(*)", "count(ip)"),
+        ("count(*)", "count(DISTINCT ip)"),
+        ("count(*)", "count(*) FILTER (WHERE bytes > 1)"),
+        ("max(ip)", "min(ip)"),
+        ("max(ip)", "first_value(ip ORDER BY bytes)"),
+        ("max(ip)", "first_value(ip ORDER BY bytes DESC)"),
+        ("max(ip)", "max(concat(ip, '1'))"),
+        ("max(ip)", "max(concat(ip, '2'))"),
+        ("'1 minute'", "'2 minutes'"),
+        ("'1 minute'", "'1 minute', INTERVAL '30 seconds'"),
+        ("<> 'a'", "<> 'b'"),
+        ("<> 'a'", "= 'a'"),
+        ("GROUP BY window_start, host", "GROUP BY window_start, host HAVING count(*) > 1"),
+        ("GROUP BY window_start, host", "GROUP BY window_start, host LATE INTO ICEBERG 'late.x'"),
+        ("GROUP BY window_start, host", "GROUP BY window_start, host PUBLISH WHOLE PARTITIONS"),
+        ("'marts.hits'", "'marts.hits2'"),
+        ("'marts.hits'", "'marts.hits' PARTITIONED BY (hour(window_start))"),
+        ("'15 seconds'", "'16 seconds'"),
+        ("'15 seconds'", "'15 seconds' MAX FUTURE NONE"),
+        ("url TEXT", "url TEXT NOT NULL"),
+        ("url TEXT", "url TEXT FROM 'u'"),
+        ("url TEXT", "url TEXT AS upper(host)"),
+        ("url TEXT", "url TEXT AS lower(host)"),
+        ("'raw.requests'", "'raw.others'"),
+        ("KAFKA 'requests'", "KAFKA 'others'"),
+    ] {
+        assert!(base.contains(from), "{from}");
+        fingerprints.push(fingerprint(&base.replacen(from, to, 1)));
+    }
+    let all = fingerprints.len();
+    fingerprints.sort();
+    fingerprints.dedup();
+    assert_eq!(fingerprints.len(), all);
+}
+
+#[test]
+fn streams_that_nobody_reads_are_left_out_of_the_plan() {
+    let other = "CREATE STREAM first (t TIMESTAMP NOT NULL, WATERMARK FOR t) LIVE FROM FILE 'a.jsonl';";
+    let query = hits("SELECT window_start, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start");
+    let plan = compile("job", &format!("{other}{query}")).unwrap_or_else(|errors| panic!("{errors}"));
+    assert_eq!(plan.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["requests"]);
+    assert_eq!(plan.inserts[0].stream, 0);
+    assert_eq!(plan.fingerprint, fingerprint(&query));
+}
+
+#[test]
+fn nothing_that_can_be_typed_makes_the_parser_panic() {
+    let job = hits("PARTITIONED BY (hour(window_start)) SELECT window_start, host, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start, host LATE INTO ICEBERG 'late.x' PUBLISH EACH WINDOW");
+    for end in (0..job.len()).filter(|end| job.is_char_boundary(*end)) {
+        let _cut = compile("job", &job[..end]);
+        for inserted in ["(", ")", ",", "'", "\"", ">>", ";", "é", " AS ", "\0"] {
+            let mut problems = Problems::default();
+            let text = format!("{}{inserted}{}", &job[..end], &job[end..]);
+            parse("job", &text, &mut problems);
+        }
+    }
+}
