@@ -89,7 +89,7 @@ impl CheckpointStore {
     /// Not idempotent, and needn't be: a claim whose answer was lost leaves a generation unused.
     ///
     /// # Errors
-    /// When the store fails, or others claim again and again in between.
+    /// When the store fails, or a newer run has claimed in between ([`CheckpointError::Fenced`]: stop).
     pub async fn claim(&self) -> Result<Claimed, CheckpointError> {
         for _ in 0..CLAIM_ATTEMPTS_MAX {
             let generation = self.newest_folder().await?.unwrap_or(Generation(0)).next();
@@ -99,10 +99,10 @@ impl CheckpointStore {
                 Put::Done => {}
             }
             // Looked up again: if this run slept since it listed, others may have claimed, worked and collected the
-            // claim that stood here, and this put must not count as a claim.
-            if self.newest_folder().await? == Some(generation) {
-                return Ok(Claimed::new(self.clone(), generation));
-            }
+            // claim that stood here, and this put must not count as a claim. Of runs that claim at once, all but the
+            // last may end here too; trying again would only make them fence each other in turn.
+            self.check_fence(generation).await?;
+            return Ok(Claimed::new(self.clone(), generation));
         }
         Err(CheckpointError::Contended { owner: self.owner.clone(), attempts: CLAIM_ATTEMPTS_MAX })
     }

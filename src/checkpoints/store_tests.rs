@@ -112,17 +112,26 @@ fn another_kind_of_location_is_refused_with_the_way_out() {
 }
 
 #[tokio::test]
-async fn runs_that_claim_at_once_get_different_generations() {
+async fn runs_that_claim_at_once_get_different_generations_and_the_last_one_goes_on() {
     let root = tempfile::tempdir().expect("temporary folder");
     let claims = (0..8).map(|_| {
         let store = CheckpointStore::open("state", root.path(), OWNER).expect("opens");
         tokio::spawn(async move { store.claim().await.map(|claimed| claimed.generation()) })
     });
     let claims: Vec<_> = claims.collect();
-    let mut generations = BTreeSet::new();
+    let mut taken = BTreeSet::new();
+    let mut fenced_by = Generation(0);
     for claim in claims {
-        assert!(generations.insert(claim.await.expect("no panic").expect("claims")), "claimed twice");
+        match claim.await.expect("no panic") {
+            Ok(generation) => assert!(taken.insert(generation), "claimed twice"),
+            Err(CheckpointError::Fenced { mine, newest }) => {
+                assert!(newest > mine);
+                fenced_by = fenced_by.max(newest);
+            }
+            Err(error) => panic!("{error}"),
+        }
     }
+    assert!(taken.last().is_some_and(|last| *last >= fenced_by), "the last one is never fenced");
 }
 
 #[tokio::test]
@@ -140,7 +149,8 @@ async fn a_claim_put_late_under_a_collected_number_does_not_count() {
     assert!(files(&objects).await.iter().all(|file| file.contains("/0000000003/")), "older claims are collected");
     // It listed before there was any claim, and was stopped until now: its put of the first one succeeds.
     view.hide_above(Generation(0), 1);
-    assert_eq!(sleeper.claim().await.expect("claims").generation(), Generation(4));
+    let late = sleeper.claim().await.expect_err("others have claimed since");
+    assert!(matches!(late, CheckpointError::Fenced { mine: Generation(1), newest: Generation(3) }));
     assert!(files(&objects).await.contains("page_hits/0000000001/claim.json"));
 }
 
