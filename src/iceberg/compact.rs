@@ -68,7 +68,7 @@ pub async fn compact(
     if partitions.is_empty() {
         return Ok(None);
     }
-    let mut change = Change::new(&table, Operation::Replace);
+    let mut change = Change { operation: Operation::Replace, ..Change::nothing(&table) };
     let mut removed = Vec::new();
     for files in partitions.values() {
         change.add.extend(rewrite(&table, files, options).await?);

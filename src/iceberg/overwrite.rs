@@ -158,12 +158,12 @@ pub enum CommitError {
 }
 
 impl Change {
-    /// A change of `table` as it is now that does nothing yet.
-    pub fn new(table: &Table, operation: Operation) -> Change {
+    /// A change of `table` that does nothing yet but make a snapshot.
+    pub fn nothing(table: &Table) -> Change {
         Change {
             table: table.name().clone(),
             uuid: table.uuid(),
-            operation,
+            operation: Operation::Empty,
             add: Vec::new(),
             remove: Remove::None,
             properties: BTreeMap::new(),
@@ -315,6 +315,32 @@ impl Catalog {
             return Err(change.conflict(format!("others were first {ATTEMPTS_MAX} times ({last})")));
         }
         Err(CommitError::Unknown { table: change.table.clone(), attempts: ATTEMPTS_MAX, detail: last })
+    }
+}
+
+impl Catalog {
+    /// Tries once to land a change on exactly the state that `table` was loaded in. Fails with [`CommitError::Conflict`]
+    /// if the table has moved on, and with [`CommitError::Unknown`] if it may have landed: load the table and look.
+    /// Looks at no marker.
+    pub async fn commit_on(&self, table: &Table, change: &Change) -> Result<Committed, CommitError> {
+        change.check()?;
+        change.check_table(table)?;
+        let staged = snapshot::stage(table, change).await?;
+        let update = MetadataChange { updates: staged.updates.clone(), requirements: staged.requirements.clone() };
+        let failure = match self.backend.commit(table, &update).await {
+            Ok(()) => return Ok(staged.committed(1)),
+            // Its metadata may be the table's by now.
+            Err(CommitFailure::Unknown(detail)) => {
+                return Err(CommitError::Unknown { table: change.table.clone(), attempts: 1, detail });
+            }
+            Err(failure) => failure,
+        };
+        staged.discard(table).await;
+        Err(match failure {
+            CommitFailure::Conflict(detail) | CommitFailure::Unknown(detail) => change.conflict(detail),
+            CommitFailure::Gone => change.gone("doesn't exist any more"),
+            CommitFailure::Rejected(detail) => change.rejected(detail),
+        })
     }
 }
 

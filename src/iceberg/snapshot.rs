@@ -489,6 +489,7 @@ fn may_hold(ranges: &[PartitionRange], manifest: &ManifestFile, spec: &Partition
 }
 
 /// When a snapshot was made, for people and for retention; no row and no decision of ours depends on it.
+#[expect(clippy::disallowed_methods, reason = "Iceberg dates snapshots by the wall clock; no row depends on it")]
 fn commit_time_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))

@@ -4,12 +4,12 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, SnapshotRef};
+use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, NestedField, SnapshotRef};
 use uuid::Uuid;
 
 use super::storage::Stores;
 use super::types::{self, Zoneless};
-use super::{IcebergError, partition};
+use super::{IcebergError, TableSpec, partition};
 use crate::event::{PartitionField, TableName};
 
 /// One state of a table. Cheap to clone.
@@ -130,6 +130,60 @@ impl Table {
         fields.collect()
     }
 
+    /// Whether `main` has certainly left a snapshot behind: someone rolled the table back. False for snapshots that may
+    /// merely have expired.
+    pub fn left_behind(&self, snapshot_id: i64) -> bool {
+        let ancestors = self.ancestor_snapshots();
+        if ancestors.iter().any(|snapshot| snapshot.snapshot_id() == snapshot_id) {
+            return false;
+        }
+        let is_known = self.metadata().snapshot_by_id(snapshot_id).is_some();
+        // Back to a snapshot without a parent nothing has expired.
+        is_known || ancestors.last().is_none_or(|first| first.parent_snapshot_id().is_none())
+    }
+
+    /// What keeps rows laid out by `spec` from being written to this table as `spec` says, column by column; `None` if
+    /// nothing does. The order of columns, more columns that may be null, sort order and properties don't matter.
+    pub fn difference(&self, spec: &TableSpec) -> Option<String> {
+        let schema = self.metadata().current_schema();
+        let wanted = match types::to_iceberg(&spec.schema) {
+            Ok(wanted) => wanted,
+            Err(detail) => return Some(format!("column {detail}")),
+        };
+        let mut differences = Vec::new();
+        for field in wanted.as_struct().fields() {
+            match schema.as_struct().field_by_name(&field.name) {
+                None => differences.push(format!("it has no column `{}` ({})", field.name, type_text(field))),
+                Some(found) if type_text(found) != type_text(field) => {
+                    let (found, wanted) = (type_text(found), type_text(field));
+                    differences.push(format!("its column `{}` is {found}, not {wanted}", field.name));
+                }
+                Some(found) if found.required && !field.required => {
+                    differences.push(format!("its column `{}` is required", field.name));
+                }
+                Some(_) => {}
+            }
+        }
+        let is_wanted = |name: &str| wanted.as_struct().field_by_name(name).is_some();
+        let fields = schema.as_struct().fields().iter();
+        for extra in fields.filter(|field| field.required && !is_wanted(&field.name)) {
+            differences.push(format!("it has one more column `{}`, which is required", extra.name));
+        }
+        let text = |fields: &[PartitionField]| match fields {
+            [] => "nothing".to_owned(),
+            fields => fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "),
+        };
+        match self.partitions() {
+            Ok(partitions) if partitions == spec.partitions => {}
+            Ok(found) => {
+                let (found, wanted) = (text(&found), text(&spec.partitions));
+                differences.push(format!("it is partitioned by {found}, not by {wanted}"));
+            }
+            Err(error) => differences.push(error.to_string()),
+        }
+        (!differences.is_empty()).then(|| differences.join("; "))
+    }
+
     pub(crate) fn metadata(&self) -> &iceberg::spec::TableMetadata {
         self.inner.metadata()
     }
@@ -172,5 +226,13 @@ impl Table {
             });
         }
         Ok(manifests)
+    }
+}
+
+/// A column's type without field ids, as Arrow spells it.
+fn type_text(field: &NestedField) -> String {
+    match types::field_to_arrow(field, Zoneless::Kept) {
+        Ok(field) => types::plain_field(&field).data_type().to_string(),
+        Err(_) => field.field_type.to_string(),
     }
 }

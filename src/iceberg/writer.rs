@@ -186,7 +186,7 @@ impl FileWriter {
                     }
                 }
             }
-            pieces.into_iter().map(|(key, runs)| Ok(piece(batch, key, &runs)?)).collect::<Result<Vec<_>, _>>()
+            pieces.into_iter().map(|(key, runs)| piece(batch, key, &runs)).collect::<Result<Vec<_>, _>>()
         };
         let pieces: Result<Vec<Vec<Piece>>, arrow::error::ArrowError> = split();
         Ok(pieces.map_err(cant)?.into_iter().flatten().collect())

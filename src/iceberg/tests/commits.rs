@@ -4,7 +4,7 @@ use super::*;
 
 async fn change(catalog: &Catalog, operation: Operation, remove: Remove, rows: &[Row]) -> Change {
     let table = reload(catalog).await;
-    let mut change = Change::new(&table, operation);
+    let mut change = Change { operation, ..Change::nothing(&table) };
     change.remove = remove;
     if !rows.is_empty() {
         change.add = stage(&table, rows).await;
@@ -215,7 +215,7 @@ async fn many_commits_keep_few_manifests_and_all_rows() {
     let table = by_hour(&catalog).await;
     let staged = stage(&table, &[(Some(0), None, 1)]).await;
     for _ in 0..103 {
-        let mut change = Change::new(&table, Operation::Append);
+        let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
         change.add = staged.clone();
         catalog.commit(&change).await.expect("appended");
     }
@@ -247,4 +247,38 @@ async fn a_table_created_anew_under_the_name_is_not_touched() {
     assert!(error.contains("created anew"), "{error}");
     assert_eq!(catalog.list(&["marts".into()]).await.expect("listed"), [name()]);
     assert_eq!(catalog.list(&["nowhere".into()]).await.expect("listed"), []);
+}
+
+#[tokio::test]
+async fn a_commit_on_one_state_never_lands_on_another() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = open(folder.path()).await;
+    let empty = by_hour(&catalog).await;
+    let mut change = Change { operation: Operation::Append, ..Change::nothing(&empty) };
+    change.add = stage(&empty, &[(Some(0), None, 1)]).await;
+    let done = catalog.commit_on(&empty, &change).await.expect("nothing has happened");
+    let error = catalog.commit_on(&empty, &change).await.expect_err("the table has moved on");
+    assert!(matches!(error, CommitError::Conflict { .. }), "{error}");
+    let table = reload(&catalog).await;
+    assert_eq!(values_of(&table).await, [1]);
+    assert!(!table.left_behind(done.snapshot_id));
+    assert!(empty.left_behind(done.snapshot_id));
+    assert!(table.left_behind(done.snapshot_id ^ 1), "the history is whole, and it is not in there");
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_fit_says_where() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let catalog = open(folder.path()).await;
+    let table = by_hour(&catalog).await;
+    assert_eq!(table.difference(&spec(vec![hour_of("t")])), None);
+    let fields = [("t", DataType::Int64), ("x", DataType::Utf8)].map(|(name, kind)| Field::new(name, kind, true));
+    let other = TableSpec { schema: Arc::new(Schema::new(fields.to_vec())), ..spec(Vec::new()) };
+    assert_eq!(
+        table.difference(&other).as_deref(),
+        Some(
+            "its column `t` is Timestamp(µs, \"+00:00\"), not Int64; it has no column `x` (Utf8); \
+             it is partitioned by hour(t), not by nothing"
+        )
+    );
 }

@@ -22,7 +22,7 @@ async fn writers_with_catalogs_of_their_own_lose_no_row() {
                     continue;
                 }
                 let table = reload(&catalog).await;
-                let mut change = Change::new(&table, Operation::Overwrite);
+                let mut change = Change { operation: Operation::Overwrite, ..Change::nothing(&table) };
                 change.remove = hours(writer, writer + 1);
                 change.add = stage(&table, &[(Some(writer * HOUR), None, writer * 100 + round)]).await;
                 catalog.commit(&change).await.expect("overwritten");
@@ -99,7 +99,7 @@ async fn a_commit_whose_answer_is_lost_lands_once() {
         let table = by_hour(&inner).await;
         let forgetful = Forgetful { inner: inner.clone(), lands, lost: AtomicU32::new(2) };
         let catalog = Catalog { backend: Arc::new(forgetful) };
-        let mut change = Change::new(&table, Operation::Append);
+        let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
         change.add = stage(&table, &[(Some(0), None, 1)]).await;
         let done = catalog.commit(&change).await.expect("landed");
         assert_eq!(done.attempts, attempts);

@@ -86,7 +86,7 @@ async fn every_column_type_comes_back_as_it_was_written() {
     let table = catalog.create(&name(), &TableSpec { sort: vec!["time".into()], ..table_spec }).await.expect("a table");
     let mut writer = FileWriter::new(&table, WriteOptions::default()).expect("a writer");
     writer.write(&rows).await.expect("written");
-    let mut change = Change::new(&table, Operation::Append);
+    let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
     change.add = writer.finish().await.expect("finished");
     let text = serde_json::to_string(&change).expect("a change can be stored");
     assert_eq!(serde_json::from_str::<Change>(&text).expect("and read"), change);
@@ -112,7 +112,7 @@ async fn hours_before_1970_are_partitions_like_any_other() {
     assert_eq!(files.len(), 1);
     assert_eq!(files[0].partition, [("t_hour".to_owned(), Some("1969-12-31-23".to_owned()))]);
     assert_eq!((files[0].lower, files[0].upper), (Some(EventTime(-HOUR + 1)), Some(EventTime(-1))));
-    let mut change = Change::new(&table, Operation::Overwrite);
+    let mut change = Change { operation: Operation::Overwrite, ..Change::nothing(&table) };
     change.remove = hours(-2, 0);
     catalog.commit(&change).await.expect("deleted");
     assert_eq!(values_of(&reload(&catalog).await).await, [-3, 0, 1, 2]);
