@@ -96,7 +96,9 @@ pub struct ArchiveProgress {
 #[derive(Debug, Error)]
 pub enum ArchiveError {
     /// The stream declares no history.
-    #[error("stream {stream} has no HISTORY FROM clause, so there is nowhere to archive it; add HISTORY FROM ICEBERG 'namespace.table'")]
+    #[error(
+        "stream {stream} has no HISTORY FROM clause, so there is nowhere to archive it; add HISTORY FROM ICEBERG 'namespace.table'"
+    )]
     NoHistory {
         /// The stream.
         stream: String,
@@ -384,11 +386,7 @@ impl<'a> Loop<'a> {
     }
 
     fn progress(&self) -> ArchiveProgress {
-        ArchiveProgress {
-            records: self.report.taken,
-            rows: self.report.rows,
-            watermark: self.watermarks.stated(),
-        }
+        ArchiveProgress { records: self.report.taken, rows: self.report.rows, watermark: self.watermarks.stated() }
     }
 }
 

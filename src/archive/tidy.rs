@@ -63,11 +63,8 @@ impl Tidy {
                 return;
             }
             let range = PartitionRange { field: self.field.clone(), from, to };
-            let options = CompactOptions {
-                sort: self.sort.clone(),
-                memory_bytes: MEMORY_BYTES,
-                ..CompactOptions::default()
-            };
+            let options =
+                CompactOptions { sort: self.sort.clone(), memory_bytes: MEMORY_BYTES, ..CompactOptions::default() };
             let rewritten = compact(publisher.catalog(), &self.history, &range, &options).await;
             match rewritten {
                 Ok(None) => {}

@@ -62,7 +62,8 @@ fn decode_all(stream: &Stream, messages: &[&str]) -> Decoded {
 
 /// The rejects as "offset reason: detail".
 fn rejects(decoded: &Decoded) -> Vec<String> {
-    let line = |reject: &crate::event::Reject| format!("{} {}: {}", reject.offset, reject.reason.as_str(), reject.detail);
+    let line =
+        |reject: &crate::event::Reject| format!("{} {}: {}", reject.offset, reject.reason.as_str(), reject.detail);
     decoded.rejects.iter().map(line).collect()
 }
 
@@ -82,7 +83,8 @@ fn texts(batch: &RecordBatch, index: usize) -> Vec<Option<String>> {
 #[test]
 fn a_record_is_laid_out_as_the_stream_says() {
     let stream = stream(vec![required("t", ColumnType::Timestamp), column("v", ColumnType::BigInt)]);
-    let decoded = decode_all(&stream, &[r#"{"t":"1970-01-01T00:00:01Z","v":7,"x":[1,{}]}"#, r#" {"v" : null , "t":2}"#]);
+    let decoded =
+        decode_all(&stream, &[r#"{"t":"1970-01-01T00:00:01Z","v":7,"x":[1,{}]}"#, r#" {"v" : null , "t":2}"#]);
     assert_eq!(decoded.records.schema(), stream.record_schema());
     assert_eq!((decoded.partition, decoded.next_offset), (3, ResumeOffset(103)));
     assert_eq!(offsets(&decoded), [100, 102]);
@@ -95,7 +97,11 @@ fn a_record_is_laid_out_as_the_stream_says() {
 
 #[test]
 fn a_bad_record_becomes_one_reject_and_touches_nothing_else() {
-    let stream = stream(vec![required("t", ColumnType::Timestamp), column("v", ColumnType::BigInt), column("s", ColumnType::Text)]);
+    let stream = stream(vec![
+        required("t", ColumnType::Timestamp),
+        column("v", ColumnType::BigInt),
+        column("s", ColumnType::Text),
+    ]);
     let decoded = decode_all(
         &stream,
         &[
@@ -149,7 +155,10 @@ fn of_equal_keys_the_last_counts_even_if_the_first_is_bad() {
     assert_eq!(integers(&decoded.records, 0), [Some(2), Some(3), None, None, Some(4)]);
     assert_eq!(integers(&decoded.records, 1), [None, None, None, None, None]);
     assert_eq!(integers(&decoded.records, 2), [None, None, Some(2), None, None]);
-    assert_eq!(rejects(&decoded), ["104 bad_value: v BIGINT: \"bad\" isn't a number", "110 bad_value: a BIGINT: 5 isn't an object"]);
+    assert_eq!(
+        rejects(&decoded),
+        ["104 bad_value: v BIGINT: \"bad\" isn't a number", "110 bad_value: a BIGINT: 5 isn't an object"]
+    );
 }
 
 #[test]
@@ -191,7 +200,10 @@ fn metadata_columns_come_from_the_log() {
         raw.push(RawRecord { offset: offset as i64, timestamp: None, value: b"{}" }, [key, header]);
     }
     let decoded = decoder.decode(&raw, ResumeOffset(4));
-    assert_eq!(rejects(&decoded), ["1 null: k is null, but declared NOT NULL", "2 bad_value: k TEXT: not readable as UTF-8"]);
+    assert_eq!(
+        rejects(&decoded),
+        ["1 null: k is null, but declared NOT NULL", "2 bad_value: k TEXT: not readable as UTF-8"]
+    );
     assert_eq!(texts(&decoded.records, 1), [Some("k0".to_owned()), Some(String::new())]);
     assert_eq!(texts(&decoded.records, 3), [Some("h0".to_owned()), None]);
     assert_eq!(decoded.records.column(2).as_binary::<i32>().value(0), b"k0");
@@ -218,7 +230,8 @@ fn computed_stream(required: bool) -> Stream {
 
 #[test]
 fn a_failing_expression_rejects_only_its_record() {
-    let messages: Vec<String> = (-5..8).map(|v| if v == 3 { "{}".to_owned() } else { format!(r#"{{"v":{v}}}"#) }).collect();
+    let messages: Vec<String> =
+        (-5..8).map(|v| if v == 3 { "{}".to_owned() } else { format!(r#"{{"v":{v}}}"#) }).collect();
     let messages: Vec<&str> = messages.iter().map(String::as_str).collect();
     let decoded = decode_all(&computed_stream(false), &messages);
     assert_eq!(decoded.records.num_rows(), 12);
@@ -232,7 +245,8 @@ fn a_failing_expression_rejects_only_its_record() {
 
 #[test]
 fn an_expression_of_another_type_than_its_column_is_refused() {
-    let expression: Arc<dyn PhysicalExpr> = Arc::new(CastExpr::new(Arc::new(ColumnExpr::new("v", 0)), DataType::Int32, None));
+    let expression: Arc<dyn PhysicalExpr> =
+        Arc::new(CastExpr::new(Arc::new(ColumnExpr::new("v", 0)), DataType::Int32, None));
     let computed = Origin::Computed(Computed { sql: "CAST(v AS INT)".to_owned(), expression });
     let stream = stream(vec![column("v", ColumnType::BigInt), from("w", ColumnType::BigInt, computed)]);
     let error = Decoder::new(&stream).expect_err("an INT isn't a BIGINT");
@@ -279,7 +293,10 @@ fn wide_stream() -> Stream {
         from(name, column_type, Origin::Path(path.iter().map(|part| (*part).to_owned()).collect()))
     };
     let field = |name: &str, column_type| FieldType { name: name.to_owned(), column_type };
-    let point = ColumnType::Struct(vec![field("x", ColumnType::Double), field("tags", ColumnType::Array(Box::new(ColumnType::Text)))]);
+    let point = ColumnType::Struct(vec![
+        field("x", ColumnType::Double),
+        field("tags", ColumnType::Array(Box::new(ColumnType::Text))),
+    ]);
     stream(vec![
         required("t", ColumnType::Timestamp),
         column("flag", ColumnType::Boolean),

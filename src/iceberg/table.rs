@@ -70,11 +70,6 @@ impl Table {
         self.metadata().default_partition_spec_id()
     }
 
-    /// Whether a snapshot is still there, but `main` was set back to before it.
-    pub fn left_behind(&self, snapshot_id: i64) -> bool {
-        self.metadata().snapshot_by_id(snapshot_id).is_some() && !self.ancestors().contains(&snapshot_id)
-    }
-
     /// The newest snapshot of `main`; `None` if nothing was ever committed.
     pub fn current_snapshot_id(&self) -> Option<i64> {
         self.metadata().current_snapshot_id()

@@ -29,7 +29,11 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<Spanned<ColumnType>> {
 fn parse_nested(cursor: &mut Cursor<'_>, depth: usize) -> Parsed<ColumnType> {
     let start = cursor.span();
     if depth > DEPTH_MAX {
-        return Err(Problem::new(start, "types are nested too deeply", "flatten the type, or declare the column as TEXT"));
+        return Err(Problem::new(
+            start,
+            "types are nested too deeply",
+            "flatten the type, or declare the column as TEXT",
+        ));
     }
     let name = match cursor.peek() {
         Some(Token::Word(Word { value, quote_style: None, .. })) => value.to_ascii_uppercase(),

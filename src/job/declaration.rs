@@ -93,7 +93,9 @@ impl Difference {
 
 /// A `kappa.stream` property that can't be read.
 #[derive(Debug, thiserror::Error)]
-#[error("the declaration in the table's property kappa.stream can't be read: it was written by another version of kappa, or changed by hand")]
+#[error(
+    "the declaration in the table's property kappa.stream can't be read: it was written by another version of kappa, or changed by hand"
+)]
 pub struct DeclarationError {
     #[from]
     source: serde_json::Error,

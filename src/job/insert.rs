@@ -157,7 +157,8 @@ fn begins_tail(tokens: &[TokenWithSpan], index: usize) -> bool {
     let is = |token: &Token, words: &[&str]| words.iter().any(|word| is_word(token, word));
     (matches!(token, Token::Word(_)) && is_word(next, "LATENESS"))
         || (is_word(token, "LATE") && is(next, &["INTO", "TO", "ICEBERG"]))
-        || (is_word(token, "PUBLISH") && is(next, &["EACH", "WHOLE", "WINDOW", "WINDOWS", "PARTITION", "PARTITIONS", "ALL"]))
+        || (is_word(token, "PUBLISH")
+            && is(next, &["EACH", "WHOLE", "WINDOW", "WINDOWS", "PARTITION", "PARTITIONS", "ALL"]))
 }
 
 fn parse_tail(cursor: &mut Cursor<'_>, query_is_good: bool, problems: &mut Problems) -> Tail {

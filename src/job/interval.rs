@@ -95,7 +95,10 @@ fn length(text: &str, outer: Option<&str>) -> Result<Micros, Refusal> {
             }
             None => {
                 let message = format!("unknown unit `{name}` in the interval `{text}`");
-                return Err((message, "units are microseconds, milliseconds, seconds, minutes, hours, days, weeks".into()));
+                return Err((
+                    message,
+                    "units are microseconds, milliseconds, seconds, minutes, hours, days, weeks".into(),
+                ));
             }
         };
         sum += scaled(number, micros, text)?;
@@ -122,7 +125,10 @@ fn pairs(text: &str) -> Result<Vec<(String, String)>, Refusal> {
         }
         if name.is_empty() {
             let help = format!("write INTERVAL '{number} seconds' or INTERVAL '{number}' SECOND, or another unit");
-            return Err((format!("the interval `{text}` has no unit"), if behind.is_empty() { help } else { HELP.into() }));
+            return Err((
+                format!("the interval `{text}` has no unit"),
+                if behind.is_empty() { help } else { HELP.into() },
+            ));
         }
         pairs.push((number.to_owned(), name.to_owned()));
         rest = behind.trim_start();

@@ -47,7 +47,11 @@ pub(super) fn parse_iceberg_table(cursor: &mut Cursor<'_>, clause: &str) -> Pars
     let plain = |part: &String| part.chars().all(|character| character.is_alphanumeric() || "_-".contains(character));
     if !table.namespace.iter().all(plain) || !plain(&table.name) {
         let message = format!("`{}` can't be the name of a table", text.value);
-        return Err(Problem::new(text.span, message, "names of namespaces and tables are letters, digits, `_` and `-`"));
+        return Err(Problem::new(
+            text.span,
+            message,
+            "names of namespaces and tables are letters, digits, `_` and `-`",
+        ));
     }
     Ok(Spanned { value: table, span: text.span })
 }

@@ -9,9 +9,8 @@ use super::problem::Problem;
 use super::tokens::{DIALECT, Parsed, is_word};
 
 /// Words of SQL that streams often use as names of columns.
-const NAMES_LIKE_WORDS: [&str; 12] = [
-    "timestamp", "start", "end", "count", "key", "value", "date", "time", "user", "offset", "partition", "interval",
-];
+const NAMES_LIKE_WORDS: [&str; 12] =
+    ["timestamp", "start", "end", "count", "key", "value", "date", "time", "user", "offset", "partition", "interval"];
 
 /// Words behind which a value stands, not an operator.
 const WORDS_BEFORE_VALUES: [&str; 24] = [

@@ -86,7 +86,11 @@ fn refused(mut cursor: Cursor<'_>) -> Problem {
     }
     if is(&cursor, &["DROP", "ALTER", "DELETE", "UPDATE", "MERGE", "TRUNCATE", "EXECUTE", "BEGIN"]) {
         let message = "a job file only declares streams and what is computed from them";
-        return Problem::new(start, message, "leave the statement out; tables are made and replaced by `kappa run` and `kappa backfill`");
+        return Problem::new(
+            start,
+            message,
+            "leave the statement out; tables are made and replaced by `kappa run` and `kappa backfill`",
+        );
     }
     let found = cursor.peek().map(ToString::to_string).unwrap_or_default();
     let help = match nearest(&found, ["CREATE", "INSERT", "SELECT"]) {
@@ -109,11 +113,13 @@ fn refused_create(mut cursor: Cursor<'_>, start: Span) -> Problem {
         return Problem::new(start.union(&what), "CREATE VIEW is not supported yet", help);
     }
     if ["TABLE", "SOURCE", "EXTERNAL"].iter().any(|word| cursor.at_words(&[word])) {
-        let help = "write CREATE STREAM name (…) LIVE FROM KAFKA 'topic' FORMAT JSON; result tables are made by themselves";
+        let help =
+            "write CREATE STREAM name (…) LIVE FROM KAFKA 'topic' FORMAT JSON; result tables are made by themselves";
         return Problem::new(start.union(&what), "a job declares streams, not tables", help);
     }
     if cursor.at_words(&["SINK"]) || cursor.at_words(&["CONNECTION"]) || cursor.at_words(&["CATALOG"]) {
-        let help = "results go to tables by INSERT INTO ICEBERG 'namespace.table'; catalogs and brokers stand in kappa.toml";
+        let help =
+            "results go to tables by INSERT INTO ICEBERG 'namespace.table'; catalogs and brokers stand in kappa.toml";
         return Problem::new(start.union(&what), "a job declares streams only", help);
     }
     if cursor.at_words(&["FUNCTION"]) {

@@ -14,10 +14,8 @@ use super::problem::{Problem, Problems};
 use super::tokens::{Cursor, Parsed, StatementTokens, is_word};
 use crate::event::{Micros, TableName};
 
-const WATERMARK_HELP: &str =
-    "write WATERMARK FOR t AS t - INTERVAL '15 seconds' [IDLE AFTER INTERVAL '1 minute'] [MAX FUTURE INTERVAL '1 hour' | NONE]";
-const STREAM_HELP: &str =
-    "write CREATE STREAM name (column TYPE, …, WATERMARK FOR t AS t - INTERVAL '15 seconds') LIVE FROM KAFKA 'topic' FORMAT JSON";
+const WATERMARK_HELP: &str = "write WATERMARK FOR t AS t - INTERVAL '15 seconds' [IDLE AFTER INTERVAL '1 minute'] [MAX FUTURE INTERVAL '1 hour' | NONE]";
+const STREAM_HELP: &str = "write CREATE STREAM name (column TYPE, …, WATERMARK FOR t AS t - INTERVAL '15 seconds') LIVE FROM KAFKA 'topic' FORMAT JSON";
 
 /// Parses one CREATE STREAM. `None` if not even its name can be read; a stream with problems is given as far as it goes.
 pub(super) fn parse(statement: &StatementTokens, problems: &mut Problems) -> Option<StreamDefinition> {

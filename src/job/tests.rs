@@ -10,7 +10,8 @@ use crate::event::{
     ColumnType, FieldType, FormatKind, LiveFace, Metadata, Micros, Origin, PartitionField, TimestampUnit, Transform,
 };
 
-const STREAM: &str = "CREATE STREAM requests (url TEXT, host TEXT, ip TEXT, bytes BIGINT, event_time TIMESTAMP NOT NULL,
+const STREAM: &str =
+    "CREATE STREAM requests (url TEXT, host TEXT, ip TEXT, bytes BIGINT, event_time TIMESTAMP NOT NULL,
     WATERMARK FOR event_time AS event_time - INTERVAL '15 seconds')
   LIVE FROM KAFKA 'requests' FORMAT JSON HISTORY FROM ICEBERG 'raw.requests';\n";
 
@@ -100,7 +101,8 @@ fn column_options_stand_in_any_order() {
 
 #[test]
 fn a_watermark_has_a_bound_idleness_and_a_greatest_future() {
-    let of = |clause: &str| columns(&format!("t TIMESTAMP NOT NULL, WATERMARK FOR t {clause}")).watermark.expect("there");
+    let of =
+        |clause: &str| columns(&format!("t TIMESTAMP NOT NULL, WATERMARK FOR t {clause}")).watermark.expect("there");
     let plain = of("");
     assert_eq!((plain.bound, plain.idle_after, plain.max_future), (Micros(0), None, None));
     let full = of("AS t - INTERVAL '5' SECOND MAX FUTURE INTERVAL '2 hours' IDLE AFTER INTERVAL '1 minute'");
@@ -113,12 +115,20 @@ fn a_watermark_has_a_bound_idleness_and_a_greatest_future() {
 #[test]
 fn faces_say_where_records_come_from() {
     let of = |faces: &str| stream(&format!("CREATE STREAM s (a INT) {faces}")).live.expect("there").value;
-    let LiveFace::Kafka { topic, format } = of("LIVE FROM KAFKA 'a-b.c' FORMAT JSON WITH (timestamp_unit = 'ms')") else {
+    let LiveFace::Kafka { topic, format } = of("LIVE FROM KAFKA 'a-b.c' FORMAT JSON WITH (timestamp_unit = 'ms')")
+    else {
         panic!("a topic")
     };
-    assert_eq!((topic.as_str(), format.kind, format.timestamp_unit), ("a-b.c", FormatKind::Json, Some(TimestampUnit::Milliseconds)));
-    for (path, kind) in [("a.ndjson", FormatKind::Json), ("x/a.csv", FormatKind::Csv), ("a.PARQUET", FormatKind::Parquet)] {
-        assert!(matches!(of(&format!("LIVE FROM FILE '{path}'")), LiveFace::File { format, .. } if format.kind == kind));
+    assert_eq!(
+        (topic.as_str(), format.kind, format.timestamp_unit),
+        ("a-b.c", FormatKind::Json, Some(TimestampUnit::Milliseconds))
+    );
+    for (path, kind) in
+        [("a.ndjson", FormatKind::Json), ("x/a.csv", FormatKind::Csv), ("a.PARQUET", FormatKind::Parquet)]
+    {
+        assert!(
+            matches!(of(&format!("LIVE FROM FILE '{path}'")), LiveFace::File { format, .. } if format.kind == kind)
+        );
     }
     let csv = of("HISTORY FROM ICEBERG 'a.b.c' LIVE FROM FILE 'a.txt' FORMAT CSV");
     assert!(matches!(csv, LiveFace::File { format, .. } if format.kind == FormatKind::Csv));
@@ -147,7 +157,9 @@ fn the_long_form_of_a_window_is_the_short_one() {
 fn an_alias_behind_a_window_keeps_working() {
     let plan = compile(
         "job",
-        &hits("SELECT w.window_start, w.host, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') AS w GROUP BY w.window_start, w.host"),
+        &hits(
+            "SELECT w.window_start, w.host, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') AS w GROUP BY w.window_start, w.host",
+        ),
     );
     assert!(plan.is_ok(), "{}", plan.unwrap_err());
 }
@@ -238,7 +250,9 @@ fn computed_columns_are_planned_over_all_columns_and_widened_to_their_type() {
 
 #[test]
 fn the_fingerprint_forgets_layout_comments_and_aliases() {
-    let a = hits("SELECT window_start, host, count(*) AS n, max(ip) AS ip FROM TUMBLE(requests, event_time, INTERVAL '1 minute') WHERE bytes > 1 GROUP BY window_start, host");
+    let a = hits(
+        "SELECT window_start, host, count(*) AS n, max(ip) AS ip FROM TUMBLE(requests, event_time, INTERVAL '1 minute') WHERE bytes > 1 GROUP BY window_start, host",
+    );
     let b = hits(
         "select  w.window_start, w.host, COUNT(*) as n, MAX(w.ip) AS ip -- the same
          from /* really */ TABLE(tumble(TABLE requests, DESCRIPTOR(event_time), interval '60 seconds')) as w
@@ -250,7 +264,9 @@ fn the_fingerprint_forgets_layout_comments_and_aliases() {
 
 #[test]
 fn the_fingerprint_knows_everything_that_decides_a_result() {
-    let base = hits("SELECT window_start, host, count(*) AS n, max(ip) AS ip FROM TUMBLE(requests, event_time, INTERVAL '1 minute') WHERE host <> 'a' GROUP BY window_start, host");
+    let base = hits(
+        "SELECT window_start, host, count(*) AS n, max(ip) AS ip FROM TUMBLE(requests, event_time, INTERVAL '1 minute') WHERE host <> 'a' GROUP BY window_start, host",
+    );
     let mut fingerprints = vec![fingerprint(&base)];
     for (from, to) in [
         ("AS n", "AS m"),
@@ -292,7 +308,9 @@ fn the_fingerprint_knows_everything_that_decides_a_result() {
 #[test]
 fn streams_that_nobody_reads_are_left_out_of_the_plan() {
     let other = "CREATE STREAM first (t TIMESTAMP NOT NULL, WATERMARK FOR t) LIVE FROM FILE 'a.jsonl';";
-    let query = hits("SELECT window_start, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start");
+    let query = hits(
+        "SELECT window_start, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start",
+    );
     let plan = compile("job", &format!("{other}{query}")).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(plan.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["requests"]);
     assert_eq!(plan.inserts[0].stream, 0);
@@ -301,7 +319,9 @@ fn streams_that_nobody_reads_are_left_out_of_the_plan() {
 
 #[test]
 fn nothing_that_can_be_typed_makes_the_parser_panic() {
-    let job = hits("PARTITIONED BY (hour(window_start)) SELECT window_start, host, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start, host LATE INTO ICEBERG 'late.x' PUBLISH EACH WINDOW");
+    let job = hits(
+        "PARTITIONED BY (hour(window_start)) SELECT window_start, host, count(*) AS n FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start, host LATE INTO ICEBERG 'late.x' PUBLISH EACH WINDOW",
+    );
     for end in (0..job.len()).filter(|end| job.is_char_boundary(*end)) {
         let _cut = compile("job", &job[..end]);
         for inserted in ["(", ")", ",", "'", "\"", ">>", ";", "é", " AS ", "\0"] {

@@ -92,7 +92,10 @@ fn validate(definition: &StreamDefinition, whole: Whole, problems: &mut Problems
 
 fn check_stream_name(name: &Spanned<String>, problems: &mut Problems) {
     let plain = |character: char| character.is_ascii_alphanumeric() || character == '_';
-    if name.value.is_empty() || !name.value.chars().all(plain) || name.value.starts_with(|first: char| first.is_ascii_digit()) {
+    if name.value.is_empty()
+        || !name.value.chars().all(plain)
+        || name.value.starts_with(|first: char| first.is_ascii_digit())
+    {
         let help = "names of streams are letters, digits and `_`: they become part of names of tables";
         problems.add(name.span, format!("`{}` can't be the name of a stream", name.value), help);
     }
@@ -106,7 +109,10 @@ fn check_names(columns: &[ColumnDefinition], problems: &mut Problems) {
             let (message, help) = match before.name.value == *name {
                 true => (format!("a second column `{name}`"), "give one of them another name: name TYPE FROM 'field'"),
                 false => (
-                    format!("`{}` and `{name}` differ in their case only, and many readers of tables can't tell them apart", before.name.value),
+                    format!(
+                        "`{}` and `{name}` differ in their case only, and many readers of tables can't tell them apart",
+                        before.name.value
+                    ),
                     "give one of them another name: name TYPE FROM 'field'",
                 ),
             };
@@ -122,7 +128,9 @@ fn refused_name(name: &str) -> Option<(String, String)> {
     let small = name.to_ascii_lowercase();
     let other = |name: &str| format!("give it another name: name TYPE FROM '{name}'");
     if [PARTITION, OFFSET, TIMESTAMP, SEEN].iter().any(|system| small.starts_with(system)) {
-        let message = format!("`{name}` can't be a column: names that begin with _partition, _offset, _timestamp or _seen are the history's own");
+        let message = format!(
+            "`{name}` can't be a column: names that begin with _partition, _offset, _timestamp or _seen are the history's own"
+        );
         return Some((message, other(name)));
     }
     if WINDOW_NAMES.contains(&small.as_str()) {
@@ -154,7 +162,8 @@ fn check_origin(column: &ColumnDefinition, live: &LiveFace, problems: &mut Probl
     match &column.origin {
         OriginDefinition::Path(path) if kind == FormatKind::Csv => {
             if path.len() > 1 {
-                let message = format!("`{name}` is read from `{}`, and CSV has no fields inside others", path.join("."));
+                let message =
+                    format!("`{name}` is read from `{}`, and CSV has no fields inside others", path.join("."));
                 problems.add(column.name.span, message, "name one column of the file's header");
             }
             if matches!(column_type.value, ColumnType::Array(_) | ColumnType::Struct(_)) {
@@ -182,12 +191,14 @@ fn check_metadata(column: &ColumnDefinition, metadata: &Spanned<Metadata>, live:
     };
     if !fits {
         let message = format!("{what} of a record is {types}, not {}", column_type.value);
-        let help = format!("declare {} {types}; compute anything else from it: name TYPE AS expression", column.name.value);
+        let help =
+            format!("declare {} {types}; compute anything else from it: name TYPE AS expression", column.name.value);
         problems.add(column_type.span, message, help);
     }
     let in_files = matches!(metadata.value, Metadata::Partition | Metadata::Offset);
     if column.required && !in_files && matches!(live, LiveFace::File { .. }) {
-        let message = format!("rows of a file have no such thing as {what} of a record, so every one would be rejected");
+        let message =
+            format!("rows of a file have no such thing as {what} of a record, so every one would be rejected");
         problems.add(metadata.span, message, "leave out NOT NULL: the column is then null for files");
     }
 }
@@ -243,7 +254,9 @@ fn missing_watermark_help(columns: &[ColumnDefinition]) -> String {
         [column] => column.name.value.as_str(),
         _ => "t",
     };
-    format!("write WATERMARK FOR {name} AS {name} - INTERVAL '15 seconds' behind the columns, with {name} TIMESTAMP NOT NULL")
+    format!(
+        "write WATERMARK FOR {name} AS {name} - INTERVAL '15 seconds' behind the columns, with {name} TIMESTAMP NOT NULL"
+    )
 }
 
 /// The columns with their expressions planned; `None` if one can't be.
@@ -275,10 +288,9 @@ fn unplanned(definition: &ColumnDefinition) -> Column {
     let origin = match &definition.origin {
         OriginDefinition::Path(path) => Origin::Path(path.clone()),
         OriginDefinition::Metadata(metadata) => Origin::Metadata(metadata.value.clone()),
-        OriginDefinition::Computed(_) => Origin::Computed(Computed {
-            sql: String::new(),
-            expression: Arc::new(Literal::new(ScalarValue::Null)),
-        }),
+        OriginDefinition::Computed(_) => {
+            Origin::Computed(Computed { sql: String::new(), expression: Arc::new(Literal::new(ScalarValue::Null)) })
+        }
     };
     Column {
         name: definition.name.value.clone(),

@@ -44,7 +44,8 @@ pub(super) fn extract(tokens: &[TokenWithSpan], end: Location, problems: &mut Pr
         };
         let mut cursor = Cursor::new(&tokens[index..], end.span_to(end));
         let in_from = matches!(*clauses.last().expect("never empty"), "FROM" | "JOIN");
-        let call = if in_from { parse_call(&mut cursor, function, long_form) } else { Err(misplaced(function, token.span)) };
+        let call =
+            if in_from { parse_call(&mut cursor, function, long_form) } else { Err(misplaced(function, token.span)) };
         let relation = match problems.keep(call) {
             Some(mut call) => {
                 call.relation = relation(&call.stream.value, &extracted.windows);

@@ -56,8 +56,4 @@ impl Pending {
         self.rows
     }
 
-    /// Whether a checkpoint of this would publish nothing and keep no new state.
-    pub(super) fn is_empty(&self) -> bool {
-        self.rows == 0 && self.frozen.is_empty()
-    }
 }

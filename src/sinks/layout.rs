@@ -13,7 +13,7 @@ use crate::event::{
     EventTime, OFFSET, PARTITION, PartitionField, Reject, RejectReason, Stream, TIMESTAMP, TIMESTAMP_ZONE, Transform,
     timestamp_type,
 };
-use crate::iceberg::{IcebergError, Table, TableSpec};
+use crate::iceberg::TableSpec;
 use crate::job::Insert;
 
 /// A result table: the SELECT list, partitioned as the job says.
@@ -89,57 +89,6 @@ pub fn reject_rows(stream: &Stream, rejects: &[Reject]) -> RecordBatch {
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| reject.detail.as_str()))),
     ];
     RecordBatch::try_new(rejects_schema(), columns).expect("columns fit the schema")
-}
-
-/// In what a table differs from how it should look, column by column; `None`: in nothing that matters. Columns may stand
-/// in another order, more nullable ones may be there, and a column may be less strict than wanted.
-pub fn difference(table: &Table, wanted: &TableSpec) -> Result<Option<String>, IcebergError> {
-    let found = table.arrow_schema()?;
-    let mut differences = Vec::new();
-    for field in wanted.schema.fields() {
-        match found.field_with_name(field.name()) {
-            Err(_) => differences.push(format!("it has no column `{}`", field.name())),
-            Ok(column) if !same_type(column.data_type(), field.data_type()) => differences.push(format!(
-                "column `{}` is {} there, {} here",
-                field.name(),
-                column.data_type(),
-                field.data_type()
-            )),
-            Ok(column) if !column.is_nullable() && field.is_nullable() => {
-                differences.push(format!("column `{}` is required there, but may be null here", field.name()));
-            }
-            Ok(_) => {}
-        }
-    }
-    for field in found.fields() {
-        if !field.is_nullable() && wanted.schema.field_with_name(field.name()).is_err() {
-            differences.push(format!("it requires column `{}`, which isn't written here", field.name()));
-        }
-    }
-    let partitions = table.partitions()?;
-    if partitions != wanted.partitions {
-        let text = |fields: &[PartitionField]| fields.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
-        differences.push(format!(
-            "it is partitioned by ({}), not by ({})",
-            text(&partitions),
-            text(&wanted.partitions)
-        ));
-    }
-    Ok((!differences.is_empty()).then(|| differences.join("; ")))
-}
-
-/// Equal but for nullability and field names inside lists, which Iceberg renames.
-fn same_type(found: &DataType, wanted: &DataType) -> bool {
-    match (found, wanted) {
-        (DataType::List(found), DataType::List(wanted)) => same_type(found.data_type(), wanted.data_type()),
-        (DataType::Struct(found), DataType::Struct(wanted)) => {
-            found.len() == wanted.len()
-                && found.iter().zip(wanted).all(|(found, wanted)| {
-                    found.name() == wanted.name() && same_type(found.data_type(), wanted.data_type())
-                })
-        }
-        _ => found == wanted,
-    }
 }
 
 /// Records beyond MAX FUTURE as rejects. Decoding has let go of their bytes, so their declared columns stand in as JSON.

@@ -37,9 +37,7 @@ impl HistoryProgress {
         if self.watermark == EventTime::MIN {
             return (EventTime::MIN, Vec::new());
         }
-        let behind = |seen: &Option<EventTime>| {
-            seen.is_none_or(|seen| seen.minus(archived_bound) < self.watermark)
-        };
+        let behind = |seen: &Option<EventTime>| seen.is_none_or(|seen| seen.minus(archived_bound) < self.watermark);
         let idle = self.seen.iter().filter(|(_, seen)| behind(seen)).map(|(&partition, _)| partition).collect();
         let active = self.seen.values().filter(|seen| !behind(seen)).flatten();
         (active.map(|seen| seen.minus(bound)).min().unwrap_or(EventTime::MIN), idle)
@@ -54,7 +52,12 @@ mod tests {
     fn idle_partitions_do_not_hold_back_another_bound_either() {
         let progress = HistoryProgress {
             watermark: EventTime(90),
-            seen: BTreeMap::from([(0, Some(EventTime(100))), (1, Some(EventTime(50))), (2, None), (3, Some(EventTime(120)))]),
+            seen: BTreeMap::from([
+                (0, Some(EventTime(100))),
+                (1, Some(EventTime(50))),
+                (2, None),
+                (3, Some(EventTime(120))),
+            ]),
         };
         assert_eq!(progress.watermark_for(Micros(10), Micros(10)), (EventTime(90), vec![1, 2]));
         assert_eq!(progress.watermark_for(Micros(10), Micros(30)).0, EventTime(70));

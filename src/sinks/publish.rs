@@ -9,7 +9,6 @@ use std::time::Duration;
 use bytes::Bytes;
 use thiserror::Error;
 
-use super::layout;
 use crate::checkpoints::{
     Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Event, Generation, Manifest, ManifestId, Newest,
     Offsets, Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile,
@@ -135,7 +134,7 @@ async fn open_table(catalog: &Catalog, target: &Target, owner: &str) -> Result<T
         Some(table) => table,
         None => catalog.create(&target.table, &target.spec).await?,
     };
-    if let Some(difference) = layout::difference(&table, &target.spec)? {
+    if let Some(difference) = table.difference(&target.spec) {
         return Err(PublishError::Layout { table: target.table.clone(), difference });
     }
     let properties = properties_of(&table, owner)?;
@@ -175,9 +174,9 @@ async fn claim_table(
         let change = Change {
             properties: claim.format(owner),
             fence: Some((key.clone(), table.properties().get(&key).cloned())),
-            ..Change::new(&table, Operation::Empty)
+            ..Change::nothing(&table)
         };
-        match catalog.commit(&change).await {
+        match catalog.commit_on(&table, &change).await {
             // Looked at again: the claim must be ours, whatever others did meanwhile.
             Ok(_) | Err(CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. }) => {}
             Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
@@ -345,7 +344,7 @@ impl Publisher {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
         let change = self.change(manifest, staged, on)?;
-        match self.catalog.commit(&change).await {
+        match self.catalog.commit_on(on, &change).await {
             Ok(_) => Ok(Event::TableCommitted { table }),
             Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
                 tracing::debug!(%table, %error, "a commit is looked up");
@@ -386,7 +385,8 @@ impl Publisher {
             marker: Some((checkpoint_property(&self.owner), manifest.id.padded())),
             fence: Some((generation_property(&self.owner), Some(generation))),
             snapshot_property: Some(snapshot_property(&self.owner)),
-            ..Change::new(on, if add_nothing { Operation::Empty } else { operation })
+            operation: if add_nothing { Operation::Empty } else { operation },
+            ..Change::nothing(on)
         })
     }
 

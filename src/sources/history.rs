@@ -157,15 +157,7 @@ impl Reader {
         let event_time = stream.columns[stream.event_time].name.clone();
         let time = (event_time, options.range.clone());
         let all = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Reader {
-            table: table.clone(),
-            stream: stream.clone(),
-            schema,
-            time,
-            needed,
-            places,
-            all,
-        }
+        Reader { table: table.clone(), stream: stream.clone(), schema, time, needed, places, all }
     }
 
     /// Sends the records of a file; false when nobody takes them any more.

@@ -48,7 +48,8 @@ impl Messages {
                 }
                 2 if at < message.len() => message[at] = self.random.random(),
                 _ => {
-                    let byte = *self.pick(&[&b'"', &b'{', &b'}', &b',', &b'\\', &b'0', &b'e', &b' ', &b'[', &0xc3, &0x01]);
+                    let byte =
+                        *self.pick(&[&b'"', &b'{', &b'}', &b',', &b'\\', &b'0', &b'e', &b' ', &b'[', &0xc3, &0x01]);
                     message.insert(at, byte);
                 }
             }
@@ -107,7 +108,8 @@ impl Messages {
         if !inside.is_empty() {
             return self.object(&inside);
         }
-        let column_type = wanted.iter().find(|(path, _)| path.len() == 1 && path[0] == *name).map(|(_, found)| found.clone());
+        let column_type =
+            wanted.iter().find(|(path, _)| path.len() == 1 && path[0] == *name).map(|(_, found)| found.clone());
         column_type.map_or_else(|| "{}".to_owned(), |column_type| self.value(&column_type))
     }
 
@@ -118,7 +120,9 @@ impl Messages {
         match column_type {
             ColumnType::Boolean => self.pick(&["true", "false"]).to_owned(),
             ColumnType::Int => match self.random.random_range(0..30) {
-                0 => self.pick(&["2147483647", "-2147483648", "2147483648", "1.0", "1e3", "-0", "1.5", "5e-1"]).to_owned(),
+                0 => self
+                    .pick(&["2147483647", "-2147483648", "2147483648", "1.0", "1e3", "-0", "1.5", "5e-1"])
+                    .to_owned(),
                 _ => self.random.random_range(-100_000..100_000).to_string(),
             },
             ColumnType::BigInt => self.integer(),
@@ -132,7 +136,9 @@ impl Messages {
                 let bytes: Vec<u8> = (0..self.random.random_range(0..8)).map(|_| self.random.random()).collect();
                 self.quoted(&base64::engine::general_purpose::STANDARD.encode(bytes))
             }
-            ColumnType::Date => self.pick(&["\"2024-02-29\"", "\"1969-12-31\"", "\"2023-02-29\"", "\"9999-12-31\"", "\"2024-06-01\""]).to_owned(),
+            ColumnType::Date => self
+                .pick(&["\"2024-02-29\"", "\"1969-12-31\"", "\"2023-02-29\"", "\"9999-12-31\"", "\"2024-06-01\""])
+                .to_owned(),
             ColumnType::Timestamp => self.instant(),
             ColumnType::Uuid => {
                 let id = uuid::Uuid::from_u128(self.random.random()).to_string();
@@ -143,7 +149,8 @@ impl Messages {
                 format!("[{}{}]", self.space(), items.join(","))
             }
             ColumnType::Struct(fields) => {
-                let wanted: Vec<_> = fields.iter().map(|field| (vec![field.name.clone()], field.column_type.clone())).collect();
+                let wanted: Vec<_> =
+                    fields.iter().map(|field| (vec![field.name.clone()], field.column_type.clone())).collect();
                 self.object(&wanted).trim().to_owned()
             }
         }
@@ -151,7 +158,19 @@ impl Messages {
 
     fn integer(&mut self) -> String {
         match self.random.random_range(0..10) {
-            0 => self.pick(&["9223372036854775807", "-9223372036854775808", "9223372036854775808", "123456789012345678", "1234567890123456789", "10e18", "92233720368547758070e-1", "0", "00"]).to_owned(),
+            0 => self
+                .pick(&[
+                    "9223372036854775807",
+                    "-9223372036854775808",
+                    "9223372036854775808",
+                    "123456789012345678",
+                    "1234567890123456789",
+                    "10e18",
+                    "92233720368547758070e-1",
+                    "0",
+                    "00",
+                ])
+                .to_owned(),
             1 => format!("{}e{}", self.random.random_range(-100..100), self.random.random_range(-3..20)),
             _ => {
                 let bits = self.random.random_range(0..63);
@@ -162,7 +181,21 @@ impl Messages {
 
     fn real(&mut self) -> String {
         match self.random.random_range(0..8) {
-            0 => self.pick(&["1e-300", "-1.7976931348623157e308", "1e309", "5e-324", "0.1", "-0.0", "-0", "3.4028235e38", "3.5e38", "9007199254740993", "0.30000000000000004"]).to_owned(),
+            0 => self
+                .pick(&[
+                    "1e-300",
+                    "-1.7976931348623157e308",
+                    "1e309",
+                    "5e-324",
+                    "0.1",
+                    "-0.0",
+                    "-0",
+                    "3.4028235e38",
+                    "3.5e38",
+                    "9007199254740993",
+                    "0.30000000000000004",
+                ])
+                .to_owned(),
             1 => format!("{:e}", f64::from_bits(self.random.random())),
             2 => self.random.random::<f64>().to_string(),
             3 => (self.random.random::<f64>() * 1e6).to_string(),

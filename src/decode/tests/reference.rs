@@ -97,7 +97,9 @@ fn convert(tree: &Tree, column_type: &ColumnType) -> Result<Cell, ()> {
         (_, Tree::Null) => Cell::Null,
         (ColumnType::Boolean, Tree::Boolean(value)) => Cell::Boolean(*value),
         (ColumnType::Int, Tree::Number(text)) => Cell::Integer(i32::try_from(shifted(text, 0)?).map_err(drop)?.into()),
-        (ColumnType::BigInt, Tree::Number(text)) => Cell::Integer(i64::try_from(shifted(text, 0)?).map_err(drop)?.into()),
+        (ColumnType::BigInt, Tree::Number(text)) => {
+            Cell::Integer(i64::try_from(shifted(text, 0)?).map_err(drop)?.into())
+        }
         (ColumnType::Float, Tree::Number(text)) => {
             let value: f32 = text.parse().map_err(drop)?;
             if value.is_finite() { Cell::Single(value.to_bits()) } else { return Err(()) }
@@ -116,7 +118,11 @@ fn convert(tree: &Tree, column_type: &ColumnType) -> Result<Cell, ()> {
         }
         (ColumnType::Date, Tree::Text(text)) => {
             let date = chrono::NaiveDate::parse_from_str(text, "%Y-%m-%d").map_err(drop)?;
-            if date.format("%Y-%m-%d").to_string() == *text { Cell::Integer(date.to_epoch_days().into()) } else { return Err(()) }
+            if date.format("%Y-%m-%d").to_string() == *text {
+                Cell::Integer(date.to_epoch_days().into())
+            } else {
+                return Err(());
+            }
         }
         (ColumnType::Timestamp, Tree::Text(text)) => Cell::Integer(instant(text)?.into()),
         (ColumnType::Timestamp, Tree::Number(text)) => {
@@ -136,8 +142,14 @@ fn convert(tree: &Tree, column_type: &ColumnType) -> Result<Cell, ()> {
             Cell::List(items.iter().map(|tree| convert(tree, item)).collect::<Result<_, _>>()?)
         }
         (ColumnType::Struct(types), Tree::Object(fields)) => {
-            let field = |name: &str| fields.iter().find(|(other, _)| other == name).map_or(&Tree::Null, |(_, tree)| tree);
-            Cell::List(types.iter().map(|wanted| convert(field(&wanted.name), &wanted.column_type)).collect::<Result<_, _>>()?)
+            let field =
+                |name: &str| fields.iter().find(|(other, _)| other == name).map_or(&Tree::Null, |(_, tree)| tree);
+            Cell::List(
+                types
+                    .iter()
+                    .map(|wanted| convert(field(&wanted.name), &wanted.column_type))
+                    .collect::<Result<_, _>>()?,
+            )
         }
         _ => return Err(()),
     })
