@@ -8,3 +8,4 @@ mod model;
 mod replay;
 mod servers;
 mod support;
+mod smoke;

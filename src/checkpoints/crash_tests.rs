@@ -377,11 +377,11 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
     let progress = PartitionProgress {
         next_offset: ResumeOffset(to),
         seen: None,
-        accepted: u64::try_from(to).expect("not negative"),
-        late: 0,
+        taken: u64::try_from(to).expect("not negative"),
         rejected: 0,
     };
     Manifest {
+        inserts: Vec::new(),
         id,
         owner: "job".into(),
         fingerprint: "f".into(),

@@ -78,7 +78,7 @@ async fn stage(table: &Table, rows: &[Row]) -> Vec<StagedFile> {
 
 async fn append(catalog: &Catalog, rows: &[Row]) -> Committed {
     let table = reload(catalog).await;
-    let mut change = Change::new(&table, Operation::Append);
+    let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
     change.add = stage(&table, rows).await;
     catalog.commit(&change).await.expect("appended")
 }

@@ -55,5 +55,4 @@ impl Pending {
     pub(super) fn rows(&self) -> usize {
         self.rows
     }
-
 }

@@ -117,7 +117,7 @@ async fn properties_land_with_the_data_and_a_marker_lands_once() {
     assert_eq!(values_of(&table).await, [1]);
 
     let mut zombie = change(&catalog, Operation::Append, Remove::None, &[(Some(0), None, 2)]).await;
-    zombie.fence = Some(("kappa.generation".into(), "1".into()));
+    zombie.fence = Some(("kappa.generation".into(), Some("1".into())));
     let error = catalog.commit(&zombie).await.expect_err("a newer run owns the table");
     assert!(matches!(&error, CommitError::Fenced { found, .. } if found == "`2`"), "{error}");
 }
