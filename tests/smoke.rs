@@ -68,7 +68,8 @@ async fn a_file_becomes_a_table_of_windows() {
     };
     let report = run(&plan, &setup, &options, &CancellationToken::new(), &|_| {}).await.expect("the job runs");
     assert!(report.finished, "{report:?}");
-    let table = setup.catalog.load(&TableName::parse("marts.hits").expect("a name")).await.expect("answers").expect("is");
+    let table =
+        setup.catalog.load(&TableName::parse("marts.hits").expect("a name")).await.expect("answers").expect("is");
     let mut text = Vec::new();
     for file in plan_files(&table, None, &ScanFilter::default()).await.expect("files") {
         let columns = ["window_start", "host", "hits", "bytes"].map(String::from);
@@ -78,5 +79,15 @@ async fn a_file_becomes_a_table_of_windows() {
         }
     }
     let shown = arrow::util::pretty::pretty_format_batches(&text).expect("shows").to_string();
-    panic!("{shown}\n{report:?}");
+    let expected = "\
++----------------------+------+------+-------+
+| window_start         | host | hits | bytes |
++----------------------+------+------+-------+
+| 2026-01-01T00:00:00Z | a    | 1    | 1     |
+| 2026-01-01T00:00:00Z | b    | 1    | 2     |
+| 2026-01-01T00:01:00Z | a    | 1    | 4     |
+| 2026-01-01T00:02:00Z | a    | 2    | 40    |
++----------------------+------+------+-------+";
+    assert_eq!(shown, expected);
+    assert_eq!((report.taken["clicks"], report.rejected["clicks"], report.late["marts.hits"]), (7, 1, 1));
 }

@@ -84,6 +84,8 @@ pub(super) fn run(worker: &mut Worker, context: &Arc<Context>) -> Result<(), Eng
     };
     let shared = Rc::new(RefCell::new(Shared::default()));
     let mut input = InputHandle::new_with_builder();
+    // Epochs count from 1.
+    input.advance_to(1);
     build(worker, &mut input, context, &preparations, keepers, &shared);
     let receiver = context.receivers[worker.index()].clone();
     loop {
