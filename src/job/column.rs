@@ -5,7 +5,7 @@ use datafusion_sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 use super::column_type;
 use super::definition::{ColumnDefinition, OriginDefinition, Spanned};
 use super::problem::Problem;
-use super::query_text::parse_expression;
+use super::query_text::{Names, parse_expression};
 use super::suggest::nearest;
 use super::tokens::{Cursor, Parsed, is_word};
 use crate::event::Metadata;
@@ -14,8 +14,8 @@ const METADATA_HELP: &str = "metadata are 'timestamp', 'key', 'partition', 'offs
 const OPTIONS_HELP: &str =
     "behind the type stand NOT NULL, FROM 'path.in.the.message', FROM METADATA '…' or AS expression, in any order";
 
-/// Takes one column up to the `,` behind it.
-pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<ColumnDefinition> {
+/// Takes one column up to the `,` behind it; `names` are the columns before it.
+pub(super) fn parse(cursor: &mut Cursor<'_>, names: &Names) -> Parsed<ColumnDefinition> {
     let name = cursor.name("the name of a column, or WATERMARK FOR", "write name TYPE, …")?;
     if cursor.is_at_end() || cursor.peek() == Some(&Token::Comma) {
         return Err(Problem::new(name.span, format!("the column `{}` has no type", name.value), "write name TYPE"));
@@ -33,7 +33,7 @@ pub(super) fn parse(cursor: &mut Cursor<'_>) -> Parsed<ColumnDefinition> {
             let parsed = parse_from(cursor)?;
             refuse_second(origin.replace(parsed), start, "FROM or AS")?;
         } else if cursor.eat_words(&["AS"]) {
-            let parsed = parse_computed(cursor)?;
+            let parsed = parse_computed(cursor, names)?;
             refuse_second(origin.replace(parsed), start, "FROM or AS")?;
         } else {
             return Err(unknown_option(cursor));
@@ -82,13 +82,13 @@ fn parse_from(cursor: &mut Cursor<'_>) -> Parsed<OriginDefinition> {
 }
 
 /// Behind `AS`: an expression, which ends at the next column or at an option.
-fn parse_computed(cursor: &mut Cursor<'_>) -> Parsed<OriginDefinition> {
+fn parse_computed(cursor: &mut Cursor<'_>, names: &Names) -> Parsed<OriginDefinition> {
     let start = cursor.span();
     let tokens = cursor.take_until(ends_expression);
     if tokens.is_empty() {
         return Err(cursor.unexpected("an expression", "write name TYPE AS expression, over columns of the message"));
     }
-    let expression = parse_expression(tokens, cursor.span().start)?;
+    let expression = parse_expression(tokens, cursor.span().start, names)?;
     Ok(OriginDefinition::Computed(Spanned { value: expression, span: cursor.span_since(start) }))
 }
 

@@ -276,3 +276,92 @@ fn span_words(span: Micros) -> String {
         us => format!("{us} us"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::compile_streams;
+
+    const BASE: &str = "CREATE STREAM s (a TEXT, t TIMESTAMP NOT NULL AS coalesce(sent, got), sent TIMESTAMP FROM 'x.sent', got TIMESTAMP FROM METADATA 'timestamp',
+        WATERMARK FOR t AS t - INTERVAL '15 seconds') LIVE FROM KAFKA 'topic' FORMAT JSON";
+
+    fn of(text: &str) -> Declaration {
+        let streams = compile_streams("job", text).unwrap_or_else(|errors| panic!("{errors}"));
+        Declaration::of(&streams[0])
+    }
+
+    fn difference(from: &str, to: &str) -> Difference {
+        assert!(BASE.contains(from), "{from}");
+        of(BASE).difference(&of(&BASE.replacen(from, to, 1)))
+    }
+
+    #[test]
+    fn a_declaration_comes_back_from_its_json() {
+        let declaration = of(BASE).with_topic_id(Some("q1".into()));
+        let json = declaration.to_json();
+        assert_eq!(Declaration::parse(&json).expect("its own text"), declaration);
+        assert!(Declaration::parse("{}").is_err());
+        assert!(Declaration::parse(&json.replacen("bound_us", "bound", 1)).is_err());
+        assert!(!json.contains('\n'));
+    }
+
+    #[test]
+    fn the_same_stream_has_no_difference_whatever_it_is_called() {
+        let renamed = of(&BASE.replacen("STREAM s", "STREAM other", 1));
+        assert!(of(BASE).difference(&renamed).is_empty());
+    }
+
+    #[test]
+    fn the_bound_is_the_only_free_difference() {
+        let bound = difference("'15 seconds'", "'1 day'");
+        assert_eq!(bound.all(), ["bound of the watermark: 15 s here, 1 d there"]);
+        assert_eq!(bound.bound.len(), 1);
+    }
+
+    #[test]
+    fn another_event_time_or_greatest_future_changes_time_only() {
+        let max = difference("'15 seconds'", "'15 seconds' MAX FUTURE NONE");
+        assert_eq!((max.time.clone(), max.all().len()), (vec!["MAX FUTURE: 1 h here, NONE there".to_owned()], 1));
+        let expression = difference("coalesce(sent, got)", "coalesce(got, sent)");
+        assert_eq!((expression.time.len(), expression.all().len()), (1, 1), "{expression:?}");
+        let nullable = "sent TIMESTAMP FROM";
+        let column = of(&BASE.replacen(nullable, "sent TIMESTAMP NOT NULL FROM", 1));
+        let other = of(&BASE.replacen(nullable, "sent TIMESTAMP NOT NULL FROM", 1).replacen(
+            "FOR t AS t",
+            "FOR sent AS sent",
+            1,
+        ));
+        let event_time = column.difference(&other);
+        assert_eq!((event_time.time.len(), event_time.all().len()), (1, 1), "{event_time:?}");
+    }
+
+    #[test]
+    fn everything_else_changes_which_records_are_accepted() {
+        for (from, to, words) in [
+            ("a TEXT", "a BIGINT", "column `a`: TEXT here, BIGINT there"),
+            ("a TEXT", "a TEXT NOT NULL", "column `a`: TEXT here, TEXT NOT NULL there"),
+            ("a TEXT", "a TEXT FROM 'b'", "column `a`: TEXT here, TEXT FROM 'b' there"),
+            ("a TEXT, ", "", "column `a`: declared here, not there"),
+            ("a TEXT, ", "a TEXT, b TEXT, ", "column `b`: declared there, not here"),
+            (
+                "FORMAT JSON",
+                "FORMAT JSON WITH (timestamp_unit = 'ms')",
+                "format: JSON here, JSON with timestamps in milliseconds there",
+            ),
+            ("'topic'", "'other'", "log: topic `topic` here, topic `other` there"),
+        ] {
+            let found = difference(from, to);
+            assert_eq!((found.records.clone(), found.all().len()), (vec![words.to_owned()], 1), "{to}");
+        }
+        let topic = |id: &str| of(BASE).with_topic_id(Some(id.into()));
+        assert_eq!(topic("q1").difference(&topic("q2")).records.len(), 1);
+        assert!(topic("q1").difference(&of(BASE)).is_empty());
+    }
+
+    #[test]
+    fn another_order_of_columns_is_seen() {
+        let here = of("CREATE STREAM s (a INT, t TIMESTAMP NOT NULL, WATERMARK FOR t) LIVE FROM FILE 'a.json'");
+        let there = of("CREATE STREAM s (t TIMESTAMP NOT NULL, a INT, WATERMARK FOR t) LIVE FROM FILE 'a.json'");
+        assert_eq!(here.difference(&there).records, ["order of the columns: a, t here, t, a there"]);
+    }
+}

@@ -8,7 +8,7 @@ use super::interval;
 use super::names::{parse_iceberg_table, unknown_word};
 use super::plan::Publish;
 use super::problem::{Problem, Problems};
-use super::query_text::{comes_before_a_value, parse_query};
+use super::query_text::{Names, comes_before_a_value, parse_query};
 use super::suggest::nearest;
 use super::tokens::{Cursor, Parsed, StatementTokens, is_word};
 use super::window_call;
@@ -19,8 +19,8 @@ const PARTITIONS_HELP: &str =
     "write a column, or hour(column), day(column), month(column), truncate(width, column), bucket(count, column)";
 const PUBLISH_HELP: &str = "write PUBLISH EACH WINDOW (the default) or PUBLISH WHOLE PARTITIONS";
 
-/// Parses one INSERT; `None` if anything in it is wrong.
-pub(super) fn parse(statement: &StatementTokens, problems: &mut Problems) -> Option<InsertDefinition> {
+/// Parses one INSERT over streams with columns of these `names`; `None` if anything in it is wrong.
+pub(super) fn parse(statement: &StatementTokens, names: &Names, problems: &mut Problems) -> Option<InsertDefinition> {
     let wrong_before = problems.len();
     let mut cursor = Cursor::new(&statement.tokens, statement.end);
     cursor.advance();
@@ -39,7 +39,7 @@ pub(super) fn parse(statement: &StatementTokens, problems: &mut Problems) -> Opt
     let query_tokens = cursor.take_until(begins_tail);
     let end = cursor.span().start;
     let extracted = window_call::extract(query_tokens, end, problems);
-    let query = problems.keep(parse_query(&extracted.tokens, end));
+    let query = problems.keep(parse_query(&extracted.tokens, end, names));
     let tail = parse_tail(&mut cursor, query.is_some(), problems);
     if problems.len() > wrong_before {
         return None;

@@ -1,5 +1,7 @@
 //! From tokens to sqlparser's syntax trees: names keep their case and may be words of SQL, errors keep their place.
 
+use std::collections::BTreeSet;
+
 use datafusion_sql::sqlparser::ast::{Expr, Query};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::parser::{Parser, ParserError};
@@ -8,9 +10,9 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan,
 use super::problem::Problem;
 use super::tokens::{DIALECT, Parsed, is_word};
 
-/// Words of SQL that streams often use as names of columns.
+/// Words of SQL that are read as names of columns where a value can stand, whether a stream declares them or not.
 const NAMES_LIKE_WORDS: [&str; 12] =
-    ["timestamp", "start", "end", "count", "key", "value", "date", "time", "user", "offset", "partition", "interval"];
+    ["timestamp", "start", "end", "count", "key", "value", "date", "time", "user", "offset", "partition", "name"];
 
 /// Words behind which a value stands, not an operator.
 const WORDS_BEFORE_VALUES: [&str; 24] = [
@@ -18,26 +20,36 @@ const WORDS_BEFORE_VALUES: [&str; 24] = [
     "BETWEEN", "LIKE", "ILIKE", "SIMILAR", "ESCAPE", "QUALIFY", "FROM", "USING", "IN", "XOR",
 ];
 
+/// Words of SQL that begin a value themselves: a column of that name has to be quoted.
+const NEVER_NAMES: [&str; 16] = [
+    "SELECT", "DISTINCT", "ALL", "CASE", "NOT", "NULL", "TRUE", "FALSE", "EXISTS", "CAST", "WITH", "FROM", "ARRAY",
+    "INTERVAL", "WHERE", "AS",
+];
+
 /// How deep expressions may be nested; sqlparser's own limit, 50, is met by generated queries.
 const DEPTH_MAX: usize = 200;
 
-/// Parses a whole SELECT.
-pub(super) fn parse_query(tokens: &[TokenWithSpan], end: Location) -> Parsed<Box<Query>> {
-    parse(tokens, end, "the end of the query", |parser| parser.parse_query())
+/// Names of declared columns.
+pub(super) type Names = BTreeSet<String>;
+
+/// Parses a whole SELECT; `names` are the columns of all streams.
+pub(super) fn parse_query(tokens: &[TokenWithSpan], end: Location, names: &Names) -> Parsed<Box<Query>> {
+    parse(tokens, end, names, "the end of the query", |parser| parser.parse_query())
 }
 
-/// Parses one expression that takes all tokens.
-pub(super) fn parse_expression(tokens: &[TokenWithSpan], end: Location) -> Parsed<Expr> {
-    parse(tokens, end, "the end of the expression", |parser| parser.parse_expr())
+/// Parses one expression that takes all tokens; `names` are columns that it may use.
+pub(super) fn parse_expression(tokens: &[TokenWithSpan], end: Location, names: &Names) -> Parsed<Expr> {
+    parse(tokens, end, names, "the end of the expression", |parser| parser.parse_expr())
 }
 
 fn parse<T>(
     tokens: &[TokenWithSpan],
     end: Location,
+    names: &Names,
     finished: &str,
     step: impl Fn(&mut Parser<'_>) -> Result<T, ParserError>,
 ) -> Parsed<T> {
-    let prepared = with_names_quoted(tokens);
+    let prepared = with_names_quoted(tokens, names);
     let mut parser = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared);
     let parsed = step(&mut parser).map_err(|error| problem(&error, tokens, end))?;
     let next = parser.peek_token();
@@ -49,7 +61,7 @@ fn parse<T>(
 
 /// Quotes the names that sqlparser or DataFusion would not read as they are written: names with capitals, which would be
 /// folded to small letters, and words of SQL where only a value can stand.
-fn with_names_quoted(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
+fn with_names_quoted(tokens: &[TokenWithSpan], names: &Names) -> Vec<TokenWithSpan> {
     let mut quoted = tokens.to_vec();
     for (index, token) in tokens.iter().enumerate() {
         let Token::Word(word @ Word { quote_style: None, .. }) = &token.token else { continue };
@@ -62,9 +74,7 @@ fn with_names_quoted(tokens: &[TokenWithSpan]) -> Vec<TokenWithSpan> {
             word.value.bytes().any(|byte| byte.is_ascii_uppercase())
         } else {
             before == Some(&Token::Period)
-                || (NAMES_LIKE_WORDS.iter().any(|name| word.value.eq_ignore_ascii_case(name))
-                    && before.is_none_or(comes_before_a_value)
-                    && !begins_a_literal(next))
+                || (is_column(&word.value, names) && before.is_none_or(comes_before_a_value) && !begins_a_literal(next))
         };
         if is_name {
             let word = Word { quote_style: Some('"'), keyword: Keyword::NoKeyword, ..word.clone() };
@@ -85,6 +95,11 @@ pub(super) fn comes_before_a_value(token: &Token) -> bool {
         | Token::DoubleColon => false,
         _ => true,
     }
+}
+
+fn is_column(word: &str, names: &Names) -> bool {
+    let is = |words: &[&str]| words.iter().any(|other| word.eq_ignore_ascii_case(other));
+    is(&NAMES_LIKE_WORDS) || (names.contains(word) && !is(&NEVER_NAMES))
 }
 
 /// `DATE '2026-01-01'`, `INTERVAL '1 day'`, `TIMESTAMP WITH TIME ZONE '…'`.

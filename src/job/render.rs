@@ -110,3 +110,41 @@ impl fmt::Display for JobErrors {
 }
 
 impl std::error::Error for JobErrors {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn rendered(text: &str, span: Option<Span>) -> String {
+        let problem = Problem { span, message: "wrong".into(), help: Some("write it right".into()) };
+        JobErrors::new("job.sql".into(), text.into(), vec![problem]).to_string()
+    }
+
+    fn span(start: (u64, u64), end: (u64, u64)) -> Option<Span> {
+        Some(Span::new(Location::new(start.0, start.1), Location::new(end.0, end.1)))
+    }
+
+    #[test]
+    fn the_caret_stands_under_the_right_letters() {
+        for text in ["one\ntwö three\nfour", "one\r\ntwö three\r\nfour"] {
+            let expected =
+                "error: wrong\n --> job.sql:2:5\n  |\n2 | twö three\n  |     ^^^^^\n  |\n  = help: write it right";
+            assert_eq!(rendered(text, span((2, 5), (2, 10))), expected);
+        }
+    }
+
+    #[test]
+    fn a_place_over_several_lines_ends_with_its_first() {
+        let message = rendered("one two\nthree\n", span((1, 5), (2, 3)));
+        assert!(message.contains("    ^^^\n"), "{message}");
+        assert!(!message.contains("three"), "{message}");
+    }
+
+    #[test]
+    fn places_beyond_the_text_are_its_end() {
+        for place in [span((9, 9), (9, 12)), span((1, 400), (1, 401)), span((0, 0), (0, 0)), None] {
+            assert!(rendered("one\n", place).contains("write it right"));
+        }
+        assert!(rendered("", span((1, 1), (1, 2))).contains("wrong"));
+    }
+}

@@ -7,6 +7,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::definition::JobDefinition;
 use super::insert;
 use super::problem::{Problem, Problems};
+use super::query_text::Names;
 use super::stream;
 use super::suggest::nearest;
 use super::tokens::{Cursor, StatementTokens, statements};
@@ -31,26 +32,38 @@ pub fn parse(name: &str, text: &str, problems: &mut Problems) -> Parsed {
     let cut_off = statements.is_cut_off;
     let mut parsed =
         Parsed { definition, broken: BTreeSet::new(), may_lack_inserts: cut_off, may_lack_streams: cut_off };
-    for statement in &statements.whole {
-        parse_statement(statement, &mut parsed, problems);
+    // Streams first, wherever they stand: how a query is read depends on the names of their columns.
+    let (streams, others): (Vec<_>, Vec<_>) = statements
+        .whole
+        .iter()
+        .partition(|statement| Cursor::new(&statement.tokens, statement.end).at_words(&["CREATE", "STREAM"]));
+    for statement in streams {
+        parse_stream(statement, &mut parsed, problems);
+    }
+    let columns = parsed.definition.streams.iter().flat_map(|stream| &stream.columns);
+    let names = columns.map(|column| column.name.value.clone()).collect();
+    for statement in others {
+        parse_other(statement, &names, &mut parsed, problems);
     }
     parsed
 }
 
-fn parse_statement(statement: &StatementTokens, parsed: &mut Parsed, problems: &mut Problems) {
-    let cursor = Cursor::new(&statement.tokens, statement.end);
+fn parse_stream(statement: &StatementTokens, parsed: &mut Parsed, problems: &mut Problems) {
     let wrong_before = problems.len();
-    if cursor.at_words(&["CREATE", "STREAM"]) {
-        let Some(stream) = stream::parse(statement, problems) else {
-            parsed.may_lack_streams = true;
-            return;
-        };
-        if problems.len() > wrong_before {
-            parsed.broken.insert(stream.name.value.clone());
-        }
-        parsed.definition.streams.push(stream);
-    } else if cursor.at_words(&["INSERT"]) {
-        match insert::parse(statement, problems) {
+    let Some(stream) = stream::parse(statement, problems) else {
+        parsed.may_lack_streams = true;
+        return;
+    };
+    if problems.len() > wrong_before {
+        parsed.broken.insert(stream.name.value.clone());
+    }
+    parsed.definition.streams.push(stream);
+}
+
+fn parse_other(statement: &StatementTokens, names: &Names, parsed: &mut Parsed, problems: &mut Problems) {
+    let cursor = Cursor::new(&statement.tokens, statement.end);
+    if cursor.at_words(&["INSERT"]) {
+        match insert::parse(statement, names, problems) {
             Some(insert) => parsed.definition.inserts.push(insert),
             None => parsed.may_lack_inserts = true,
         }

@@ -11,6 +11,7 @@ use super::face;
 use super::interval;
 use super::names::parse_iceberg_table;
 use super::problem::{Problem, Problems};
+use super::query_text::Names;
 use super::tokens::{Cursor, Parsed, StatementTokens, is_word};
 use crate::event::{Micros, TableName};
 
@@ -44,6 +45,7 @@ fn parse_name(cursor: &mut Cursor<'_>) -> Parsed<Spanned<String>> {
 }
 
 fn parse_columns(mut cursor: Cursor<'_>, stream: &mut StreamDefinition, problems: &mut Problems) {
+    let mut names = Names::new();
     while !cursor.is_at_end() {
         let start = cursor.span();
         let parsed = if cursor.at_words(&["WATERMARK", "FOR"]) {
@@ -58,7 +60,10 @@ fn parse_columns(mut cursor: Cursor<'_>, stream: &mut StreamDefinition, problems
             let message = "streams have no keys: a record is known by its position in the log";
             Err(Problem::new(start, message, "leave it out"))
         } else {
-            column::parse(&mut cursor).map(|column| stream.columns.push(column))
+            column::parse(&mut cursor, &names).map(|column| {
+                names.insert(column.name.value.clone());
+                stream.columns.push(column);
+            })
         };
         if problems.keep(parsed).is_none() {
             skip_to_comma(&mut cursor);

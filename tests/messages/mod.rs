@@ -73,3 +73,28 @@ fn colour_is_only_used_when_asked_for() {
     assert!(errors.render(Colour::Ansi).contains('\u{1b}'));
     assert!(errors.with_path("somewhere/else.sql").render(Colour::Plain).contains("somewhere/else.sql"));
 }
+
+#[test]
+fn every_job_of_the_project_compiles() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs");
+    for entry in fs::read_dir(folder).expect("the folder is part of the repository") {
+        let path = entry.expect("the folder can be listed").path();
+        if path.extension().is_some_and(|extension| extension == "sql") {
+            let text = fs::read_to_string(&path).expect("a job can be read");
+            let plan = compile(stem(&path), &text);
+            assert!(plan.is_ok(), "{}", plan.unwrap_err());
+        }
+    }
+}
+
+#[test]
+fn every_example_of_the_reference_compiles() {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("jobs/README.md");
+    let text = fs::read_to_string(path).expect("the reference is part of the repository");
+    let examples: Vec<&str> = text.split("```sql\n").skip(1).filter_map(|behind| behind.split("```").next()).collect();
+    assert!(examples.len() >= 2, "the reference has whole jobs as examples");
+    for example in examples {
+        let plan = compile("example", example);
+        assert!(plan.is_ok(), "{}", plan.unwrap_err());
+    }
+}
