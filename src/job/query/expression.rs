@@ -1,6 +1,6 @@
 //! One expression from DataFusion's logical form to a physical one that is bound to a schema, with our rules built in:
 //! a cast that fails gives NULL, and so does the division of integers or decimals by zero; a sum, difference or product of
-//! integers that doesn't fit fails, where DataFusion would wrap around to a wrong number.
+//! integers that doesn't fit fails, where DataFusion would wrap around to a wrong number; floats are compared as numbers.
 
 use std::sync::Arc;
 
@@ -9,13 +9,14 @@ use arrow::datatypes::DataType;
 use datafusion_common::tree_node::{Transformed, TreeNode};
 use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
-use datafusion_expr::expr::{Cast, ScalarFunction, TryCast};
+use datafusion_expr::expr::{Between, Cast, InList, ScalarFunction, TryCast};
 use datafusion_expr::simplify::SimplifyContext;
 use datafusion_expr::{BinaryExpr, Expr, ExprSchemable, Operator};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercionRewriter;
 use datafusion_optimizer::simplify_expressions::ExprSimplifier;
 use datafusion_physical_expr::{PhysicalExpr, create_physical_expr, expressions};
 
+use super::float_key::{FLOAT_KEY, float_key, has_float};
 use super::types::cast_is_total;
 
 /// `expression` with the casts that its operators and functions need.
@@ -87,10 +88,58 @@ fn make_safe(expression: Expr, schema: &DFSchema) -> Result<Expr> {
                 let right = Box::new(Expr::ScalarFunction(or_null));
                 Transformed::yes(Expr::BinaryExpr(BinaryExpr { left, op, right }))
             }
+            Expr::BinaryExpr(BinaryExpr { left, op, right })
+                if is_comparison(op) && (is_float(&left, schema)? || is_float(&right, schema)?) =>
+            {
+                Transformed::yes(Expr::BinaryExpr(BinaryExpr {
+                    left: Box::new(comparable(*left, schema)?),
+                    op,
+                    right: Box::new(comparable(*right, schema)?),
+                }))
+            }
+            Expr::Between(between) if is_float(&between.expr, schema)? => Transformed::yes(Expr::Between(Between {
+                expr: Box::new(comparable(*between.expr, schema)?),
+                negated: between.negated,
+                low: Box::new(comparable(*between.low, schema)?),
+                high: Box::new(comparable(*between.high, schema)?),
+            })),
+            Expr::InList(list) if is_float(&list.expr, schema)? => {
+                let items = list.list.into_iter().map(|item| comparable(item, schema)).collect::<Result<Vec<_>>>()?;
+                Transformed::yes(Expr::InList(InList {
+                    expr: Box::new(comparable(*list.expr, schema)?),
+                    list: items,
+                    negated: list.negated,
+                }))
+            }
             other => Transformed::no(other),
         })
     })?;
     Ok(rewritten.data)
+}
+
+fn is_comparison(op: Operator) -> bool {
+    use Operator::{Eq, Gt, GtEq, IsDistinctFrom, IsNotDistinctFrom, Lt, LtEq, NotEq};
+    matches!(op, Eq | NotEq | Lt | LtEq | Gt | GtEq | IsDistinctFrom | IsNotDistinctFrom)
+}
+
+fn is_float(expression: &Expr, schema: &DFSchema) -> Result<bool> {
+    Ok(has_float(&expression.get_type(schema)?))
+}
+
+/// `expression` with one zero and one NaN, if it holds floats: Arrow compares their bits, by which -0.0 isn't 0.0, and a
+/// NaN can be the least of all.
+fn comparable(expression: Expr, schema: &DFSchema) -> Result<Expr> {
+    let is_done = match &expression {
+        Expr::ScalarFunction(call) => call.name() == FLOAT_KEY,
+        Expr::Literal(ScalarValue::Float64(Some(value)), _) => {
+            !value.is_nan() && value.to_bits() != (-0.0_f64).to_bits()
+        }
+        Expr::Literal(ScalarValue::Float32(Some(value)), _) => {
+            !value.is_nan() && value.to_bits() != (-0.0_f32).to_bits()
+        }
+        _ => !is_float(&expression, schema)?,
+    };
+    Ok(if is_done { expression } else { float_key(expression) })
 }
 
 /// `expression` with arithmetic of integers that fails instead of wrapping around.

@@ -1,12 +1,13 @@
-//! Floats as group keys: -0.0 is 0.0, and every NaN is the one NaN, also inside arrays and structs.
-//! Without it the bits decide: two keys that look alike would be two groups, and another face could print another NaN.
+//! Floats as group keys and in comparisons: -0.0 is 0.0, and every NaN is the one NaN, greatest of all, also inside arrays
+//! and structs. Without it the bits decide: keys that look alike would be two groups, and `x = 0` would miss -0.0.
 
-use std::sync::Arc;
+use std::sync::{Arc, LazyLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, ListArray, StructArray};
 use arrow::datatypes::DataType;
 use datafusion_common::{Result, ScalarValue};
-use datafusion_expr::{ColumnarValue, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
+use datafusion_expr::expr::ScalarFunction;
+use datafusion_expr::{ColumnarValue, Expr, ScalarFunctionArgs, ScalarUDF, ScalarUDFImpl, Signature, Volatility};
 
 use crate::functions::one_zero_one_nan;
 
@@ -20,9 +21,16 @@ pub(super) fn has_float(data_type: &DataType) -> bool {
     }
 }
 
-/// The function that makes keys of floats; it keeps the type.
-pub(super) fn float_key() -> ScalarUDF {
-    ScalarUDF::new_from_impl(FloatKey { signature: Signature::any(1, Volatility::Immutable) })
+/// Name of the function.
+pub(super) const FLOAT_KEY: &str = "float_key";
+
+/// `value` with one zero and one NaN; it keeps its type.
+pub(super) fn float_key(value: Expr) -> Expr {
+    static FUNCTION: LazyLock<Arc<ScalarUDF>> = LazyLock::new(|| {
+        let signature = Signature::any(1, Volatility::Immutable);
+        Arc::new(ScalarUDF::new_from_impl(FloatKey { signature }))
+    });
+    Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(&FUNCTION), vec![value]))
 }
 
 #[derive(Debug, PartialEq, Eq, Hash)]
@@ -32,7 +40,7 @@ struct FloatKey {
 
 impl ScalarUDFImpl for FloatKey {
     fn name(&self) -> &str {
-        "float_key"
+        FLOAT_KEY
     }
 
     fn signature(&self) -> &Signature {

@@ -10,6 +10,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::catalog::FUNCTIONS;
 use super::shape::identifier;
 use crate::job::Problems;
+use crate::job::suggest::nearest;
 use crate::windows::WINDOW_COLUMNS;
 
 /// Where an expression stands, which decides what it may name.
@@ -80,20 +81,6 @@ impl Names<'_> {
 
 fn place(span: Span, fallback: Span) -> Span {
     if span == Span::empty() { fallback } else { span }
-}
-
-/// The one of `candidates` that `name` was probably meant to be.
-pub(super) fn nearest<'c>(name: &str, candidates: impl IntoIterator<Item = &'c str>) -> Option<&'c str> {
-    let name = name.to_lowercase();
-    let length = name.chars().count();
-    // Of a name of one letter every other such name is one slip away.
-    let tolerated = (length / 3).max(1).min(length.saturating_sub(1));
-    candidates
-        .into_iter()
-        .map(|candidate| (strsim::damerau_levenshtein(&name, &candidate.to_lowercase()), candidate))
-        .filter(|(distance, _)| *distance <= tolerated)
-        .min()
-        .map(|(_, candidate)| candidate)
 }
 
 /// `did you mean …?`, or `otherwise`.

@@ -6,7 +6,6 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, DFSchemaRef, DataFusionError, Result};
-use datafusion_expr::expr::ScalarFunction;
 use datafusion_expr::{Expr, ExprSchemable, LogicalPlan, logical_plan};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_sql::sqlparser::tokenizer::Span;
@@ -247,11 +246,7 @@ fn over_window(expression: &Expr) -> bool {
 fn key(expression: Expr, name: &str, records: &Records<'_>) -> Result<(Arc<dyn PhysicalExpr>, DataType, Expr)> {
     let data_type = expression.get_type(records.columns.as_ref())?;
     let column = Expr::Column(Column::new_unqualified(name));
-    let expression = if has_float(&data_type) {
-        Expr::ScalarFunction(ScalarFunction::new_udf(Arc::new(float_key()), vec![expression]))
-    } else {
-        expression
-    };
+    let expression = if has_float(&data_type) { float_key(expression) } else { expression };
     // Keys are kept in checkpoints: in one type for one kind of value. Above it is the type that the query was planned with.
     let kept = match &data_type {
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,

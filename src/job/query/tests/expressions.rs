@@ -68,6 +68,21 @@ fn floats_divided_by_zero_are_infinite() {
 }
 
 #[test]
+fn floats_are_compared_as_numbers_with_nan_greatest() {
+    assert_eq!(values("score = 0"), ["true", "true", "false", "false", "null"]);
+    assert_eq!(values("score < 0.0"), ["false", "false", "false", "false", "null"]);
+    assert_eq!(values("score >= -0.0"), ["true", "true", "true", "true", "null"]);
+    assert_eq!(values("score IN (0.0, 1.5)"), ["true", "true", "false", "true", "null"]);
+    assert_eq!(values("score BETWEEN 0 AND 1"), ["true", "true", "false", "false", "null"]);
+    assert_eq!(values("score IS DISTINCT FROM 0.0")[1], "false");
+    // On x86 this NaN has the sign bit.
+    assert_eq!(values("0.0 / score > 1"), ["true", "true", "true", "false", "null"]);
+    assert_eq!(values("0.0 / score = score"), ["false", "false", "true", "false", "null"]);
+    assert_eq!(first("0.0 / 0.0 = 0.0 / 0.0"), "true");
+    assert_eq!(computed("score > 1.5").expect("fine").expression.to_string(), "float_key(score@3) > 1.5");
+}
+
+#[test]
 fn casts_that_fail_are_null() {
     assert_eq!(values("CAST(host AS INT)"), ["null", "null", "null", "12", "null"]);
     assert_eq!(values("host::BIGINT + 1"), ["null", "null", "null", "13", "null"]);
