@@ -396,6 +396,17 @@ impl Layout {
         self.side_slots.iter().map(array).collect()
     }
 
+    /// A NOT NULL column that takes what only a log has: no row of a file can have it.
+    pub(super) fn missing_in_files(&self) -> Option<&str> {
+        self.checked.iter().find(|checked| checked.required).map(|checked| checked.name.as_str())
+    }
+
+    /// The side inputs of `rows` rows of a file: it has none.
+    pub(super) fn no_sides(&self, rows: usize) -> Vec<ArrayRef> {
+        let null = |slot: &SideSlot| new_null_array(if slot.text { &DataType::Utf8 } else { &DataType::Binary }, rows);
+        self.side_slots.iter().map(null).collect()
+    }
+
     /// Puts the columns of the kept rows in their order, computes what is computed, and adds the system columns. Gives
     /// the rows (among those kept) that computing has shown to be bad.
     pub(super) fn assemble(

@@ -14,12 +14,14 @@ mod decoder;
 mod json;
 mod number;
 mod raw;
+mod table;
 
 mod text;
 mod timestamp;
 
 pub use csv::csv_quote_open;
 pub use decoder::{Decoder, DecoderError, decode};
+pub use table::TableDecoder;
 pub use raw::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RawBatch, RawRecord, SideInputs};
 
 #[cfg(test)]

@@ -35,6 +35,9 @@ impl BatchQueue {
         // SAFETY: the client is alive; the reference to its queue is given back in `drop`.
         let queue = unsafe { rdk::rd_kafka_queue_get_consumer(consumer.client().native_ptr()) };
         assert!(!queue.is_null(), "a consumer with a group has a queue");
+        // SAFETY: the client is alive, and `log` is a function for the whole life of the program. Without it, log lines
+        // that the batch call meets would go to stderr.
+        unsafe { rdk::rd_kafka_set_logger(consumer.client().native_ptr(), Some(log)) };
         BatchQueue { queue, messages: vec![ptr::null_mut(); count_max], consumer }
     }
 
@@ -70,6 +73,18 @@ impl Drop for BatchQueue {
         // SAFETY: the reference was taken in `new`, and the client, which `consumer` holds, is still alive.
         unsafe { rdk::rd_kafka_queue_destroy(self.queue) }
     }
+}
+
+/// Takes a line of librdkafka's log.
+unsafe extern "C" fn log(
+    _client: *const rdk::rd_kafka_t,
+    level: i32,
+    facility: *const std::ffi::c_char,
+    line: *const std::ffi::c_char,
+) {
+    // SAFETY: librdkafka passes texts that end with a zero and live for the call.
+    let (facility, line) = unsafe { (CStr::from_ptr(facility), CStr::from_ptr(line)) };
+    super::client::log(level, &facility.to_string_lossy(), &line.to_string_lossy());
 }
 
 /// A message that is destroyed also if the visit panics.

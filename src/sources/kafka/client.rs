@@ -1,13 +1,14 @@
 //! The librdkafka client: which properties are ours, which bound its memory, and how often it may complain.
 
 use std::collections::BTreeMap;
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
+use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::sources::SourceError;
@@ -64,7 +65,7 @@ pub(super) fn consumer(
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true");
     config
-        .create_with_context(KafkaContext::default())
+        .create_with_context(KafkaContext)
         .map_err(|error| SourceError::Configuration { reason: error.to_string() })
 }
 
@@ -102,43 +103,35 @@ pub(super) fn is_transient(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Takes librdkafka's own log.
-#[derive(Debug, Default)]
-pub(super) struct KafkaContext {
-    /// When a facility last complained.
-    complained: Mutex<BTreeMap<String, Instant>>,
+/// Takes a line of librdkafka's log; `level` is syslog's. A broker that is away complains many times a second, so each
+/// facility has a warning a minute.
+pub(super) fn log(level: i32, facility: &str, line: &str) {
+    const SYSLOG_NOTICE: i32 = 5;
+    static COMPLAINED: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    if level >= SYSLOG_NOTICE {
+        tracing::debug!(target: "kafka", facility, "{line}");
+        return;
+    }
+    let mut complained = COMPLAINED.lock().unwrap_or_else(PoisonError::into_inner);
+    let last = complained.get(facility);
+    if last.is_some_and(|last| last.elapsed() < COMPLAINT_INTERVAL) {
+        return;
+    }
+    complained.insert(facility.to_owned(), Instant::now());
+    tracing::warn!(target: "kafka", facility, "{line}; trying again");
 }
 
-impl KafkaContext {
-    fn may_complain(&self, facility: &str) -> bool {
-        let mut complained = self.complained.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let now = Instant::now();
-        match complained.get_mut(facility) {
-            Some(last) if now.duration_since(*last) < COMPLAINT_INTERVAL => false,
-            Some(last) => {
-                *last = now;
-                true
-            }
-            None => {
-                complained.insert(facility.to_owned(), now);
-                true
-            }
-        }
-    }
-}
+/// Takes the log of clients that are never polled in batches.
+#[derive(Debug, Default)]
+pub(super) struct KafkaContext;
 
 impl ClientContext for KafkaContext {
-    fn log(&self, level: RDKafkaLogLevel, facility: &str, message: &str) {
-        match level {
-            RDKafkaLogLevel::Info | RDKafkaLogLevel::Debug | RDKafkaLogLevel::Notice => {
-                tracing::debug!(target: "kafka", facility, "{message}");
-            }
-            // A broker that is away complains many times a second.
-            _ if self.may_complain(facility) => {
-                tracing::warn!(target: "kafka", facility, "{message}; trying again");
-            }
-            _ => {}
-        }
+    fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
+        log(level as i32, facility, line);
+    }
+
+    fn error(&self, error: KafkaError, reason: &str) {
+        log(RDKafkaLogLevel::Error as i32, "ERROR", &format!("{error}: {reason}"));
     }
 }
 

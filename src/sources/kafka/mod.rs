@@ -7,6 +7,8 @@
 mod batch;
 mod client;
 mod log;
+#[cfg(test)]
+mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
@@ -216,7 +218,12 @@ impl KafkaSource {
 
     /// Asks for the ends of the partitions that were read up, and says so again where it is still true.
     fn confirm_ends(&mut self) {
+        self.ask_for_ends();
+        // Counted from the answer: a broker that doesn't give one must not keep us from the others.
         self.ends_asked = Instant::now();
+    }
+
+    fn ask_for_ends(&mut self) {
         let mut list = TopicPartitionList::new();
         for (partition, _) in self.partitions.iter().filter(|(_, state)| state.at_end && !state.paused) {
             // A look-up of the time "end" gives the last stable offset, of all partitions in one request a broker.
