@@ -2,10 +2,10 @@
 //! rounded once at the end.
 //!
 //! A double is an integer times a power of two, so a sum of doubles is one too. [`Sums`] keeps it per group as a 128-bit
-//! integer at an exponent that follows the data: 24 bytes a group, and one multiplication and one addition a row. That
-//! window takes values from 24 doublings below to 38 above what comes first; it moves when values leave it. Only a group whose values
-//! span more than about 22 decimal orders of magnitude beyond their own digits spills into [`Limbs`], an integer as long
-//! as it must be (at most 34 words for all doubles).
+//! integer at an exponent that follows the data: 24 bytes a group, and one multiplication and one addition a row (2.2 ns,
+//! where a plain addition takes 0.6). That window takes values from 24 doublings below to 38 above what comes first; it
+//! moves when values leave it. Only a group whose sum has more than 126 bits between its first and its last (doubles of
+//! like digits over some 22 decimal orders of magnitude) spills into [`Limbs`], as long as it must be: at most 34 words.
 //!
 //! Bound: the result is the double nearest to the true sum (ties to even), so no summation can be nearer. Finite sums
 //! overflow to infinity only if the true sum does.

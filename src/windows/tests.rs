@@ -5,11 +5,12 @@ mod model;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Decimal128Array, Float64Array, Int64Array, StringArray};
 use arrow::compute::{SortColumn, SortOptions, lexsort_to_indices, take_record_batch};
 use arrow::datatypes::{DataType, Field, Float64Type, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::ScalarValue;
+use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
@@ -372,6 +373,40 @@ proptest! {
             let result = single.evaluate().expect("a result").to_array_of_size(1).expect("a scalar");
             // DataFusion's own single min and max over other types are not ours to compare bit by bit.
             prop_assert_eq!(&result, closed.column(index), "{}", call.name());
+        }
+    }
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(40))]
+
+    /// DataFusion asks for the first groups alone where its input is sorted, as above a window.
+    #[test]
+    fn groups_may_be_taken_out_a_few_at_a_time(rows in rows(40), first in 0usize..=4) {
+        // As a key set numbers groups: every group has a row.
+        let mut rows = rows;
+        rows.splice(0..0, (0..4).map(|key| Row { key: Some(key), text: Some("x".to_owned()), ..blank(-4) }));
+        let groups: Vec<usize> = rows.iter().map(|row| usize::from(row.key.unwrap_or(0))).collect();
+        let batch = batch(&rows);
+        for call in calls() {
+            let indices = std::iter::once(call.argument).chain(call.order.iter().map(|(column, _)| *column));
+            let columns: Vec<ArrayRef> = indices.map(|column| Arc::clone(batch.column(column))).collect();
+            let filled = || {
+                let mut accumulator = call.expression().create_groups_accumulator().expect("known");
+                accumulator.update_batch(&columns, &groups, None, 4).expect("rows of the schema");
+                accumulator
+            };
+            let whole = filled().evaluate(EmitTo::All).expect("no overflow");
+            let mut accumulator = filled();
+            let mut merged = call.expression().create_groups_accumulator().expect("known");
+            if first > 0 {
+                let state = accumulator.state(EmitTo::First(first)).expect("a state");
+                merged.merge_batch(&state, &(0..first).collect::<Vec<_>>(), None, first).expect("a state");
+            }
+            let rest = accumulator.evaluate(EmitTo::All).expect("no overflow");
+            prop_assert_eq!(&rest, &whole.slice(first, 4 - first), "{}", call.name());
+            let taken = merged.evaluate(EmitTo::All).expect("no overflow");
+            prop_assert_eq!(&taken, &whole.slice(0, first), "{}", call.name());
         }
     }
 }
