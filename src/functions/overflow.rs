@@ -5,7 +5,7 @@ use datafusion_common::DataFusionError;
 /// The result of one group doesn't fit its type. Accumulators know groups by number only; whoever holds the keys
 /// ([`crate::windows::Pane`]) turns the number into a key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("the result of group {group} does not fit its type; cast the argument to a wider DECIMAL")]
+#[error("the result of group {group} does not fit its type; cast the argument to a wider DECIMAL or to DOUBLE")]
 pub struct ResultOverflow {
     /// Index of the group in the order of the emitted keys.
     pub group: usize,

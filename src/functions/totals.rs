@@ -15,7 +15,6 @@ use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::NullState;
 
 use super::ResultOverflow;
-use super::doubles::emitted;
 
 /// Digits of a DECIMAL whose sums of up to 10^10 rows fit 128 bits.
 pub(super) const NARROW_DIGITS_MAX: u8 = 28;
@@ -152,14 +151,9 @@ impl<T, S: Total> Totals<T, S> {
     }
 
     fn take(&mut self, emit_to: EmitTo) -> (Vec<S>, Vec<i64>, Option<NullBuffer>) {
-        let count = emitted(emit_to, self.totals.len());
         let totals = emit_to.take_needed(&mut self.totals);
         let counts = if self.output.is_average() { emit_to.take_needed(&mut self.counts) } else { Vec::new() };
-        // Accumulators that only ever merged have no entry for groups behind the last.
-        let nulls = self.seen.build(emit_to).map(|nulls| {
-            debug_assert_eq!(nulls.len(), count, "one bit a group");
-            nulls
-        });
+        let nulls = self.seen.build(emit_to);
         (totals, counts, nulls)
     }
 }

@@ -3,6 +3,8 @@
 
 mod groups;
 pub mod pane;
+#[cfg(test)]
+mod tests;
 pub mod tumbling;
 
 pub use pane::{Aggregation, Frozen, Pane, PaneError};

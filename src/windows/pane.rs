@@ -85,7 +85,7 @@ pub enum PaneError {
         source: DataFusionError,
     },
     /// The data's result doesn't fit its type. Nothing wrong was published; the job must be changed.
-    #[error("{aggregate} overflows its type for {key}; cast its argument to a wider DECIMAL")]
+    #[error("{aggregate} overflows its type for {key}; cast its argument to a wider DECIMAL or to DOUBLE")]
     Overflow {
         /// Name of the aggregate's column.
         aggregate: String,
