@@ -35,4 +35,7 @@ pub mod archive;
 
 // Surfaces.
 pub mod config;
+
+pub mod demo;
+
 pub mod cli;

@@ -1,3 +1,5 @@
 //! The `kappa` command.
 
-fn main() {}
+fn main() -> std::process::ExitCode {
+    kappa::cli::command::main()
+}

@@ -6,7 +6,7 @@ use clap::Args;
 
 use super::arguments::{OutputArgs, job_path};
 use super::exit::Failure;
-use super::start::{Start, StartArgument};
+use super::start::{StartArgument, StartChoice};
 use super::terminal::Terminal;
 use crate::event::EventTime;
 
@@ -46,7 +46,7 @@ pub struct ArchiveOptions {
     /// Only this stream; `None`: all that have a history.
     pub stream: Option<String>,
     /// Where to begin without a checkpoint; `None`: nothing was said, so earliest and no note.
-    pub start: Option<Start>,
+    pub start: Option<StartChoice>,
     /// Stop at the end of the log as it stands at the start.
     pub until_end: bool,
 }

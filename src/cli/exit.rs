@@ -3,6 +3,7 @@
 use std::fmt::Display;
 
 use crate::config::ConfigError;
+use crate::job::Colour;
 
 /// What the process returns; scripts and supervisors rely on the numbers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -88,8 +89,8 @@ impl Display for Failure {
 }
 
 /// A failed look at `kappa.toml` is an invalid profile, shown with its lines.
-pub fn invalid_project(error: &ConfigError, styled: bool) -> Failure {
-    Failure::Invalid(error.render(styled))
+pub fn invalid_project(error: &ConfigError, colour: Colour) -> Failure {
+    Failure::Invalid(error.render(colour))
 }
 
 #[cfg(test)]

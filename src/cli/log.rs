@@ -7,6 +7,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::progress;
 use crate::config::LogFormat;
+use crate::job::Colour;
 
 /// How much is logged.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -43,13 +44,13 @@ impl Verbosity {
 }
 
 /// Starts logging for the whole process; later calls change nothing.
-pub fn start(format: LogFormat, verbosity: Verbosity, styled: bool) {
+pub fn start(format: LogFormat, verbosity: Verbosity, colour: Colour) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(verbosity.filter()))
         .with_writer(AboveProgress)
         .with_target(verbosity >= Verbosity::Verbose);
     let started = match format {
-        LogFormat::Text => builder.with_ansi(styled).try_init(),
+        LogFormat::Text => builder.with_ansi(colour == Colour::Ansi).try_init(),
         LogFormat::Json => builder.json().with_ansi(false).try_init(),
     };
     // A subscriber that is there already (a test's) keeps its place.

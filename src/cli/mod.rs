@@ -7,9 +7,12 @@
 pub mod archive;
 pub mod arguments;
 pub mod backfill;
+pub mod command;
 pub mod demo;
 pub mod diff;
 pub mod exit;
+pub mod explain;
+pub mod job;
 pub mod log;
 pub mod offsets;
 pub mod output;
@@ -21,3 +24,4 @@ pub mod signal;
 pub mod start;
 pub mod terminal;
 pub mod time;
+pub mod validate;

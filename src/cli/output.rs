@@ -4,9 +4,6 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 
-use crate::config::DurationText;
-use crate::event::Micros;
-
 /// `1,234,567`
 pub fn number(value: impl TryInto<i128>) -> String {
     let Ok(value) = value.try_into() else { return "?".to_owned() };
@@ -50,12 +47,6 @@ pub fn duration(value: Duration) -> String {
         3_600..86_400 => format!("{}h {}m", seconds / 3_600, seconds % 3_600 / 60),
         _ => format!("{}d {}h", seconds / 86_400, seconds % 86_400 / 3_600),
     }
-}
-
-/// A length of event time exactly as it is, as `kappa.toml` would take it: `1m 30s`.
-pub fn span(value: Micros) -> String {
-    let sign = if value.0 < 0 { "-" } else { "" };
-    format!("{sign}{}", DurationText(Duration::from_micros(value.0.unsigned_abs())))
 }
 
 /// `3 jobs`, `1 job`
@@ -153,13 +144,6 @@ mod tests {
     fn measured_durations_show_two_units() {
         let shown = [0, 850, 4_250, 59_999, 200_000, 7_260_000, 187_200_000].map(Duration::from_millis).map(duration);
         assert_eq!(shown, ["0ms", "850ms", "4.2s", "59.9s", "3m 20s", "2h 1m", "2d 4h"]);
-    }
-
-    #[test]
-    fn spans_of_event_time_are_exact() {
-        assert_eq!(span(Micros(90_000_001)), "1m 30s 1us");
-        assert_eq!(span(Micros(-1_000)), "-1ms");
-        assert_eq!(span(Micros(0)), "0s");
     }
 
     #[test]

@@ -241,6 +241,8 @@ fn millis(time: Duration) -> u64 {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::cli::log::Verbosity;
+    use crate::job::Colour;
 
     #[test]
     fn a_live_line_shows_the_rate_since_the_last_one() {
@@ -275,7 +277,8 @@ mod tests {
 
     #[test]
     fn without_a_terminal_only_json_is_shown() {
-        let pipe = Terminal { quiet: false, styled: false, interactive: false };
+        let verbosity = Verbosity::Normal;
+        let pipe = Terminal { quiet: false, verbosity, colour: Colour::Plain, interactive: false };
         assert_eq!(ProgressMode::choose(&pipe, false), ProgressMode::Off);
         assert_eq!(ProgressMode::choose(&pipe, true), ProgressMode::Json);
         let screen = Terminal { interactive: true, ..pipe };

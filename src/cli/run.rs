@@ -6,11 +6,12 @@ use clap::Args;
 
 use super::arguments::{OutputArgs, job_path, workers};
 use super::exit::Failure;
-use super::start::{Start, StartArgument, Until, UntilArgument, resolve_time};
+use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time};
 use super::terminal::Terminal;
 use super::time::TimeArgument;
 use crate::config::Project;
 use crate::event::EventTime;
+use crate::start::Vouched;
 
 /// Runs a job live: from its newest checkpoint, until it is stopped
 #[derive(Args, Clone, Debug)]
@@ -57,15 +58,13 @@ pub struct RunArgs {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RunOptions {
     /// Where to begin without a checkpoint; `None`: nothing was said, so earliest and no note.
-    pub start: Option<Start>,
+    pub start: Option<StartChoice>,
     /// Where to stop by itself; `None`: never.
     pub until: Option<Until>,
     /// At the end treat the log as ended; `until` is then [`Until::End`].
     pub drain: bool,
-    /// Publish windows that the start may have cut off.
-    pub allow_partial: bool,
-    /// Nothing below the start belongs to a window from here on.
-    pub whole_from: Option<EventTime>,
+    /// What the user states about windows that the start may have cut off.
+    pub vouched: Vouched,
     /// Worker threads, 1 to 256.
     pub workers: usize,
 }
@@ -82,13 +81,14 @@ impl RunArgs {
             (None, true) => Some(Until::End),
             (until, _) => until.as_ref().map(|until| until.resolve(now, terminal)),
         };
-        if let (Some(Start::Time(start)), Some(Until::Time(until))) = (&start, until)
+        if let (Some(StartChoice::Time(start)), Some(Until::Time(until))) = (&start, until)
             && until <= *start
         {
             return Err(Failure::Usage(format!("--until {until} isn't after --start {start}")));
         }
         let whole_from = self.whole_from.as_ref().map(|time| resolve_time(time, now, terminal));
         let workers = self.workers.map_or(project.run.workers, usize::from);
-        Ok(RunOptions { start, until, drain: self.drain, allow_partial: self.allow_partial, whole_from, workers })
+        let vouched = Vouched { whole_from, allow_partial: self.allow_partial };
+        Ok(RunOptions { start, until, drain: self.drain, vouched, workers })
     }
 }

@@ -6,7 +6,8 @@ use std::str::FromStr;
 use super::exit::Failure;
 use super::terminal::Terminal;
 use super::time::{TimeArgument, TimeArgumentError};
-use crate::event::EventTime;
+use crate::event::{EventTime, ResumeOffset};
+use crate::start::Start;
 
 /// `--start` as typed.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,7 +40,7 @@ impl FromStr for StartArgument {
 
 /// Where a run without a checkpoint begins.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum Start {
+pub enum StartChoice {
     /// At the first record of each partition.
     Earliest,
     /// With the windows that start at or after a time; `latest` is now.
@@ -59,14 +60,28 @@ pub struct StartOffset {
     pub offset: i64,
 }
 
+impl StartChoice {
+    /// The same for one stream, which reads `topic`.
+    pub fn for_topic(&self, topic: &str) -> Start {
+        match self {
+            StartChoice::Earliest => Start::Earliest,
+            StartChoice::Time(time) => Start::Time(*time),
+            StartChoice::Offsets(offsets) => {
+                let own = offsets.iter().filter(|line| line.topic == topic);
+                Start::Offsets(own.map(|line| (line.partition, ResumeOffset(line.offset))).collect())
+            }
+        }
+    }
+}
+
 impl StartArgument {
     /// What is meant if it is `now` now; reads the file of offsets.
-    pub fn resolve(&self, now: EventTime, terminal: &Terminal) -> Result<Start, Failure> {
+    pub fn resolve(&self, now: EventTime, terminal: &Terminal) -> Result<StartChoice, Failure> {
         match self {
-            StartArgument::Earliest => Ok(Start::Earliest),
-            StartArgument::Latest => Ok(Start::Time(now)),
-            StartArgument::Time(time) => Ok(Start::Time(resolve_time(time, now, terminal))),
-            StartArgument::File(path) => read_offsets(path).map(Start::Offsets),
+            StartArgument::Earliest => Ok(StartChoice::Earliest),
+            StartArgument::Latest => Ok(StartChoice::Time(now)),
+            StartArgument::Time(time) => Ok(StartChoice::Time(resolve_time(time, now, terminal))),
+            StartArgument::File(path) => read_offsets(path).map(StartChoice::Offsets),
         }
     }
 }

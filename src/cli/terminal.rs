@@ -4,26 +4,32 @@
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::exit::Failure;
+use super::log::Verbosity;
 use super::progress;
+use crate::job::Colour;
 
 /// The two outputs and what may be done with them.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
     /// `-q`: no notes, no progress.
     pub quiet: bool,
-    /// Colours on stderr.
-    pub styled: bool,
+    /// How much is logged.
+    pub verbosity: Verbosity,
+    /// Colours on stderr, or none.
+    pub colour: Colour,
     /// stderr is a terminal: lines may be drawn over.
     pub interactive: bool,
 }
 
 impl Terminal {
     /// Looks at the outputs of this process and at `NO_COLOR` and `TERM`.
-    pub fn detect(quiet: bool) -> Terminal {
+    pub fn detect(quiet: bool, verbose: u8) -> Terminal {
+        let verbosity = Verbosity::from_flags(quiet, verbose);
         let interactive = std::io::stderr().is_terminal();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        Terminal { quiet, styled: interactive && !set("NO_COLOR") && !dumb, interactive: interactive && !dumb }
+        let colour = if interactive && !set("NO_COLOR") && !dumb { Colour::Ansi } else { Colour::Plain };
+        Terminal { quiet, verbosity, colour, interactive: interactive && !dumb }
     }
 
     /// Says something beside the data, on stderr, unless `-q`.

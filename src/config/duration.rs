@@ -5,16 +5,17 @@ use std::time::Duration;
 
 use thiserror::Error;
 
-/// A unit of time with its names; the first is the one that is printed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+use crate::event::Micros;
+
+/// A unit of time.
 struct Unit {
-    /// Names, the printed one first.
+    /// Its names, in lower case.
     names: &'static [&'static str],
     /// Length in microseconds.
     micros: u64,
 }
 
-/// From the longest to the shortest, as they are printed. Months and years aren't lengths of time.
+/// Months and years aren't lengths of time.
 const UNITS: [Unit; 7] = [
     Unit { names: &["w", "week", "weeks"], micros: 7 * 86_400_000_000 },
     Unit { names: &["d", "day", "days"], micros: 86_400_000_000 },
@@ -113,22 +114,9 @@ fn unit_micros(name: &str) -> Result<u64, DurationTextError> {
 }
 
 impl std::fmt::Display for DurationText {
-    /// As short as it can be read back: `1h 30m`; parts below a microsecond are left out, weeks are days.
+    /// As short as it can be read back: `1h 30m`.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let mut micros = u64::try_from(self.0.as_micros()).unwrap_or(u64::MAX);
-        if micros == 0 {
-            return f.write_str("0s");
-        }
-        let mut space = "";
-        for unit in &UNITS[1..] {
-            let count = micros / unit.micros;
-            if count > 0 {
-                write!(f, "{space}{count}{}", unit.names[0])?;
-                micros %= unit.micros;
-                space = " ";
-            }
-        }
-        Ok(())
+        Micros(self.micros()).fmt(f)
     }
 }
 

@@ -3,8 +3,11 @@
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 
+use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use thiserror::Error;
+
+use crate::job::Colour;
 
 /// One thing that is wrong with a `kappa.toml`.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -56,9 +59,13 @@ fn count(problems: &[ConfigProblem]) -> String {
 }
 
 impl ConfigError {
-    /// All problems with file, line and caret, ready to print; with colours if `styled`.
-    pub fn render(&self, styled: bool) -> String {
-        let renderer = if styled { Renderer::styled() } else { Renderer::plain() };
+    /// All problems with file, line and caret, ready to print; ends without a line break.
+    pub fn render(&self, colour: Colour) -> String {
+        let renderer = match colour {
+            Colour::Plain => Renderer::plain(),
+            Colour::Ansi => Renderer::styled(),
+        };
+        let renderer = renderer.decor_style(DecorStyle::Ascii);
         match self {
             ConfigError::Invalid { path, text, problems } => {
                 let blocks: Vec<String> = problems
@@ -92,4 +99,41 @@ fn render_problem(renderer: &Renderer, path: &str, text: &str, problem: &ConfigP
 fn shown_path(path: &Path) -> String {
     let current = std::env::current_dir().unwrap_or_default();
     path.strip_prefix(&current).unwrap_or(path).display().to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::config::Project;
+
+    #[test]
+    fn problems_show_their_lines_and_the_way_out() {
+        let text = "[catalog]\ntype = \"rest\"\n\n[run]\nworker = 4\ncheckpoint_interval = \"10\"\n".to_owned();
+        let problems = Project::parse(PathBuf::from("/project"), &text).expect_err("refused");
+        let error = ConfigError::Invalid { path: PathBuf::from("jobs/kappa.toml"), text, problems };
+        assert_eq!(error.to_string(), "jobs/kappa.toml has 3 problems");
+        let expected = "\
+error: a REST catalog needs `catalog.uri`
+ --> jobs/kappa.toml:2:8
+  |
+2 | type = \"rest\"
+  |        ^^^^^^
+  |
+  = help: add its address: uri = \"https://…\"
+
+error: [run] has no key `worker`
+ --> jobs/kappa.toml:5:1
+  |
+5 | worker = 4
+  | ^^^^^^
+  |
+  = help: did you mean `workers`?
+
+error: `run.checkpoint_interval`: `10` has no unit; write 10s for seconds, 10ms for milliseconds, 10m for minutes
+ --> jobs/kappa.toml:6:23
+  |
+6 | checkpoint_interval = \"10\"
+  |                       ^^^^";
+        assert_eq!(error.render(Colour::Plain), expected);
+    }
 }

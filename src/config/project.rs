@@ -167,7 +167,7 @@ impl Project {
     }
 
     /// Reads the text of a `kappa.toml` in the folder `root`; all problems at once, in the order of the file.
-    fn parse(root: PathBuf, text: &str) -> Result<Project, Vec<ConfigProblem>> {
+    pub(super) fn parse(root: PathBuf, text: &str) -> Result<Project, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let file = Layer::from_file(text, &mut problems);
         let mut reader = Reader { root: &root, settings: Layer::defaults(&DEFAULTS).under(file), problems };
@@ -253,7 +253,8 @@ impl Reader<'_> {
             (CatalogKind::Rest, None) => {
                 if self.settings.get("catalog.uri").is_none() {
                     let help = "add its address: uri = \"https://…\"";
-                    self.refuse(&Origin::Default, "a REST catalog needs `catalog.uri`".to_owned(), help);
+                    let kind = self.settings.get("catalog.type").map_or(Origin::Default, |kind| kind.origin.clone());
+                    self.refuse(&kind, "a REST catalog needs `catalog.uri`".to_owned(), help);
                 }
                 String::new()
             }
@@ -480,7 +481,7 @@ mod tests {
     fn a_rest_catalog_without_an_address_is_refused() {
         let problems = refused("[catalog]\ntype = \"rest\"\n");
         assert_eq!(problems.len(), 1);
-        assert_eq!(problems[0].0, None);
+        assert_eq!(problems[0].0.as_deref(), Some("\"rest\""));
         assert!(problems[0].1.contains("needs `catalog.uri`"));
     }
 

@@ -70,3 +70,30 @@ impl Micros {
         Micros(seconds * 1_000_000)
     }
 }
+
+impl std::fmt::Display for Micros {
+    /// Exactly, and as short as it can be read back: `1h 30m`, `-8h`, `1s 500ms`; the longest unit is the day.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        const UNITS: [(&str, u64); 6] = [
+            ("d", 86_400_000_000),
+            ("h", 3_600_000_000),
+            ("m", 60_000_000),
+            ("s", 1_000_000),
+            ("ms", 1_000),
+            ("us", 1),
+        ];
+        if self.0 == 0 {
+            return f.write_str("0s");
+        }
+        let mut rest = self.0.unsigned_abs();
+        let mut before = if self.0 < 0 { "-" } else { "" };
+        for (unit, micros) in UNITS {
+            if rest >= micros {
+                write!(f, "{before}{}{unit}", rest / micros)?;
+                rest %= micros;
+                before = " ";
+            }
+        }
+        Ok(())
+    }
+}

@@ -9,6 +9,7 @@ mod columns;
 mod compile;
 mod declaration;
 pub mod definition;
+pub mod explain;
 mod face;
 mod fingerprint;
 mod insert;

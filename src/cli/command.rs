@@ -1,0 +1,88 @@
+//! The command tree, and the way from the command line to an exit code.
+
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::{ArgAction, CommandFactory, Parser, Subcommand};
+
+use super::exit::{Exit, Failure, invalid_project};
+use super::explain::ExplainArgs;
+use super::terminal::Terminal;
+use super::validate::ValidateArgs;
+use super::{log, panic};
+use crate::config::Project;
+
+/// A replayable stream processor: one SQL job file, live from Kafka and as a backfill over Iceberg history
+#[derive(Parser, Debug)]
+#[command(
+    name = "kappa",
+    version,
+    arg_required_else_help = true,
+    subcommand_required = true,
+    long_about = "A replayable stream processor.\n\n\
+        One SQL job file runs live from Kafka, or as a backfill over Iceberg history, and publishes windowed results to \
+        Iceberg tables: whole windows, exactly once, the same rows either way. Brokers, catalog and state are in \
+        kappa.toml, in the folder of the job or above it.",
+    after_long_help = "Exit codes: 0 done; 1 failed while running (worth a restart); 2 wrong command line; 3 invalid \
+        job, profile or table; 4 checked and not equal or not safe; 5 will fail again until a person acts; 130 interrupted \
+        twice."
+)]
+struct Cli {
+    /// No notes and no progress, only data and errors
+    #[arg(short, long, global = true, display_order = 900)]
+    quiet: bool,
+    /// Log what is done; twice: everything
+    #[arg(short, long, global = true, display_order = 901, action = ArgAction::Count, conflicts_with = "quiet")]
+    verbose: u8,
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand, Debug)]
+enum Command {
+    Validate(ValidateArgs),
+    Explain(ExplainArgs),
+}
+
+/// The whole command tree, as help and completions need it.
+pub fn tree() -> clap::Command {
+    Cli::command()
+}
+
+/// Reads the command line, does what it says, and tells how it ended.
+pub fn main() -> ExitCode {
+    panic::install_hook();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(usage) => {
+            // Help and version go to stdout and are no error; a closed output leaves nobody to tell.
+            drop(usage.print());
+            return if usage.use_stderr() { Exit::Usage } else { Exit::Done }.into();
+        }
+    };
+    let terminal = Terminal::detect(cli.quiet, cli.verbose);
+    // The hook has said what there is to say about a bug; what is left is the code that supervisors look at.
+    match catch_unwind(AssertUnwindSafe(|| execute(&cli.command, &terminal))) {
+        Ok(Ok(exit)) => exit.into(),
+        Ok(Err(failure)) => {
+            terminal.error(&failure.to_string());
+            failure.exit().into()
+        }
+        Err(_) => Exit::Failed.into(),
+    }
+}
+
+fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
+    match command {
+        Command::Validate(arguments) => arguments.execute(terminal),
+        Command::Explain(arguments) => arguments.execute(terminal),
+    }
+}
+
+/// The project of a job, with logging started as it says.
+pub fn open_project(job: &Path, terminal: &Terminal) -> Result<Project, Failure> {
+    let project = Project::find(job).map_err(|error| invalid_project(&error, terminal.colour))?;
+    log::start(project.run.log, terminal.verbosity, terminal.colour);
+    Ok(project)
+}

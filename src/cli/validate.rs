@@ -1,0 +1,152 @@
+//! `kappa validate`: all problems of all jobs, without connecting to anything.
+
+use std::collections::BTreeSet;
+use std::path::{Path, PathBuf};
+
+use clap::Args;
+use serde::Serialize;
+
+use super::arguments::{OutputArgs, job_path};
+use super::exit::{Exit, Failure};
+use super::job::{JobFile, JobFileError};
+use super::output;
+use super::terminal::Terminal;
+use crate::config::{ConfigError, Project};
+
+/// Checks job files: parses, plans and type-checks them
+#[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Checks job files: parses, plans and type-checks them, and shows all problems of all of them at once, \
+        each with its line. The kappa.toml of each is checked too. Connects to nothing. Exits 3 if anything is wrong.",
+    after_long_help = "Examples:\n  kappa validate jobs/*.sql\n  kappa validate jobs/page_hits.sql --json"
+)]
+pub struct ValidateArgs {
+    /// The job files
+    #[arg(value_name = "JOB", required = true, value_parser = job_path)]
+    pub jobs: Vec<PathBuf>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
+    pub output: OutputArgs,
+}
+
+/// The document of `--json`.
+#[derive(Debug, Serialize)]
+struct Report {
+    valid: bool,
+    files: Vec<FileReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct FileReport {
+    file: String,
+    valid: bool,
+    /// The job's version, if it has one.
+    fingerprint: Option<String>,
+    problems: Vec<ProblemReport>,
+}
+
+#[derive(Debug, Serialize)]
+struct ProblemReport {
+    /// From 1.
+    line: Option<u64>,
+    /// From 1, in characters.
+    column: Option<u64>,
+    message: String,
+    help: Option<String>,
+}
+
+impl ValidateArgs {
+    /// Checks the jobs and says what is wrong.
+    pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let mut files = Vec::new();
+        let mut problems = 0;
+        for error in self.project_errors() {
+            terminal.error(&error.render(terminal.colour));
+            let report = of_project(&error);
+            problems += report.problems.len();
+            files.push(report);
+        }
+        for path in &self.jobs {
+            let report = match JobFile::read(path).and_then(|file| file.compile()) {
+                Ok(plan) => FileReport { fingerprint: Some(plan.fingerprint), ..report(path, Vec::new()) },
+                Err(error) => {
+                    terminal.error(&format!("{}\n", error.render(terminal.colour)));
+                    of_job(path, &error)
+                }
+            };
+            problems += report.problems.len();
+            files.push(report);
+        }
+        let valid = problems == 0;
+        if self.output.json {
+            terminal.json(&Report { valid, files })?;
+        } else if valid {
+            let (verb, jobs) = (if files.len() == 1 { "is" } else { "are" }, output::count(files.len(), "job", "jobs"));
+            terminal.data(&format!("{jobs} {verb} valid\n"))?;
+        } else {
+            let wrong = files.iter().filter(|file| !file.valid).count();
+            let (problems, wrong) =
+                (output::count(problems, "problem", "problems"), output::count(wrong, "file", "files"));
+            terminal.error(&format!("{problems} in {wrong}"));
+        }
+        Ok(if valid { Exit::Done } else { Exit::Invalid })
+    }
+
+    /// What is wrong with the jobs' projects, each project once.
+    fn project_errors(&self) -> Vec<ConfigError> {
+        let folders: BTreeSet<&Path> = self.jobs.iter().map(|job| job.parent().unwrap_or(Path::new(""))).collect();
+        let mut errors: Vec<ConfigError> = Vec::new();
+        for folder in folders {
+            // Any name will do: a project is found from the folder.
+            if let Err(error) = Project::find(&folder.join("job.sql"))
+                && errors.iter().all(|other| other.to_string() != error.to_string())
+            {
+                errors.push(error);
+            }
+        }
+        errors
+    }
+}
+
+fn report(path: &Path, problems: Vec<ProblemReport>) -> FileReport {
+    FileReport { file: path.display().to_string(), valid: problems.is_empty(), fingerprint: None, problems }
+}
+
+fn of_job(path: &Path, error: &JobFileError) -> FileReport {
+    let problems = match error {
+        JobFileError::File(message) => {
+            vec![ProblemReport { line: None, column: None, message: message.clone(), help: None }]
+        }
+        JobFileError::Content(errors) => {
+            let place = |problem: &crate::job::Problem| problem.span.map(|span| (span.start.line, span.start.column));
+            let problem = |problem: &crate::job::Problem| ProblemReport {
+                line: place(problem).map(|(line, _)| line),
+                column: place(problem).map(|(_, column)| column),
+                message: problem.message.clone(),
+                help: problem.help.clone(),
+            };
+            errors.problems().iter().map(problem).collect()
+        }
+    };
+    report(path, problems)
+}
+
+fn of_project(error: &ConfigError) -> FileReport {
+    match error {
+        ConfigError::Invalid { path, text, problems } => {
+            let problems = problems.iter().map(|problem| {
+                let before = problem.span.as_ref().and_then(|span| text.get(..span.start));
+                ProblemReport {
+                    line: before.map(|before| before.matches('\n').count() as u64 + 1),
+                    column: before.map(|before| before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1),
+                    message: problem.message.clone(),
+                    help: Some(problem.help.clone()).filter(|help| !help.is_empty()),
+                }
+            });
+            report(path, problems.collect())
+        }
+        ConfigError::Read { path, .. } | ConfigError::Folder { path, .. } => {
+            report(path, vec![ProblemReport { line: None, column: None, message: error.to_string(), help: None }])
+        }
+    }
+}

@@ -1,0 +1,3 @@
+//! The demo: the whole story on embedded parts.
+
+pub mod requests;

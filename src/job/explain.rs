@@ -1,0 +1,362 @@
+//! What a plan does, in words and numbers: for people, and as a document with stable names for programs.
+//! Pure: says what the plan says, decides nothing.
+
+mod text;
+
+use datafusion_physical_expr::PhysicalExpr;
+use serde::Serialize;
+
+use super::plan::{Aggregate, Insert, Plan, Publish, ResultColumn, WindowEdge};
+use crate::event::{
+    Column, FormatKind, LiveFace, Metadata, Micros, Origin, PartitionField, Stream, TableName, TimestampUnit, Transform,
+};
+use crate::windows::{Tumbling, Window};
+
+/// A job's plan, explained.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct Explanation {
+    /// The job's name.
+    pub job: String,
+    /// Its version.
+    pub fingerprint: String,
+    /// The streams that it reads.
+    pub streams: Vec<StreamExplanation>,
+    /// What it publishes.
+    pub inserts: Vec<InsertExplanation>,
+}
+
+/// A stream: its faces, and what decides which records count.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StreamExplanation {
+    /// Name in the job file.
+    pub name: String,
+    /// Where live records come from, as in the job file.
+    pub live: String,
+    /// The history table, if there is one.
+    pub history: Option<String>,
+    /// Where records go that can't be read.
+    pub rejects: String,
+    /// Declared columns.
+    pub columns: Vec<ColumnExplanation>,
+    /// The event-time column.
+    pub event_time: String,
+    /// How far behind `seen` a record may be, in microseconds.
+    pub bound_us: i64,
+    /// Time at its end after which a partition leaves the watermark, in milliseconds; none: it never does.
+    pub idle_after_ms: Option<u64>,
+    /// How far ahead of the log's timestamp an event time may be, in microseconds; none: any.
+    pub max_future_us: Option<i64>,
+}
+
+/// A column of a stream.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ColumnExplanation {
+    /// Name.
+    pub name: String,
+    /// Declared type.
+    #[serde(rename = "type")]
+    pub column_type: String,
+    /// A null rejects the record.
+    pub required: bool,
+    /// Where it comes from, unless from the field of its own name.
+    pub from: Option<String>,
+}
+
+/// One INSERT.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct InsertExplanation {
+    /// The result table.
+    pub result: String,
+    /// The stream that it reads.
+    pub stream: String,
+    /// WHERE.
+    pub filter: Option<String>,
+    /// The window.
+    pub window: WindowExplanation,
+    /// ALLOW LATENESS, in microseconds.
+    pub allowed_lateness_us: i64,
+    /// Group keys beside the window.
+    pub keys: Vec<NamedExpression>,
+    /// Aggregates.
+    pub aggregates: Vec<AggregateExplanation>,
+    /// HAVING.
+    pub having: Option<String>,
+    /// Result columns.
+    pub columns: Vec<ResultExplanation>,
+    /// How the result is partitioned.
+    pub partitions: Vec<String>,
+    /// The window column by which ranges of a backfill are meant.
+    pub range_column: &'static str,
+    /// Columns that rows of a file are sorted by.
+    pub sorted_by: Vec<String>,
+    /// Where late records go.
+    pub late: String,
+    /// When rows become visible: `each_window` or `whole_partitions`.
+    pub publish: &'static str,
+    /// What is kept, and for how long.
+    pub state: StateExplanation,
+    /// What a backfill reads.
+    pub backfill: BackfillExplanation,
+}
+
+/// How event time is cut.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct WindowExplanation {
+    /// `tumble`.
+    pub kind: &'static str,
+    /// Length of a window, in microseconds.
+    pub size_us: i64,
+    /// Shift of the grid against the Unix epoch, in microseconds.
+    pub offset_us: i64,
+}
+
+/// An expression under a name.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct NamedExpression {
+    /// The name.
+    pub name: String,
+    /// The expression.
+    pub expression: String,
+}
+
+/// One aggregate.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AggregateExplanation {
+    /// The call.
+    pub expression: String,
+    /// FILTER.
+    pub filter: Option<String>,
+}
+
+/// A column of the result.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct ResultExplanation {
+    /// Name.
+    pub name: String,
+    /// Type, as a stream would declare it.
+    #[serde(rename = "type")]
+    pub column_type: String,
+    /// What it is computed from.
+    pub expression: String,
+}
+
+/// What is kept for open windows.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct StateExplanation {
+    /// Columns that tell one set of accumulators from another.
+    pub per: Vec<String>,
+    /// Accumulators of a set.
+    pub accumulators: usize,
+    /// Event time from the start of a window to the newest record, in microseconds, after which its state is gone, if all
+    /// partitions stand at the same time.
+    pub held_us: i64,
+}
+
+/// What a backfill reads beside its range.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct BackfillExplanation {
+    /// Event time before the range, at most, in microseconds.
+    pub warm_up_us: i64,
+    /// Event time after the range, at most, in microseconds.
+    pub run_out_us: i64,
+}
+
+/// Explains a plan.
+pub fn explain(plan: &Plan) -> Explanation {
+    let first_result = plan.inserts.first().map(|insert| &insert.table);
+    Explanation {
+        job: plan.name.clone(),
+        fingerprint: plan.fingerprint.clone(),
+        streams: plan.streams.iter().map(|stream| explain_stream(stream, first_result)).collect(),
+        inserts: plan.inserts.iter().map(|insert| explain_insert(plan, insert)).collect(),
+    }
+}
+
+fn explain_stream(stream: &Stream, first_result: Option<&TableName>) -> StreamExplanation {
+    // Rejects are stored once: beside the history, which `archive` writes, else beside the first result.
+    let rejects = stream.history.as_ref().or(first_result).map(|table| table.with_suffix("_rejects").to_string());
+    StreamExplanation {
+        name: stream.name.clone(),
+        live: live_face(&stream.live),
+        history: stream.history.as_ref().map(ToString::to_string),
+        rejects: rejects.unwrap_or_default(),
+        columns: stream.columns.iter().map(explain_column).collect(),
+        event_time: stream.columns[stream.event_time].name.clone(),
+        bound_us: stream.bound.0,
+        idle_after_ms: stream.idle_after.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
+        max_future_us: stream.max_future.map(|future| future.0),
+    }
+}
+
+fn explain_column(column: &Column) -> ColumnExplanation {
+    let from = match &column.origin {
+        Origin::Path(path) if *path == [column.name.as_str()] => None,
+        Origin::Path(path) => Some(format!("FROM '{}'", path.join("."))),
+        Origin::Metadata(metadata) => Some(format!("FROM METADATA '{}'", metadata_name(metadata))),
+        Origin::Computed(computed) => Some(format!("AS {}", computed.sql)),
+    };
+    let column_type = column.column_type.to_string();
+    ColumnExplanation { name: column.name.clone(), column_type, required: column.required, from }
+}
+
+fn metadata_name(metadata: &Metadata) -> String {
+    match metadata {
+        Metadata::Timestamp => "timestamp".to_owned(),
+        Metadata::Key => "key".to_owned(),
+        Metadata::Partition => "partition".to_owned(),
+        Metadata::Offset => "offset".to_owned(),
+        Metadata::Header(name) => format!("header:{name}"),
+    }
+}
+
+fn live_face(face: &LiveFace) -> String {
+    let (place, format) = match face {
+        LiveFace::Kafka { topic, format } => (format!("KAFKA '{topic}'"), format),
+        LiveFace::File { path, format } => (format!("FILE '{path}'"), format),
+    };
+    let kind = match format.kind {
+        FormatKind::Json => "JSON",
+        FormatKind::Csv => "CSV",
+        FormatKind::Parquet => "PARQUET",
+    };
+    let unit = match format.timestamp_unit {
+        None => "",
+        Some(TimestampUnit::Seconds) => " WITH (timestamp_unit = 's')",
+        Some(TimestampUnit::Milliseconds) => " WITH (timestamp_unit = 'ms')",
+        Some(TimestampUnit::Microseconds) => " WITH (timestamp_unit = 'us')",
+    };
+    format!("{place} FORMAT {kind}{unit}")
+}
+
+fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
+    let stream = &plan.streams[insert.stream];
+    let Window::Tumbling(window) = insert.window;
+    let range = &insert.partitions[insert.range.partition];
+    let name = |column: &ResultColumn| column.name.clone();
+    let types = insert.result_schema.fields().iter().map(|field| type_name(field.data_type()));
+    let columns = insert.columns.iter().zip(types).map(|(column, column_type)| ResultExplanation {
+        name: column.name.clone(),
+        column_type,
+        expression: sql(&column.expression),
+    });
+    let keys = insert.keys.iter();
+    InsertExplanation {
+        result: insert.table.to_string(),
+        stream: stream.name.clone(),
+        filter: insert.filter.as_ref().map(sql),
+        window: WindowExplanation { kind: "tumble", size_us: window.size.0, offset_us: window.offset.0 },
+        allowed_lateness_us: insert.allowed.0,
+        keys: keys
+            .clone()
+            .map(|key| NamedExpression { name: key.name.clone(), expression: sql(&key.expression) })
+            .collect(),
+        aggregates: insert.aggregates.iter().map(explain_aggregate).collect(),
+        having: insert.having.as_ref().map(sql),
+        columns: columns.collect(),
+        partitions: insert.partitions.iter().map(PartitionField::to_string).collect(),
+        range_column: match insert.range.edge {
+            WindowEdge::Start => "window_start",
+            WindowEdge::End => "window_end",
+            WindowEdge::Time => "window_time",
+        },
+        sorted_by: insert.sort.iter().map(|column| name(&insert.columns[*column])).collect(),
+        late: insert.late.to_string(),
+        publish: match insert.publish {
+            Publish::EachWindow => "each_window",
+            Publish::WholePartitions => "whole_partitions",
+        },
+        state: StateExplanation {
+            per: keys.map(|key| key.name.clone()).chain(["window".to_owned()]).collect(),
+            accumulators: insert.aggregates.len(),
+            held_us: window.size.0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
+        },
+        backfill: read_around(&window, range.transform, insert.range.edge),
+    }
+}
+
+fn explain_aggregate(aggregate: &Aggregate) -> AggregateExplanation {
+    let function = &aggregate.function;
+    let expression = function.human_display().unwrap_or_else(|| function.name()).to_owned();
+    AggregateExplanation { expression, filter: aggregate.filter.as_ref().map(sql) }
+}
+
+/// What a backfill reads outside its range. A range begins and ends at partitions' edges; where these are edges of windows
+/// too, no window crosses them.
+fn read_around(window: &Tumbling, partition: Transform, edge: WindowEdge) -> BackfillExplanation {
+    let unit = match partition {
+        Transform::Hour => Micros::from_seconds(3_600),
+        // Months begin with a day, so what divides days divides them.
+        _ => Micros::from_seconds(86_400),
+    };
+    let aligned = unit.0 % window.size.0 == 0 && window.offset.0 == 0;
+    let crossing = if aligned { 0 } else { window.size.0 };
+    match edge {
+        // Windows that start in the range may end behind it.
+        WindowEdge::Start => BackfillExplanation { warm_up_us: 0, run_out_us: crossing },
+        // Windows that end in the range, its first instant included, start before it.
+        WindowEdge::End => BackfillExplanation { warm_up_us: window.size.0, run_out_us: 0 },
+        WindowEdge::Time => BackfillExplanation { warm_up_us: crossing, run_out_us: 0 },
+    }
+}
+
+/// The type as a stream would declare it; types that none can declare under Arrow's name.
+fn type_name(data_type: &arrow::datatypes::DataType) -> String {
+    use arrow::datatypes::DataType;
+    match data_type {
+        DataType::Boolean => "BOOLEAN".to_owned(),
+        DataType::Int32 => "INT".to_owned(),
+        DataType::Int64 => "BIGINT".to_owned(),
+        DataType::Float32 => "FLOAT".to_owned(),
+        DataType::Float64 => "DOUBLE".to_owned(),
+        DataType::Decimal128(precision, scale) => format!("DECIMAL({precision}, {scale})"),
+        DataType::Utf8 => "TEXT".to_owned(),
+        DataType::Binary => "BYTES".to_owned(),
+        DataType::Date32 => "DATE".to_owned(),
+        DataType::Timestamp(..) => "TIMESTAMP".to_owned(),
+        DataType::FixedSizeBinary(16) => "UUID".to_owned(),
+        DataType::List(item) => format!("{}[]", type_name(item.data_type())),
+        DataType::Struct(fields) => {
+            let fields = fields.iter().map(|field| format!("{} {}", field.name(), type_name(field.data_type())));
+            format!("STRUCT<{}>", fields.collect::<Vec<_>>().join(", "))
+        }
+        other => other.to_string(),
+    }
+}
+
+/// The expression as SQL.
+fn sql(expression: &std::sync::Arc<dyn PhysicalExpr>) -> String {
+    struct Sql<'a>(&'a dyn PhysicalExpr);
+    impl std::fmt::Display for Sql<'_> {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            self.0.fmt_sql(f)
+        }
+    }
+    Sql(expression.as_ref()).to_string()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn around(size_seconds: i64, offset_seconds: i64, partition: Transform, edge: WindowEdge) -> (i64, i64) {
+        let window =
+            Tumbling { size: Micros::from_seconds(size_seconds), offset: Micros::from_seconds(offset_seconds) };
+        let around = read_around(&window, partition, edge);
+        (around.warm_up_us / 1_000_000, around.run_out_us / 1_000_000)
+    }
+
+    #[test]
+    fn windows_that_divide_partitions_need_nothing_around_a_range() {
+        assert_eq!(around(60, 0, Transform::Hour, WindowEdge::Start), (0, 0));
+        assert_eq!(around(60, 0, Transform::Month, WindowEdge::Time), (0, 0));
+    }
+
+    #[test]
+    fn windows_that_cross_edges_are_read_to_their_ends() {
+        assert_eq!(around(7 * 60, 0, Transform::Hour, WindowEdge::Start), (0, 7 * 60));
+        assert_eq!(around(60, 30, Transform::Hour, WindowEdge::Start), (0, 60));
+        assert_eq!(around(60, 30, Transform::Hour, WindowEdge::Time), (60, 0));
+        assert_eq!(around(60, 0, Transform::Day, WindowEdge::End), (60, 0));
+        assert_eq!(around(7_200, 0, Transform::Hour, WindowEdge::Start), (0, 7_200));
+    }
+}
