@@ -140,7 +140,9 @@ impl Run {
             Luck::Good => self.view.set_fault(None),
             Luck::Bad(fault) => self.view.set_fault(Some(fault)),
             Luck::Outdated => {
-                if let Some(generation) = self.generation() {
+                // A claim on a table is judged by a listing made after the table was loaded.
+                let claiming = matches!(self.phase, Phase::Claiming { .. });
+                if let Some(generation) = self.generation().filter(|_| !claiming) {
                     self.view.hide_above(generation, usize::MAX);
                 }
             }
@@ -175,8 +177,10 @@ impl Run {
             Err(Trouble::Store(CheckpointError::Contended { .. })) => Phase::Start,
             // The files that a run needs may be gone once a newer one has collected them, not before.
             Err(Trouble::Store(error)) => {
-                let mine = generation.unwrap_or(Generation(u64::MAX));
-                let newer = self.store.check_fence(mine).await.is_err();
+                let newer = match generation {
+                    Some(mine) => self.store.check_fence(mine).await.is_err(),
+                    None => false,
+                };
                 assert!(newer || generation.is_none() && matches!(luck, Luck::Outdated), "{error:?}");
                 Phase::Stopped
             }
@@ -204,7 +208,7 @@ async fn step(
         Phase::Claiming { claimed, mut todo, mut done } => {
             let table = todo.pop().expect("not empty");
             let found = world.tables.get_mut(&table).expect("is there");
-            if decide_claim(claimed.generation(), &table, found.generation)? == Verdict::Commit {
+            if claimed.decide(&table, found.generation).await? == Verdict::Commit {
                 let performed = !matches!(luck, Luck::Bad(Fault { performed: false, .. }));
                 if performed {
                     found.generation = Some(claimed.generation());
@@ -386,6 +390,7 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         owner: "job".into(),
         fingerprint: "f".into(),
         streams: BTreeMap::from([("log".into(), BTreeMap::from([(0, progress)]))]),
+        inserts: vec![],
         watermark: EventTime(to),
         first_window: EventTime::MIN,
         finished: false,

@@ -5,6 +5,9 @@ use thiserror::Error;
 use super::{BadManifest, Generation, ManifestId};
 use crate::event::TableName;
 
+/// How to begin without what was there.
+pub(super) const BEGIN_ANEW: &str = "drop the job's tables and remove its folder below state.location to begin anew";
+
 /// A failure of the checkpoint store. Paths are relative to `state.location`.
 #[derive(Debug, Error)]
 pub enum CheckpointError {
@@ -86,6 +89,19 @@ pub enum CheckpointError {
         /// The greatest claimed.
         newest: Generation,
     },
+    /// A table was claimed by a run that the store has never heard of.
+    #[error(
+        "{table} was last written by generation {found}, but state.location knows none above {newest}: it was changed, set \
+         back or lost; point it at the right folder, or {BEGIN_ANEW}"
+    )]
+    StoreLost {
+        /// The table.
+        table: TableName,
+        /// As the table says.
+        found: Generation,
+        /// The greatest in the store: this run's.
+        newest: Generation,
+    },
     /// A name that is never used twice is taken, by other bytes.
     #[error(
         "checkpoint file {path} below state.location exists with other content; something else writes into this folder: \
@@ -119,6 +135,28 @@ pub enum CheckpointError {
         /// What there is.
         newest: Option<ManifestId>,
     },
+}
+
+impl CheckpointError {
+    /// Whether the store was only away, so that the same call may succeed later. Everything else fails again.
+    pub fn is_outage(&self) -> bool {
+        match self {
+            CheckpointError::Read { .. }
+            | CheckpointError::Write { .. }
+            | CheckpointError::Sync { .. }
+            | CheckpointError::Remove { .. } => true,
+            CheckpointError::Location { .. }
+            | CheckpointError::Damaged { .. }
+            | CheckpointError::BadManifest { .. }
+            | CheckpointError::Missing { .. }
+            | CheckpointError::Fenced { .. }
+            | CheckpointError::StoreLost { .. }
+            | CheckpointError::Taken { .. }
+            | CheckpointError::Contended { .. }
+            | CheckpointError::Unclaimed { .. }
+            | CheckpointError::NoSuchManifest { .. } => false,
+        }
+    }
 }
 
 fn names(tables: &[TableName]) -> String {

@@ -9,7 +9,8 @@
 //!
 //! 1. [`CheckpointStore::claim`] takes a generation in the store.
 //! 2. The caller commits an empty snapshot with property `kappa.<owner>.generation` to every table that it will write
-//!    to, and to those of [`Claimed::tables`], so that any commit of an older run conflicts from then on.
+//!    to, and to those of [`Claimed::tables`], so that any commit of an older run conflicts from then on;
+//!    [`Claimed::decide`] says whether it may.
 //! 3. [`Claimed::tables_claimed`] reads the newest manifest, and only now: an older run may have put one, and committed
 //!    it to some tables, until its tables were claimed.
 //! 4. [`ReadNewest::begin`] puts `<generation>/0000000000.json`, which names the manifest that this run continues.
@@ -46,7 +47,6 @@ pub use properties::{
 };
 pub use protocol::{
     Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,
-    decide_claim,
 };
 pub use run::{Begun, Claimed, ReadNewest, StateContent};
 pub use store::{CheckpointStore, Newest};

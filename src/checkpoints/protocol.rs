@@ -15,6 +15,7 @@ use std::sync::Arc;
 use thiserror::Error;
 use uuid::Uuid;
 
+use super::error::BEGIN_ANEW;
 use super::{ClaimedTable, Generation, Manifest, ManifestId, TableChange};
 use crate::event::TableName;
 
@@ -85,9 +86,7 @@ pub enum ProtocolError {
         found: Option<Generation>,
     },
     /// The table isn't there.
-    #[error(
-        "{table} is gone, though checkpoint {id} writes to it; restore it, or start the job anew without its state"
-    )]
+    #[error("{table} is gone, though checkpoint {id} writes to it; restore it, or {BEGIN_ANEW}")]
     TableGone {
         /// The table.
         table: TableName,
@@ -97,7 +96,7 @@ pub enum ProtocolError {
     /// Another table stands under its name.
     #[error(
         "{table} was dropped and made anew (uuid {found}, checkpoint {id} wrote to {expected}), so what was published is \
-         gone; put the old table back, or start the job anew without its state"
+         gone; put the old table back, or {BEGIN_ANEW}"
     )]
     TableReplaced {
         /// The table.
@@ -123,7 +122,7 @@ pub enum ProtocolError {
     /// The table has more than the store knows.
     #[error(
         "{table} has checkpoint {published}, but the newest at state.location is {}: state.location was changed, set back or \
-         lost; point it at the right folder, or start the job anew without its state", or_none(.newest)
+         lost; point it at the right folder, or {BEGIN_ANEW}", or_none(.newest)
     )]
     StateLost {
         /// The table.
@@ -177,20 +176,6 @@ pub fn decide(
         Some(published) if published == id => Ok(Verdict::Done),
         _ if change.is_some() => Ok(Verdict::Commit),
         _ => Ok(Verdict::Done),
-    }
-}
-
-/// Decides whether a run that starts still has to claim a table, which carries `found` as its generation. A claim is a
-/// commit that makes a new snapshot (so that one prepared before conflicts) and sets [`super::generation_property`]; to
-/// be asked again whenever it conflicted or its answer was lost.
-///
-/// # Errors
-/// When a newer run has claimed the table.
-pub fn decide_claim(mine: Generation, table: &TableName, found: Option<Generation>) -> Result<Verdict, ProtocolError> {
-    match found {
-        Some(newest) if newest > mine => Err(ProtocolError::Fenced { table: table.clone(), mine, newest }),
-        Some(found) if found == mine => Ok(Verdict::Done),
-        _ => Ok(Verdict::Commit),
     }
 }
 

@@ -124,18 +124,20 @@ fn a_run_stops_at_a_table_that_it_must_not_touch() {
     );
     assert_eq!(
         message(None),
-        "marts.page_hits is gone, though checkpoint 3/1 writes to it; restore it, or start the job anew without its state"
+        "marts.page_hits is gone, though checkpoint 3/1 writes to it; restore it, or drop the \
+         job's tables and remove its folder below state.location to begin anew"
     );
     assert_eq!(
         message(Some(TableSeen { uuid: Uuid::from_u128(8), ..fine })),
         "marts.page_hits was dropped and made anew (uuid 00000000-0000-0000-0000-000000000008, checkpoint 3/1 wrote to \
-         00000000-0000-0000-0000-000000000007), so what was published is gone; put the old table back, or start the job \
-         anew without its state"
+         00000000-0000-0000-0000-000000000007), so what was published is gone; put the old table back, or drop the \
+         job's tables and remove its folder below state.location to begin anew"
     );
     assert_eq!(
         message(Some(TableSeen { rolled_back: true, ..seen(Some(id(2, 9))) })),
         "marts.page_hits was rolled back to before checkpoint 2/9, so what was published since is gone; undo the rollback, \
-         or start the job anew from before it"
+         or drop the \
+         job's tables and remove its folder below state.location to begin anew"
     );
 }
 
@@ -156,21 +158,13 @@ fn a_lost_store_is_never_a_silent_start_from_the_beginning() {
     assert_eq!(
         lost.to_string(),
         "marts.page_hits has checkpoint 2/5, but the newest at state.location is none: state.location was changed, set back \
-         or lost; point it at the right folder, or start the job anew without its state"
+         or lost; point it at the right folder, or drop the \
+         job's tables and remove its folder below state.location to begin anew"
     );
     assert!(check_not_lost(Some(id(2, 4)), None, &table(), Some(id(2, 5))).is_err());
     assert_eq!(check_not_lost(Some(id(2, 5)), None, &table(), Some(id(2, 5))), Ok(()));
     assert_eq!(check_not_lost(None, Some(id(2, 5)), &table(), Some(id(2, 5))), Ok(()));
     assert_eq!(check_not_lost(None, None, &table(), None), Ok(()));
-}
-
-#[test]
-fn a_claim_is_made_once_and_refused_below_a_newer_one() {
-    let mine = Generation(3);
-    assert_eq!(decide_claim(mine, &table(), None), Ok(Verdict::Commit));
-    assert_eq!(decide_claim(mine, &table(), Some(Generation(2))), Ok(Verdict::Commit));
-    assert_eq!(decide_claim(mine, &table(), Some(mine)), Ok(Verdict::Done));
-    assert!(matches!(decide_claim(mine, &table(), Some(Generation(4))), Err(ProtocolError::Fenced { .. })));
 }
 
 #[test]

@@ -16,7 +16,7 @@ use object_store::path::Path;
 use super::layout::{Entry, Layout};
 use super::{
     BeginRecord, CheckpointError, CheckpointStore, ClaimedTable, Generation, Manifest, ManifestId, Newest, RunIdentity,
-    StateFile, checksum_text,
+    StateFile, Verdict, checksum_text,
 };
 use crate::event::{EventTime, TableName};
 
@@ -44,6 +44,25 @@ impl Claimed {
     /// As [`CheckpointStore::newest`].
     pub async fn tables(&self) -> Result<Vec<ClaimedTable>, CheckpointError> {
         Ok(self.store.newest().await?.manifest.map_or_else(Vec::new, |manifest| manifest.targets()))
+    }
+
+    /// Decides whether a table, loaded with `found` as its generation, still has to be claimed: by a commit against
+    /// exactly that table which makes a new snapshot (so that one prepared before conflicts) and sets
+    /// [`super::generation_property`]. To be asked again whenever that conflicted or its answer was lost.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Fenced`] when a newer run has claimed; [`CheckpointError::StoreLost`] when the store knows of
+    /// no such run.
+    pub async fn decide(&self, table: &TableName, found: Option<Generation>) -> Result<Verdict, CheckpointError> {
+        match found {
+            Some(found) if found > self.generation => {
+                // A newer run claims the store before any table, so its claim was there before the table was loaded.
+                self.store.check_fence(self.generation).await?;
+                Err(CheckpointError::StoreLost { table: table.clone(), found, newest: self.generation })
+            }
+            Some(found) if found == self.generation => Ok(Verdict::Done),
+            _ => Ok(Verdict::Commit),
+        }
     }
 
     /// Says which tables the run has claimed, each by a commit that made a new snapshot and set the generation's

@@ -358,6 +358,26 @@ async fn a_collection_keeps_two_committed_checkpoints_later_ones_and_all_that_th
 }
 
 #[tokio::test]
+async fn a_claim_on_a_table_is_made_once_and_refused_below_a_newer_one() {
+    let objects = Arc::new(InMemory::new());
+    let claimed = over(&objects).claim().await.expect("claims");
+    assert_eq!(claimed.decide(&table(), None).await.expect("free"), Verdict::Commit);
+    assert_eq!(claimed.decide(&table(), Some(Generation(0))).await.expect("an older one's"), Verdict::Commit);
+    assert_eq!(claimed.decide(&table(), Some(Generation(1))).await.expect("its own"), Verdict::Done);
+    // No claim in the store: the table knows more than the store, so the store isn't the one that wrote it.
+    let lost = claimed.decide(&table(), Some(Generation(2))).await.expect_err("lost");
+    assert_eq!(
+        lost.to_string(),
+        "marts.page_hits was last written by generation 2, but state.location knows none above 1: it was changed, set back \
+         or lost; point it at the right folder, or drop the \
+         job's tables and remove its folder below state.location to begin anew"
+    );
+    over(&objects).claim().await.expect("claims");
+    let fenced = claimed.decide(&table(), Some(Generation(2))).await.expect_err("a newer run's");
+    assert!(matches!(fenced, CheckpointError::Fenced { .. }) && !fenced.is_outage());
+}
+
+#[tokio::test]
 async fn owners_do_not_see_each_other() {
     let objects = Arc::new(InMemory::new());
     put_with_state(&start(&over(&objects)).await, 1, &[]).await;
