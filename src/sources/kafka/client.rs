@@ -64,9 +64,7 @@ pub(super) fn consumer(
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true");
-    config
-        .create_with_context(KafkaContext)
-        .map_err(|error| SourceError::Configuration { reason: error.to_string() })
+    config.create_with_context(KafkaContext).map_err(|error| SourceError::Configuration { reason: error.to_string() })
 }
 
 /// The brokers that `properties` name, for messages.
