@@ -1,14 +1,22 @@
 //! `kappa archive`: its arguments, and what they mean together.
 
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
 
 use super::arguments::{OutputArgs, job_path};
-use super::exit::Failure;
+use super::command::open_project;
+use super::exit::{Exit, Failure};
+use super::progress::{LiveState, Progress, ProgressMode, make_room};
+use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice};
 use super::terminal::Terminal;
-use crate::event::EventTime;
+use super::{connect, job, output};
+use crate::archive;
+use crate::config::Project;
+use crate::event::{EventTime, LiveFace, Stream};
+use crate::start::Start;
 
 /// Copies a job's topics into their Iceberg history, exactly once
 #[derive(Args, Clone, Debug)]
@@ -57,4 +65,96 @@ impl ArchiveArgs {
         let start = self.start.as_ref().map(|start| start.resolve(now, terminal)).transpose()?;
         Ok(ArchiveOptions { stream: self.stream.clone(), start, until_end: self.until.is_some() })
     }
+
+    /// Archives the job's streams, all at once, and says what was done.
+    pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let project = open_project(&self.job, terminal)?;
+        let file = job::JobFile::read(&self.job).map_err(|error| Failure::Invalid(error.render(terminal.colour)))?;
+        let streams = file.streams().map_err(|error| Failure::Invalid(error.render(terminal.colour)))?;
+        let clock = connect::clock();
+        let options = self.options(clock.now(), terminal)?;
+        let streams = chosen(streams, options.stream.as_deref())?;
+        let was_said = options.start.is_some();
+        let started = clock.elapsed();
+        let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
+        let reports = connect::runtime()?.block_on(async {
+            let catalog = connect::catalog(&project).await?;
+            let stop = stop_token(*terminal)?;
+            let watch = |state: &archive::ArchiveProgress| {
+                let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
+                let elapsed = clock.elapsed().saturating_sub(started);
+                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
+            };
+            let archived = streams.iter().map(|stream| {
+                let group = format!("kappa-archive-{}", stream.name);
+                let setup = archive::Setup {
+                    catalog: catalog.clone(),
+                    state: (project.state.location.to_string_lossy().into_owned(), project.root.clone()),
+                    logs: connect::logs(&project, group),
+                    clock: clock.clone(),
+                };
+                let driver = driver_options(&project, &options, stream);
+                let (stop, watch) = (stop.clone(), &watch);
+                async move { archive::archive(stream, &setup, &driver, &stop, watch).await.map_err(Failure::from) }
+            });
+            futures::future::try_join_all(archived).await
+        });
+        make_room();
+        let reports = reports?;
+        if was_said && reports.iter().any(|report| report.resumed) {
+            terminal.note("--start was ignored: the history goes on from its newest checkpoint");
+        }
+        match self.output.json {
+            true => terminal.json(&reports)?,
+            false => terminal.data(&summary(&streams, &reports))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// The streams to archive: the one that was named, or all that have a history.
+fn chosen(streams: Vec<Arc<Stream>>, name: Option<&str>) -> Result<Vec<Arc<Stream>>, Failure> {
+    let names: Vec<String> = streams.iter().map(|stream| stream.name.clone()).collect();
+    let chosen: Vec<Arc<Stream>> = match name {
+        Some(name) => streams.into_iter().filter(|stream| stream.name == name).collect(),
+        None => streams.into_iter().filter(|stream| stream.history.is_some()).collect(),
+    };
+    match (chosen.is_empty(), name) {
+        (false, _) => Ok(chosen),
+        (true, Some(name)) => {
+            Err(Failure::Usage(format!("the job has no stream `{name}`; it has {}", names.join(", "))))
+        }
+        (true, None) => Err(Failure::invalid(
+            "no stream of the job has a HISTORY FROM clause, so there is nowhere to archive to; add HISTORY FROM ICEBERG \
+             'namespace.table' to its CREATE STREAM",
+        )),
+    }
+}
+
+fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) -> archive::ArchiveOptions {
+    let topic = match &stream.live {
+        LiveFace::Kafka { topic, .. } => topic.as_str(),
+        LiveFace::File { .. } => "",
+    };
+    archive::ArchiveOptions {
+        lanes: project.run.workers,
+        checkpoint_interval: project.run.checkpoint_interval_archive(),
+        start: options.start.as_ref().map_or(Start::Earliest, |start| start.for_topic(topic)),
+        until_end: options.until_end,
+    }
+}
+
+/// What archivers have done, in lines.
+fn summary(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> String {
+    let mut text = String::new();
+    for (stream, report) in streams.iter().zip(reports) {
+        let history = stream.history.as_ref().map(ToString::to_string).unwrap_or_default();
+        let (rows, rejected) = (output::number(report.rows), output::number(report.rejected));
+        text += &format!("{history}: {rows} rows added, {rejected} records rejected");
+        text += &match report.watermark {
+            EventTime::MIN => "; no watermark yet\n".to_owned(),
+            watermark => format!("; watermark {watermark}\n"),
+        };
+    }
+    text
 }

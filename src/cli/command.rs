@@ -6,8 +6,10 @@ use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
+use super::archive::ArchiveArgs;
 use super::exit::{Exit, Failure, invalid_project};
 use super::explain::ExplainArgs;
+use super::run::RunArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
 use super::{log, panic};
@@ -43,6 +45,8 @@ struct Cli {
 enum Command {
     Validate(ValidateArgs),
     Explain(ExplainArgs),
+    Run(RunArgs),
+    Archive(ArchiveArgs),
 }
 
 /// The whole command tree, as help and completions need it.
@@ -77,6 +81,8 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
     match command {
         Command::Validate(arguments) => arguments.execute(terminal),
         Command::Explain(arguments) => arguments.execute(terminal),
+        Command::Run(arguments) => arguments.execute(terminal),
+        Command::Archive(arguments) => arguments.execute(terminal),
     }
 }
 

@@ -1,8 +1,10 @@
 //! Job files: from a path to a plan, or to what is wrong with it.
 
 use std::path::{Path, PathBuf};
+use std::sync::Arc;
 
 use super::exit::Failure;
+use crate::event::Stream;
 use crate::job::{Colour, JobErrors, Plan};
 
 /// A job file as read, not yet understood.
@@ -33,6 +35,12 @@ impl JobFile {
         let text = std::fs::read_to_string(path)
             .map_err(|error| JobFileError::File(format!("{shown} can't be read: {error}")))?;
         Ok(JobFile { path: path.to_owned(), name, text })
+    }
+
+    /// The file's streams, whatever its INSERTs are.
+    pub fn streams(&self) -> Result<Vec<Arc<Stream>>, JobFileError> {
+        let streams = crate::job::compile_streams(&self.name, &self.text);
+        streams.map_err(|errors| JobFileError::Content(errors.with_path(self.path.display().to_string())))
     }
 
     /// The file's plan.

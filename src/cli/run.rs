@@ -1,16 +1,25 @@
 //! `kappa run`: its arguments, and what they mean together.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path, workers};
-use super::exit::Failure;
+use super::command::open_project;
+use super::exit::{Exit, Failure};
+use super::progress::{LiveState, Progress, ProgressMode, make_room};
+use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time};
 use super::terminal::Terminal;
 use super::time::TimeArgument;
+use super::{connect, job, output};
 use crate::config::Project;
-use crate::event::EventTime;
+use crate::event::{EventTime, LiveFace};
+use crate::job::Plan;
+use crate::live;
 use crate::start::Vouched;
 
 /// Runs a job live: from its newest checkpoint, until it is stopped
@@ -91,4 +100,124 @@ impl RunArgs {
         let vouched = Vouched { whole_from, allow_partial: self.allow_partial };
         Ok(RunOptions { start, until, drain: self.drain, vouched, workers })
     }
+
+    /// Runs the job and says what it did.
+    pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let project = open_project(&self.job, terminal)?;
+        let plan = Arc::new(job::load(&self.job, terminal.colour)?);
+        let clock = connect::clock();
+        let options = self.options(&project, clock.now(), terminal)?;
+        let was_said = options.start.is_some();
+        let options = live_options(&project, &plan, options);
+        let started = clock.elapsed();
+        let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
+        let report = connect::runtime()?.block_on(async {
+            let setup = live::Setup {
+                catalog: connect::catalog(&project).await?,
+                checkpoints: connect::checkpoints(&project, &plan.name)?,
+                logs: connect::logs(&project, format!("kappa-{}", plan.name)),
+                clock: clock.clone(),
+            };
+            let stop = stop_token(*terminal)?;
+            let watch = |state: &live::Progress| {
+                let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
+                let elapsed = clock.elapsed().saturating_sub(started);
+                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
+            };
+            live::run(&plan, &setup, &options, &stop, &watch).await.map_err(Failure::from)
+        });
+        make_room();
+        let report = report?;
+        if report.resumed && was_said {
+            terminal.note("--start was ignored: the job went on from its newest checkpoint");
+        }
+        match self.output.json {
+            true => terminal.json(&RunDocument::new(&plan, &report))?,
+            false => terminal.data(&summary(&plan, &report))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::RunOptions {
+    // One file of offsets can name several topics; a job reads one.
+    let topic = plan.streams.iter().find_map(|stream| match &stream.live {
+        LiveFace::Kafka { topic, .. } => Some(topic.as_str()),
+        LiveFace::File { .. } => None,
+    });
+    let start = options.start.unwrap_or(StartChoice::Earliest).for_topic(topic.unwrap_or_default());
+    live::RunOptions {
+        workers: options.workers,
+        checkpoint_interval: project.run.checkpoint_interval_run(),
+        start,
+        vouched: options.vouched,
+        until: match options.until {
+            None => live::Until::Forever,
+            Some(Until::End) => live::Until::End,
+            Some(Until::Time(time)) => live::Until::Time(time),
+        },
+        drain: options.drain,
+        epoch_rows: live::EPOCH_ROWS,
+    }
+}
+
+/// What a run has done, as `--json` shows it.
+#[derive(Debug, Serialize)]
+struct RunDocument<'a> {
+    job: &'a str,
+    resumed: bool,
+    finished: bool,
+    watermark: Option<String>,
+    checkpoints: u64,
+    taken: &'a BTreeMap<String, u64>,
+    rejected: &'a BTreeMap<String, u64>,
+    rows: &'a BTreeMap<String, u64>,
+    late: &'a BTreeMap<String, u64>,
+}
+
+impl<'a> RunDocument<'a> {
+    fn new(plan: &'a Plan, report: &'a live::RunReport) -> RunDocument<'a> {
+        RunDocument {
+            job: &plan.name,
+            resumed: report.resumed,
+            finished: report.finished,
+            watermark: (report.watermark != EventTime::MIN).then(|| report.watermark.to_string()),
+            checkpoints: report.checkpoints,
+            taken: &report.taken,
+            rejected: &report.rejected,
+            rows: &report.rows,
+            late: &report.late,
+        }
+    }
+}
+
+/// What a run has done, in lines.
+fn summary(plan: &Plan, report: &live::RunReport) -> String {
+    if report.finished && report.checkpoints == 0 {
+        return format!(
+            "{} is finished: its log was drained, and every window is published; nothing was done\n",
+            plan.name
+        );
+    }
+    let mut text = String::new();
+    for stream in &plan.streams {
+        let count = |counts: &BTreeMap<String, u64>| output::number(counts.get(&stream.name).copied().unwrap_or(0));
+        text += &format!(
+            "{}: {} records taken, {} of them rejected\n",
+            stream.name,
+            count(&report.taken),
+            count(&report.rejected)
+        );
+    }
+    for insert in &plan.inserts {
+        let table = insert.table.to_string();
+        let count = |counts: &BTreeMap<String, u64>| output::number(counts.get(&table).copied().unwrap_or(0));
+        text += &format!("{table}: {} rows published, {} records late\n", count(&report.rows), count(&report.late));
+    }
+    text += &match (report.finished, report.watermark) {
+        (true, _) => "finished: every window is closed and published\n".to_owned(),
+        (false, EventTime::MIN) => "stopped after a checkpoint; no watermark yet\n".to_owned(),
+        (false, watermark) => format!("stopped after a checkpoint; watermark {watermark}\n"),
+    };
+    text
 }

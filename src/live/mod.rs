@@ -32,6 +32,9 @@ const ATTEMPTS_MAX: u32 = 5;
 /// Pause before another attempt, doubled each time.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
 
+/// Records after which an epoch closes: large enough that its cost doesn't show, small enough to stay in the cache.
+pub const EPOCH_ROWS: usize = 65_536;
+
 /// What a run works with.
 #[derive(Clone, Debug)]
 pub struct Setup {

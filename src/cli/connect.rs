@@ -1,0 +1,48 @@
+//! From a project's settings to what the drivers work with: catalog, checkpoints, logs, clock, runtime.
+
+use std::sync::Arc;
+
+use super::exit::Failure;
+use crate::checkpoints::CheckpointStore;
+use crate::config::{self, Project};
+use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
+use crate::sources::{Logs, RealLogs, SourceSettings};
+use crate::time::clock::{Clock, SystemClock};
+
+/// The async runtime of a command.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)
+}
+
+/// The clock of a command.
+pub fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::start())
+}
+
+/// Opens the project's catalog.
+pub async fn catalog(project: &Project) -> Result<Catalog, Failure> {
+    let settings = &project.catalog;
+    let config = CatalogConfig {
+        kind: match settings.kind {
+            config::CatalogKind::Sql => CatalogKind::Sql,
+            config::CatalogKind::Rest => CatalogKind::Rest,
+        },
+        uri: settings.uri.clone(),
+        name: settings.name.clone(),
+        warehouse: settings.warehouse.clone().unwrap_or_default(),
+        properties: settings.properties.clone(),
+    };
+    Catalog::open(&config, &project.root).await.map_err(Failure::running)
+}
+
+/// Opens the checkpoints of a job or an archiver.
+pub fn checkpoints(project: &Project, owner: &str) -> Result<CheckpointStore, Failure> {
+    let location = project.state.location.to_string_lossy();
+    CheckpointStore::open(&location, &project.root, owner).map_err(Failure::running)
+}
+
+/// The logs of the project's streams, read under a group of their own.
+pub fn logs(project: &Project, group: String) -> Arc<dyn Logs> {
+    let settings = SourceSettings { kafka: project.kafka.clone(), group, root: project.root.clone() };
+    Arc::new(RealLogs { settings })
+}

@@ -1,0 +1,81 @@
+//! Which error of a driver ends a command how: the one place that knows.
+
+use super::exit::Failure;
+use crate::archive::ArchiveError;
+use crate::checkpoints::{CheckpointError, ProtocolError};
+use crate::engine::EngineError;
+use crate::live::RunError;
+use crate::sinks::PublishError;
+use crate::sources::SourceError;
+
+impl From<RunError> for Failure {
+    fn from(error: RunError) -> Failure {
+        match error {
+            RunError::Version { .. } | RunError::Start(_) => Failure::invalid(error),
+            RunError::Source(error) => error.into(),
+            RunError::Publish(error) => error.into(),
+            RunError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
+            RunError::Engine(_) => Failure::Person(error.into()),
+            RunError::Iceberg(_) | RunError::State(_) => Failure::running(error),
+        }
+    }
+}
+
+impl From<ArchiveError> for Failure {
+    fn from(error: ArchiveError) -> Failure {
+        match error {
+            ArchiveError::NoHistory { .. }
+            | ArchiveError::Declaration { .. }
+            | ArchiveError::UnreadableDeclaration { .. }
+            | ArchiveError::Start(_) => Failure::invalid(error),
+            ArchiveError::Source(error) => error.into(),
+            ArchiveError::Publish(error) => error.into(),
+            ArchiveError::Checkpoint(error) => error.into(),
+            ArchiveError::Iceberg(_) => Failure::running(error),
+        }
+    }
+}
+
+impl From<SourceError> for Failure {
+    fn from(error: SourceError) -> Failure {
+        match error {
+            SourceError::OffsetOutOfRange { .. } => Failure::Person(error.into()),
+            SourceError::TopicMissing { .. }
+            | SourceError::PropertyOwned { .. }
+            | SourceError::Configuration { .. }
+            | SourceError::File { .. }
+            | SourceError::Parquet { .. }
+            | SourceError::Decoder { .. } => Failure::Invalid(format!("error: {:#}", anyhow::Error::from(error))),
+            _ => Failure::running(error),
+        }
+    }
+}
+
+impl From<PublishError> for Failure {
+    fn from(error: PublishError) -> Failure {
+        match error {
+            PublishError::Checkpoint(error) => error.into(),
+            // The state is gone but the tables know the job: which of them is right, a person must say.
+            PublishError::Protocol(ProtocolError::StateLost { .. }) => Failure::invalid(error),
+            PublishError::Protocol(_) => Failure::Person(error.into()),
+            PublishError::Layout { .. } | PublishError::OtherOwner { .. } | PublishError::Property { .. } => {
+                Failure::invalid(error)
+            }
+            PublishError::Staged { .. } => Failure::Person(error.into()),
+            PublishError::Iceberg(_) | PublishError::Commit { .. } => Failure::running(error),
+        }
+    }
+}
+
+impl From<CheckpointError> for Failure {
+    fn from(error: CheckpointError) -> Failure {
+        match error {
+            CheckpointError::Fenced { .. }
+            | CheckpointError::Damaged { .. }
+            | CheckpointError::BadManifest { .. }
+            | CheckpointError::Missing { .. } => Failure::Person(error.into()),
+            CheckpointError::Location { .. } | CheckpointError::Unclaimed { .. } => Failure::invalid(error),
+            _ => Failure::running(error),
+        }
+    }
+}
