@@ -63,25 +63,38 @@ fn parse<T>(
 /// folded to small letters, and words of SQL where only a value can stand.
 fn with_names_quoted(tokens: &[TokenWithSpan], names: &Names) -> Vec<TokenWithSpan> {
     let mut quoted = tokens.to_vec();
+    // For each open bracket, whether it is a cast's, where a type stands behind AS.
+    let mut casts = vec![false];
     for (index, token) in tokens.iter().enumerate() {
-        let Token::Word(word @ Word { quote_style: None, .. }) = &token.token else { continue };
-        let next = tokens.get(index + 1).map(|token| &token.token);
-        if next == Some(&Token::LParen) {
-            continue;
-        }
         let before = index.checked_sub(1).map(|before| &tokens[before].token);
-        let is_name = if word.keyword == Keyword::NoKeyword {
-            word.value.bytes().any(|byte| byte.is_ascii_uppercase())
-        } else {
-            before == Some(&Token::Period)
-                || (is_column(&word.value, names) && before.is_none_or(comes_before_a_value) && !begins_a_literal(next))
-        };
-        if is_name {
-            let word = Word { quote_style: Some('"'), keyword: Keyword::NoKeyword, ..word.clone() };
-            quoted[index].token = Token::Word(word);
+        let next = tokens.get(index + 1).map(|token| &token.token);
+        match &token.token {
+            Token::LParen => {
+                casts.push(before.is_some_and(|before| is_word(before, "CAST") || is_word(before, "TRY_CAST")));
+            }
+            Token::RParen => casts.truncate(casts.len().saturating_sub(1).max(1)),
+            Token::Word(word @ Word { quote_style: None, .. }) if next != Some(&Token::LParen) => {
+                let in_cast = casts.last().is_some_and(|in_cast| *in_cast);
+                if is_name(word, before, next, in_cast, names) {
+                    let word = Word { quote_style: Some('"'), keyword: Keyword::NoKeyword, ..word.clone() };
+                    quoted[index].token = Token::Word(word);
+                }
+            }
+            _ => {}
         }
     }
     quoted
+}
+
+fn is_name(word: &Word, before: Option<&Token>, next: Option<&Token>, in_cast: bool, names: &Names) -> bool {
+    let has_capitals = word.value.bytes().any(|byte| byte.is_ascii_uppercase());
+    if word.keyword == Keyword::NoKeyword {
+        return has_capitals;
+    }
+    let is_alias = has_capitals && !in_cast && before.is_some_and(|before| is_word(before, "AS"));
+    let is_column =
+        is_column(&word.value, names) && before.is_none_or(comes_before_a_value) && !begins_a_literal(next);
+    before == Some(&Token::Period) || is_alias || is_column
 }
 
 pub(super) fn comes_before_a_value(token: &Token) -> bool {

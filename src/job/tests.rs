@@ -210,13 +210,14 @@ fn columns_may_be_called_like_words_of_sql() {
 
 #[test]
 fn names_keep_their_case() {
-    let text = "CREATE STREAM e (userId BIGINT, Name TEXT, rank BIGINT, eventTime TIMESTAMP NOT NULL, payload STRUCT<itemId BIGINT>, WATERMARK FOR eventTime)
+    let text = "CREATE STREAM Events (userId BIGINT, Name TEXT, rank BIGINT, eventTime TIMESTAMP NOT NULL, payload STRUCT<itemId BIGINT>, WATERMARK FOR eventTime)
         LIVE FROM FILE 'e.jsonl';
-        INSERT INTO ICEBERG 'a.b' SELECT window_start, userId, COUNT(*) AS hitCount, max(payload.itemId) AS lastItem, max(Name) AS Name, max(rank) AS rank
-        FROM TUMBLE(e, eventTime, INTERVAL '1 minute') AS w GROUP BY window_start, w.userId;";
+        INSERT INTO ICEBERG 'a.b' SELECT window_start, userId, COUNT(*) AS hitCount, max(payload.itemId) AS lastItem, max(Name) AS Name, max(rank) AS rank, max(CAST(userId AS TEXT)) AS COUNT
+        FROM TUMBLE(Events, eventTime, INTERVAL '1 minute') AS W GROUP BY window_start, W.userId;
+        INSERT INTO ICEBERG 'a.c' SELECT window_start, max(Events.rank) AS n FROM TUMBLE(Events, eventTime, INTERVAL '1 minute') GROUP BY window_start;";
     let plan = compile("job", text).unwrap_or_else(|errors| panic!("{errors}"));
     let names: Vec<&str> = plan.inserts[0].columns.iter().map(|column| column.name.as_str()).collect();
-    assert_eq!(names, ["window_start", "userId", "hitCount", "lastItem", "Name", "rank"]);
+    assert_eq!(names, ["window_start", "userId", "hitCount", "lastItem", "Name", "rank", "COUNT"]);
     assert!(matches!(&plan.streams[0].columns[0].origin, Origin::Path(path) if path == &["userId"]));
 }
 

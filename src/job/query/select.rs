@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Schema, SchemaRef};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::{DFSchema, DFSchemaRef, DataFusionError};
+use datafusion_common::{DFSchema, DFSchemaRef, DataFusionError, TableReference};
 use datafusion_expr::{ExprSchemable, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
@@ -62,7 +62,7 @@ impl<'a> Query<'a> {
                 .chain(output::window_fields().into_iter().map(Arc::new))
                 .collect::<Vec<_>>(),
         ));
-        let schemas = DFSchema::try_from_qualified_schema(shape.qualifier.as_str(), &input)
+        let schemas = DFSchema::try_from_qualified_schema(TableReference::bare(shape.qualifier.as_str()), &input)
             .and_then(|qualified| Ok((qualified, DFSchema::try_from(Arc::clone(&schema))?)));
         let (qualified, unqualified) = match schemas {
             Ok(schemas) => schemas,
