@@ -21,8 +21,8 @@ mod timestamp;
 
 pub use csv::csv_quote_open;
 pub use decoder::{Decoder, DecoderError, decode};
-pub use table::TableDecoder;
 pub use raw::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RawBatch, RawRecord, SideInputs};
+pub use table::TableDecoder;
 
 #[cfg(test)]
 mod tests;

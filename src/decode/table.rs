@@ -221,9 +221,9 @@ fn fits(found: &DataType, wanted: &ColumnType) -> bool {
             D::List(field) | D::LargeList(field) | D::FixedSizeList(field, _) => fits(field.data_type(), item),
             _ => false,
         },
-        (ColumnType::Struct(wanted), D::Struct(fields)) => wanted.iter().all(|field| {
-            fields.find(&field.name).is_none_or(|(_, found)| fits(found.data_type(), &field.column_type))
-        }),
+        (ColumnType::Struct(wanted), D::Struct(fields)) => wanted
+            .iter()
+            .all(|field| fields.find(&field.name).is_none_or(|(_, found)| fits(found.data_type(), &field.column_type))),
         (ColumnType::Struct(_), _) => false,
     }
 }
@@ -234,9 +234,7 @@ fn convert(array: &ArrayRef, wanted: &ColumnType, unit: Option<TimestampUnit>) -
         return convert(&cast(array, values), wanted, unit);
     }
     match (wanted, array.data_type()) {
-        (_, DataType::Null) => {
-            Converted { array: new_null_array(&wanted.arrow(), array.len()), bad: Vec::new() }
-        }
+        (_, DataType::Null) => Converted { array: new_null_array(&wanted.arrow(), array.len()), bad: Vec::new() },
         (ColumnType::Timestamp, _) => convert_instants(array, unit),
         (ColumnType::Array(item), _) => convert_items(array, item, unit),
         (ColumnType::Struct(fields), _) => {
