@@ -71,9 +71,8 @@ fn fraction_of(text: &[u8]) -> Result<(i64, &[u8]), &'static str> {
         return Err(NOT_A_TIME);
     }
     let mut micros = 0;
-    for place in 0..6 {
-        let digit = if place < digits { i64::from(rest[place] - b'0') } else { 0 };
-        micros = micros * 10 + digit;
+    for digit in rest[..digits].iter().chain(std::iter::repeat(&b'0')).take(6) {
+        micros = micros * 10 + i64::from(digit - b'0');
     }
     Ok((micros, &rest[digits..]))
 }

@@ -10,6 +10,8 @@ mod intake;
 pub mod kafka;
 mod lane;
 mod logs;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;

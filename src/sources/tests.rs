@@ -182,10 +182,7 @@ fn parquet_columns_are_found_by_name_and_brought_to_their_types() {
     assert_eq!(piece.records.column(5).null_count(), 2);
     let details: Vec<&str> = piece.rejects.iter().map(|reject| reject.detail.as_str()).collect();
     assert_eq!(details, ["o_i INT: 1099511627776 doesn't fit", "l INT[]: [8589934592] doesn't fit"]);
-    assert_eq!(
-        piece.rejects[0].raw,
-        r#"{"unused":0.5,"t":"1969-12-31T23:59:59.999999999","o":{"i":1099511627776}}"#
-    );
+    assert_eq!(piece.rejects[0].raw, r#"{"unused":0.5,"t":"1969-12-31T23:59:59.999999999","o":{"i":1099511627776}}"#);
     let (pieces, _) = folder.read(&stream, 2);
     assert_eq!(longs(&pieces, 7), [2]);
 }

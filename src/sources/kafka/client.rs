@@ -1,8 +1,8 @@
 //! The librdkafka client: which properties are ours, which bound its memory, and how often it may complain.
 
 use std::collections::BTreeMap;
-use std::sync::{Mutex, PoisonError};
-use std::time::{Duration, Instant};
+use std::sync::{LazyLock, Mutex, PoisonError};
+use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::client::ClientContext;
@@ -12,6 +12,7 @@ use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
 use crate::sources::SourceError;
+use crate::time::clock::{Clock, SystemClock};
 
 /// Properties that a profile can't set, with the reason.
 const OWNED: &[(&str, &str)] = &[
@@ -105,17 +106,18 @@ pub(super) fn is_transient(code: RDKafkaErrorCode) -> bool {
 /// facility has a warning a minute.
 pub(super) fn log(level: i32, facility: &str, line: &str) {
     const SYSLOG_NOTICE: i32 = 5;
-    static COMPLAINED: Mutex<BTreeMap<String, Instant>> = Mutex::new(BTreeMap::new());
+    static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::start);
+    static COMPLAINED: Mutex<BTreeMap<String, Duration>> = Mutex::new(BTreeMap::new());
     if level >= SYSLOG_NOTICE {
         tracing::debug!(target: "kafka", facility, "{line}");
         return;
     }
     let mut complained = COMPLAINED.lock().unwrap_or_else(PoisonError::into_inner);
-    let last = complained.get(facility);
-    if last.is_some_and(|last| last.elapsed() < COMPLAINT_INTERVAL) {
+    let now = CLOCK.elapsed();
+    if complained.get(facility).is_some_and(|last| now < *last + COMPLAINT_INTERVAL) {
         return;
     }
-    complained.insert(facility.to_owned(), Instant::now());
+    complained.insert(facility.to_owned(), now);
     tracing::warn!(target: "kafka", facility, "{line}; trying again");
 }
 

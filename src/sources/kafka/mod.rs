@@ -13,7 +13,7 @@ mod tests;
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::types::RDKafkaErrorCode;
@@ -24,6 +24,7 @@ use self::client::{KafkaContext, consumer};
 use super::{Source, SourceError, SourceEvent, SourceSettings};
 use crate::decode::{BATCH_RECORDS_MAX, Decoder, RawBatch, RawRecord, SideInputs};
 use crate::event::{ResumeOffset, Stream};
+use crate::time::clock::{Clock, SystemClock};
 
 pub use log::{KafkaLog, LogEnds};
 
@@ -49,7 +50,10 @@ pub struct KafkaSource {
     /// Pieces that were taken and not yet given; at most those of one batch of messages.
     ready: VecDeque<Ready>,
     spare: Vec<RawBatch>,
-    ends_asked: Instant,
+    /// For waiting only: nothing that is given depends on it.
+    clock: SystemClock,
+    /// When the ends were last asked for.
+    ends_asked: Duration,
 }
 
 #[derive(Debug)]
@@ -113,7 +117,8 @@ impl KafkaSource {
             partitions: BTreeMap::new(),
             ready: VecDeque::new(),
             spare: Vec::new(),
-            ends_asked: Instant::now(),
+            clock: SystemClock::start(),
+            ends_asked: Duration::ZERO,
         };
         let mut list = TopicPartitionList::new();
         for (partition, from) in positions {
@@ -220,7 +225,7 @@ impl KafkaSource {
     fn confirm_ends(&mut self) {
         self.ask_for_ends();
         // Counted from the answer: a broker that doesn't give one must not keep us from the others.
-        self.ends_asked = Instant::now();
+        self.ends_asked = self.clock.elapsed();
     }
 
     fn ask_for_ends(&mut self) {
@@ -250,17 +255,17 @@ impl KafkaSource {
 
 impl Source for KafkaSource {
     fn poll(&mut self, wait: Duration) -> Result<SourceEvent, SourceError> {
-        let deadline = Instant::now() + wait;
+        let deadline = self.clock.elapsed() + wait;
         loop {
             if let Some(event) = self.take_ready() {
                 return Ok(event);
             }
-            let until_ends = END_INTERVAL.saturating_sub(self.ends_asked.elapsed());
+            let until_ends = (self.ends_asked + END_INTERVAL).saturating_sub(self.clock.elapsed());
             if until_ends.is_zero() {
                 self.confirm_ends();
                 continue;
             }
-            let left = deadline.saturating_duration_since(Instant::now());
+            let left = deadline.saturating_sub(self.clock.elapsed());
             self.fetch(left.min(until_ends))?;
             if self.ready.is_empty() && left.is_zero() {
                 return Ok(SourceEvent::Idle);

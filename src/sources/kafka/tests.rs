@@ -1,7 +1,7 @@
 //! The Kafka source against librdkafka's in-process broker.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use arrow::array::AsArray;
 use arrow::datatypes::Int64Type;
@@ -16,6 +16,7 @@ use crate::event::{
     Stream,
 };
 use crate::sources::{Source, SourceError, SourceEvent, SourceSettings, open};
+use crate::time::clock::{Clock, SystemClock};
 
 /// Longer than anything takes on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
@@ -111,9 +112,9 @@ impl Given {
 /// Polls until `enough`; panics when that takes too long.
 fn read(source: &mut dyn Source, mut enough: impl FnMut(&Given) -> bool) -> Given {
     let mut given = Given::default();
-    let started = Instant::now();
+    let clock = SystemClock::start();
     while !enough(&given) {
-        assert!(started.elapsed() < LONG, "got {:?} and ends {:?} only", given.next, given.ends);
+        assert!(clock.elapsed() < LONG, "got {:?} and ends {:?} only", given.next, given.ends);
         match source.poll(Duration::from_millis(200)).expect("the broker is well") {
             SourceEvent::Records(decoded) => given.take(&decoded),
             SourceEvent::AtEnd { partition, offset } => {
@@ -127,9 +128,9 @@ fn read(source: &mut dyn Source, mut enough: impl FnMut(&Given) -> bool) -> Give
 }
 
 fn error_of(source: &mut dyn Source) -> SourceError {
-    let started = Instant::now();
+    let clock = SystemClock::start();
     loop {
-        assert!(started.elapsed() < LONG, "no error in time");
+        assert!(clock.elapsed() < LONG, "no error in time");
         if let Err(error) = source.poll(Duration::from_millis(200)) {
             return error;
         }
