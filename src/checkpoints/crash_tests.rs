@@ -225,8 +225,10 @@ async fn step(
                 false => Phase::Claiming { claimed, todo, done },
             }
         }
-        Phase::Reading { claimed, tables } => Phase::Beginning { read: claimed.tables_claimed(&tables).await? },
-        Phase::Beginning { read } => Phase::Working(Box::new(begin(read, world).await?)),
+        Phase::Reading { claimed, tables } => {
+            Phase::Beginning { read: Box::new(claimed.tables_claimed(&tables).await?) }
+        }
+        Phase::Beginning { read } => Phase::Working(Box::new(begin(*read, world).await?)),
         Phase::Working(work) => {
             // Kept whatever happens: a running process doesn't forget where it is.
             *phase = Phase::Working(work);
@@ -385,7 +387,6 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         rejected: 0,
     };
     Manifest {
-        inserts: Vec::new(),
         id,
         owner: "job".into(),
         fingerprint: "f".into(),
