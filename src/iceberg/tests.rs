@@ -2,6 +2,7 @@
 
 mod commits;
 mod races;
+mod rest;
 mod rows;
 
 use std::collections::BTreeMap;

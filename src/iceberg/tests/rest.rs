@@ -1,0 +1,236 @@
+//! The REST protocol, against a small server of our own that keeps metadata in memory.
+
+use std::collections::HashMap;
+use std::io::{BufRead, BufReader, Read, Write};
+use std::net::{TcpListener, TcpStream};
+use std::sync::Mutex;
+
+use iceberg::spec::{
+    Schema as IcebergSchema, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
+};
+use iceberg::{TableCreation, TableRequirement, TableUpdate};
+use serde_json::{Value, json};
+
+use super::*;
+
+/// What becomes of the next commit.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Fault {
+    /// It lands, and the answer is a gateway's error.
+    LandsThen502,
+    /// It doesn't land, and the connection is closed.
+    Hangup,
+    /// It is refused for good.
+    Forbidden,
+}
+
+#[derive(Debug, Default)]
+struct Server {
+    tables: Mutex<HashMap<String, (TableMetadata, u32)>>,
+    faults: Mutex<Vec<Fault>>,
+    warehouse: String,
+}
+
+struct Request {
+    method: String,
+    path: String,
+    authorized: bool,
+    body: Value,
+}
+
+fn serve(warehouse: &Path) -> (Arc<Server>, CatalogConfig) {
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
+    let uri = format!("http://{}/", listener.local_addr().expect("an address"));
+    let server = Arc::new(Server { warehouse: format!("file://{}", warehouse.display()), ..Server::default() });
+    let served = server.clone();
+    // Ends with the process: it waits for connections that nobody makes any more.
+    std::thread::spawn(move || {
+        for stream in listener.incoming().flatten() {
+            let server = served.clone();
+            std::thread::spawn(move || server.answer(stream));
+        }
+    });
+    let properties = BTreeMap::from([("token".to_owned(), "secret".to_owned())]);
+    let (name, warehouse) = ("rest".to_owned(), String::new());
+    (server, CatalogConfig { kind: CatalogKind::Rest, uri, name, warehouse, properties })
+}
+
+fn read_request(stream: &TcpStream) -> Option<Request> {
+    let mut reader = BufReader::new(stream);
+    let mut line = String::new();
+    reader.read_line(&mut line).ok()?;
+    let mut words = line.split_whitespace().map(str::to_owned);
+    let (method, path) = (words.next()?, words.next()?);
+    let (mut length, mut authorized) = (0, false);
+    loop {
+        let mut header = String::new();
+        reader.read_line(&mut header).ok()?;
+        let (name, value) = match header.trim().split_once(": ") {
+            Some((name, value)) => (name.to_ascii_lowercase(), value.to_owned()),
+            None => break,
+        };
+        match name.as_str() {
+            "content-length" => length = value.parse().ok()?,
+            "authorization" => authorized = value == "Bearer secret",
+            _ => {}
+        }
+    }
+    let mut body = vec![0; length];
+    reader.read_exact(&mut body).ok()?;
+    Some(Request { method, path, authorized, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+}
+
+impl Server {
+    fn answer(&self, mut stream: TcpStream) {
+        let Some(request) = read_request(&stream) else { return };
+        let Some((status, body)) = self.handle(&request) else { return };
+        let body = if body.is_null() { String::new() } else { body.to_string() };
+        let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+        stream.write_all(format!("{head}{body}").as_bytes()).expect("the client is there");
+    }
+
+    fn handle(&self, request: &Request) -> Option<(u16, Value)> {
+        if !request.authorized {
+            return Some((401, json!({ "error": { "message": "who are you?" } })));
+        }
+        if request.path == "/v1/config" {
+            return Some((200, json!({ "overrides": { "prefix": "p/q", "namespace-separator": "%2E" } })));
+        }
+        let path = request.path.strip_prefix("/v1/p/q/")?;
+        let mut tables = self.tables.lock().expect("no panic");
+        let not_found = (404, json!({ "error": { "message": "no such table" } }));
+        match (request.method.as_str(), path.split('/').collect::<Vec<_>>().as_slice()) {
+            ("POST", ["namespaces"]) => Some((409, json!({ "error": { "message": "is there" } }))),
+            ("GET", ["namespaces", namespace, "tables"]) => {
+                let parts: Vec<&str> = namespace.split("%2E").collect();
+                let of_namespace = tables.keys().filter_map(|key| key.strip_prefix(&format!("namespaces/{namespace}/tables/")));
+                let names: Vec<Value> = of_namespace.map(|name| json!({ "namespace": parts, "name": name })).collect();
+                Some((200, json!({ "identifiers": names })))
+            }
+            ("POST", ["namespaces", _, "tables"]) => {
+                let key = format!("{path}/{}", request.body["name"].as_str()?);
+                if tables.contains_key(&key) {
+                    return Some((409, Value::Null));
+                }
+                let creation = self.creation(&request.body);
+                let built = TableMetadataBuilder::from_table_creation(creation).and_then(|builder| builder.build());
+                let metadata = built.expect("a good request").metadata;
+                tables.insert(key.clone(), (metadata, 0));
+                Some((200, table_json(&tables[&key])))
+            }
+            ("GET", _) => Some(tables.get(path).map_or(not_found, |table| (200, table_json(table)))),
+            ("DELETE", _) => Some(tables.remove(path).map_or(not_found, |_| (204, Value::Null))),
+            ("POST", _) => match tables.get_mut(path) {
+                None => Some(not_found),
+                Some(table) => self.commit(table, &request.body),
+            },
+            other => panic!("unexpected request {other:?}"),
+        }
+    }
+
+    fn creation(&self, body: &Value) -> TableCreation {
+        let schema: IcebergSchema = serde_json::from_value(body["schema"].clone()).expect("a schema");
+        let spec: UnboundPartitionSpec = serde_json::from_value(body["partition-spec"].clone()).expect("a spec");
+        let order: SortOrder = serde_json::from_value(body["write-order"].clone()).expect("an order");
+        let properties: HashMap<String, String> =
+            serde_json::from_value(body["properties"].clone()).expect("properties");
+        let name = body["name"].as_str().expect("a name");
+        TableCreation::builder()
+            .name(name.to_owned())
+            .location(format!("{}/{name}", self.warehouse))
+            .schema(schema)
+            .partition_spec(spec)
+            .sort_order(order)
+            .properties(properties)
+            .build()
+    }
+
+    fn commit(&self, table: &mut (TableMetadata, u32), body: &Value) -> Option<(u16, Value)> {
+        let fault = self.faults.lock().expect("no panic").pop();
+        match fault {
+            Some(Fault::Hangup) => return None,
+            Some(Fault::Forbidden) => return Some((403, json!({ "error": { "message": "read only" } }))),
+            Some(Fault::LandsThen502) | None => {}
+        }
+        let requirements: Vec<TableRequirement> =
+            serde_json::from_value(body["requirements"].clone()).expect("requirements");
+        let updates: Vec<TableUpdate> = serde_json::from_value(body["updates"].clone()).expect("updates");
+        if requirements.iter().any(|requirement| requirement.check(Some(&table.0)).is_err()) {
+            return Some((409, json!({ "error": { "message": "requirement failed" } })));
+        }
+        let mut builder = table.0.clone().into_builder(Some(format!("v{}", table.1)));
+        for update in updates {
+            builder = update.apply(builder).expect("an update that fits");
+        }
+        *table = (builder.build().expect("good metadata").metadata, table.1 + 1);
+        Some(if fault.is_some() { (502, Value::Null) } else { (200, table_json(table)) })
+    }
+}
+
+fn table_json((metadata, version): &(TableMetadata, u32)) -> Value {
+    json!({ "metadata-location": format!("v{version}"), "metadata": metadata, "config": {} })
+}
+
+fn nested() -> TableName {
+    TableName::parse("marts.daily.page hits").expect("a name")
+}
+
+#[tokio::test]
+async fn tables_are_created_changed_listed_and_dropped_over_rest() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_server, config) = serve(folder.path());
+    let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+    assert!(catalog.load(&nested()).await.expect("an answer").is_none());
+    let table = catalog.create(&nested(), &spec(vec![hour_of("t")])).await.expect("created");
+    assert_eq!(table.partitions().expect("known"), [hour_of("t")]);
+    let again = catalog.create(&nested(), &spec(Vec::new())).await.expect("it is there");
+    assert_eq!(again.uuid(), table.uuid());
+    assert_eq!(catalog.list(&nested().namespace).await.expect("listed"), [nested()]);
+
+    let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
+    change.add = stage(&table, &[(Some(0), Some("a"), 1), (Some(HOUR), None, 2)]).await;
+    catalog.commit(&change).await.expect("appended");
+    let mut change = Change { operation: Operation::Overwrite, ..Change::nothing(&table) };
+    change.remove = hours(0, 1);
+    change.add = stage(&table, &[(Some(5), None, 3)]).await;
+    let done = catalog.commit(&change).await.expect("overwritten");
+    assert_eq!((done.removed_records, done.attempts), (1, 1));
+    let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
+    assert_eq!(values_of(&table).await, [2, 3]);
+    assert!(catalog.drop(&nested()).await.expect("dropped"));
+    assert!(!catalog.drop(&nested()).await.expect("not there"));
+    let error = catalog.commit(&change).await.expect_err("dropped");
+    assert!(matches!(error, CommitError::TableGone { .. }), "{error}");
+}
+
+#[tokio::test]
+async fn faults_of_a_rest_server_are_looked_up_and_refusals_are_final() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, config) = serve(folder.path());
+    let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+    let table = catalog.create(&nested(), &spec(Vec::new())).await.expect("created");
+    for (fault, attempts) in [(Fault::LandsThen502, 1), (Fault::Hangup, 2)] {
+        server.faults.lock().expect("no panic").push(fault);
+        let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
+        change.add = stage(&table, &[(Some(0), None, i64::from(attempts))]).await;
+        assert_eq!(catalog.commit(&change).await.expect("landed").attempts, attempts, "{fault:?}");
+    }
+    server.faults.lock().expect("no panic").push(Fault::Forbidden);
+    let change = Change { operation: Operation::Empty, ..Change::nothing(&table) };
+    let error = catalog.commit(&change).await.expect_err("refused").to_string();
+    assert_eq!(error, "table marts.daily.page hits: 403 Forbidden: read only");
+    let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
+    assert_eq!((table.ancestors().len(), values_of(&table).await), (2, vec![1, 2]));
+}
+
+#[tokio::test]
+async fn a_rest_server_that_cannot_be_used_is_named_with_its_answer() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (_server, mut config) = serve(folder.path());
+    config.properties.clear();
+    let error = Catalog::open(&config, folder.path()).await.expect_err("no token").to_string();
+    assert_eq!(error, "catalog `rest` failed to tell its configuration: 401 Unauthorized: who are you?");
+    config.uri = "http://127.0.0.1:1".into();
+    let error = Catalog::open(&config, folder.path()).await.expect_err("nobody there").to_string();
+    assert!(error.starts_with("catalog `rest` failed to tell its configuration: error sending request"), "{error}");
+}
