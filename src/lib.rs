@@ -32,6 +32,9 @@ pub mod engine;
 // Drivers: what a command does.
 pub mod live;
 pub mod archive;
+pub mod recompute;
+pub mod backfill;
+pub mod diff;
 
 // Surfaces.
 pub mod config;

@@ -205,6 +205,7 @@ impl Writer {
             ("kappa.accepted".to_owned(), progress.accepted.values().sum::<u64>().to_string()),
             ("kappa.late".to_owned(), progress.late.values().sum::<u64>().to_string()),
             ("kappa.rejected".to_owned(), rejected.to_string()),
+            ("kappa.fingerprint".to_owned(), plan.fingerprint.clone()),
             ("kappa.watermark".to_owned(), cut.watermark.to_string()),
         ]);
         Ok(())

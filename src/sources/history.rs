@@ -35,6 +35,8 @@ pub struct HistoryOptions {
     pub columns: Vec<usize>,
     /// Files that are read at the same time.
     pub readers: usize,
+    /// Leave `_seen` null, so that no record is late.
+    pub unseen: bool,
 }
 
 /// What a scan brings.
@@ -76,7 +78,7 @@ impl History {
         let files = Arc::new(History::files(table, stream, &options.range).await?);
         let (sender, events) = mpsc::channel(EVENTS_MAX);
         let next = Arc::new(AtomicUsize::new(0));
-        let reader = Arc::new(Reader::new(table, stream, &options));
+        let reader = Arc::new(Reader::new(table, stream, &options)?);
         let readers = (0..options.readers.max(1)).map(|_| {
             let (files, next, reader, sender) = (files.clone(), next.clone(), reader.clone(), sender.clone());
             tokio::spawn(async move {
@@ -141,13 +143,17 @@ enum Place {
 }
 
 impl Reader {
-    fn new(table: &Table, stream: &Arc<Stream>, options: &HistoryOptions) -> Reader {
+    fn new(table: &Table, stream: &Arc<Stream>, options: &HistoryOptions) -> Result<Reader, IcebergError> {
         let schema = stream.record_schema();
+        // A foreign table has no columns of ours.
+        let found = table.arrow_schema()?;
         let mut needed = Vec::new();
         let mut places = Vec::with_capacity(schema.fields().len());
         for (index, field) in schema.fields().iter().enumerate() {
             let judged = stream.max_future.is_some() && index == stream.timestamp_index();
-            if judged || options.columns.contains(&index) {
+            let wanted = judged || options.columns.contains(&index);
+            let hidden = options.unseen && index == stream.seen_index();
+            if wanted && !hidden && found.field_with_name(field.name()).is_ok() {
                 places.push(Place::Read(needed.len()));
                 needed.push(field.name().clone());
             } else {
@@ -157,7 +163,7 @@ impl Reader {
         let event_time = stream.columns[stream.event_time].name.clone();
         let time = (event_time, options.range.clone());
         let all = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Reader { table: table.clone(), stream: stream.clone(), schema, time, needed, places, all }
+        Ok(Reader { table: table.clone(), stream: stream.clone(), schema, time, needed, places, all })
     }
 
     /// Sends the records of a file; false when nobody takes them any more.
