@@ -1,15 +1,25 @@
 //! `kappa backfill plan` and `kappa backfill run`: their arguments, and what they mean together.
 
 use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
+use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path, workers};
-use super::exit::Failure;
+use super::command::open_project;
+use super::exit::{Exit, Failure};
+use super::progress::{ProgressMode, make_room};
 use super::range::{Range, RangeArgs};
 use super::terminal::Terminal;
+use super::{connect, job, output};
+use crate::backfill::{self, BackfillError, BackfillPlan, BackfillReport};
 use crate::config::Project;
 use crate::event::EventTime;
+use crate::iceberg::Catalog;
+use crate::job::Plan;
+use crate::recompute::{Requested, Scope};
 
 /// Recomputes a range of time from history
 #[derive(Args, Clone, Debug)]
@@ -65,6 +75,9 @@ pub struct BackfillRangeArgs {
     /// Treat the end of history as the end of the log: windows that are still open there are whole
     #[arg(long)]
     pub drain: bool,
+    /// Grow the range to the edges of the result's partitions, instead of refusing one that cuts them
+    #[arg(long)]
+    pub widen: bool,
     /// Worker threads [default: `workers` in kappa.toml, else the cores]
     #[arg(long, value_name = "N", value_parser = workers())]
     pub workers: Option<u16>,
@@ -91,6 +104,8 @@ pub struct BackfillOptions {
     pub late: Late,
     /// The end of history is the end of the log.
     pub drain: bool,
+    /// Grow the range to the edges of the result's partitions.
+    pub widen: bool,
     /// Worker threads, 1 to 256.
     pub workers: usize,
 }
@@ -100,6 +115,257 @@ impl BackfillRangeArgs {
     pub fn options(&self, project: &Project, now: EventTime, terminal: &Terminal) -> Result<BackfillOptions, Failure> {
         let range = self.range.resolve(now, terminal)?;
         let workers = self.workers.map_or(project.run.workers, usize::from);
-        Ok(BackfillOptions { range, late: self.late, drain: self.drain, workers })
+        Ok(BackfillOptions { range, late: self.late, drain: self.drain, widen: self.widen, workers })
+    }
+}
+
+impl BackfillArgs {
+    /// Plans or runs a backfill, and says what it would do or has done.
+    pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        match &self.command {
+            BackfillCommand::Plan(arguments) => arguments.plan(terminal),
+            BackfillCommand::Run(arguments) => arguments.run(terminal),
+        }
+    }
+}
+
+impl BackfillRangeArgs {
+    fn plan(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let (job, planned, elapsed) = self.with_catalog(terminal, async |job, catalog, options, watch| {
+            backfill::plan(job, catalog, options, watch).await
+        })?;
+        match self.output.json {
+            true => terminal.json(&PlanDocument::new(&job, &planned))?,
+            false => terminal.data(&plan_text(&job, &planned, elapsed))?,
+        }
+        if planned.conflicts.is_empty() {
+            terminal.note("nothing was written; `kappa backfill run` with the same arguments does it");
+            return Ok(Exit::Done);
+        }
+        let conflicts: Vec<String> = planned.conflicts.iter().map(ToString::to_string).collect();
+        Err(Failure::Unsafe(conflicts.join("\nrefused: ")))
+    }
+
+    fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let (job, report, elapsed) = self.with_catalog(terminal, async |job, catalog, options, watch| {
+            backfill::run(job, catalog, options, watch).await
+        })?;
+        match self.output.json {
+            true => terminal.json(&RunDocument::new(&job, &report))?,
+            false => terminal.data(&run_text(&report, elapsed))?,
+        }
+        terminal.note("`kappa diff` with the same range compares what is published with history");
+        Ok(Exit::Done)
+    }
+
+    /// Loads job and project, opens the catalog, and shows progress while `work` goes on.
+    fn with_catalog<T>(
+        &self,
+        terminal: &Terminal,
+        work: impl AsyncFnOnce(
+            &Arc<Plan>,
+            &Catalog,
+            &backfill::BackfillOptions,
+            &(dyn Fn(&Scope, u64) + Sync),
+        ) -> Result<T, BackfillError>,
+    ) -> Result<(Arc<Plan>, T, Duration), Failure> {
+        let project = open_project(&self.job, terminal)?;
+        let plan = Arc::new(job::load(&self.job, terminal.colour)?);
+        let clock = connect::clock();
+        let options = self.options(&project, clock.now(), terminal)?;
+        let driver = backfill::BackfillOptions {
+            requested: options.requested(),
+            include_late: options.late == Late::Include,
+            workers: options.workers,
+        };
+        let watch = connect::range_watch(clock.clone(), ProgressMode::choose(terminal, self.output.json));
+        let started = clock.elapsed();
+        let done = connect::runtime()?.block_on(async {
+            let catalog = connect::catalog(&project).await?;
+            work(&plan, &catalog, &driver, &watch).await.map_err(Failure::from)
+        });
+        make_room();
+        Ok((plan, done?, clock.elapsed() - started))
+    }
+}
+
+impl BackfillOptions {
+    /// What is asked of the drivers.
+    pub fn requested(&self) -> Requested {
+        Requested { range: self.range.from..self.range.to, widen: self.widen, drain: self.drain }
+    }
+}
+
+fn plan_text(job: &Plan, planned: &BackfillPlan, elapsed: Duration) -> String {
+    let range = &planned.scope.range;
+    let mut text = format!("backfill of {} over [{}, {})\n", job.name, range.start, range.end);
+    for (stream, history) in job.streams.iter().zip(&planned.scope.histories) {
+        let files = output::count(history.files.len(), "file", "files");
+        let rows: u64 = history.files.iter().map(|file| file.records).sum();
+        let bytes: u64 = history.files.iter().map(|file| file.bytes).sum();
+        text += &format!(
+            "\nread    {} of {}: {files}, up to {} rows, {}\n        event times [{}, {}); no warm-up, no run-out beyond the last \
+             window's end\n        complete up to {}\n",
+            history.table.name(),
+            stream.name,
+            output::number(rows),
+            output::bytes(bytes),
+            history.times.start,
+            history.times.end,
+            history.watermark,
+        );
+        if !history.archived {
+            text += "        not written by `kappa archive`: no record is late\n";
+        }
+        if !history.idle.is_empty() {
+            let idle: Vec<String> = history.idle.iter().map(ToString::to_string).collect();
+            text += &format!("        idle partitions left out of that: {}\n", idle.join(", "));
+        }
+    }
+    for insert in &planned.inserts {
+        let state = if insert.exists { "" } else { ", which will be made" };
+        text +=
+            &format!("\nwrite   {}{state}, {} late records in the range\n", insert.table, output::number(insert.late));
+        let mut table = output::Table::new(&[
+            output::Column::Text("partition from"),
+            output::Column::Number("rows now"),
+            output::Column::Number("rows after"),
+        ]);
+        for (start, partition) in &insert.partitions {
+            table.row([start.to_string(), output::number(partition.current), output::number(partition.expected)]);
+        }
+        text += &match table.is_empty() {
+            true => "        no rows now, and none afterwards\n".to_owned(),
+            false => format!("{table}\n"),
+        };
+    }
+    text += &format!("\nestimate: {} to run\n", output::duration(elapsed));
+    text
+}
+
+fn run_text(report: &BackfillReport, elapsed: Duration) -> String {
+    let mut text = format!(
+        "{} records read in {}, {} a second\n",
+        output::number(report.records),
+        output::duration(elapsed),
+        output::number((report.records as f64 / elapsed.as_secs_f64().max(1e-3)) as u64)
+    );
+    for insert in &report.inserts {
+        text += &format!(
+            "{}: {} rows in place of {}, in one snapshot ({}); {} late records\n",
+            insert.table,
+            output::number(insert.rows),
+            output::number(insert.removed),
+            insert.snapshot_id,
+            output::number(insert.late)
+        );
+    }
+    text
+}
+
+/// A plan, as `--json` shows it.
+#[derive(Serialize)]
+struct PlanDocument {
+    job: String,
+    from: String,
+    to: String,
+    histories: Vec<HistoryDocument>,
+    results: Vec<ResultDocument>,
+    conflicts: Vec<String>,
+}
+
+#[derive(Serialize)]
+struct HistoryDocument {
+    stream: String,
+    table: String,
+    from: String,
+    to: String,
+    files: usize,
+    rows_at_most: u64,
+    bytes: u64,
+    watermark: String,
+    idle: Vec<i32>,
+}
+
+#[derive(Serialize)]
+struct ResultDocument {
+    table: String,
+    exists: bool,
+    late: u64,
+    partitions: Vec<PartitionDocument>,
+}
+
+#[derive(Serialize)]
+struct PartitionDocument {
+    from: String,
+    current: u64,
+    expected: u64,
+}
+
+impl PlanDocument {
+    fn new(job: &Plan, planned: &BackfillPlan) -> PlanDocument {
+        let histories = job.streams.iter().zip(&planned.scope.histories).map(|(stream, history)| HistoryDocument {
+            stream: stream.name.clone(),
+            table: history.table.name().to_string(),
+            from: history.times.start.to_string(),
+            to: history.times.end.to_string(),
+            files: history.files.len(),
+            rows_at_most: history.files.iter().map(|file| file.records).sum(),
+            bytes: history.files.iter().map(|file| file.bytes).sum(),
+            watermark: history.watermark.to_string(),
+            idle: history.idle.clone(),
+        });
+        let results = planned.inserts.iter().map(|insert| ResultDocument {
+            table: insert.table.to_string(),
+            exists: insert.exists,
+            late: insert.late,
+            partitions: insert
+                .partitions
+                .iter()
+                .map(|(from, rows)| PartitionDocument {
+                    from: from.to_string(),
+                    current: rows.current,
+                    expected: rows.expected,
+                })
+                .collect(),
+        });
+        PlanDocument {
+            job: job.name.clone(),
+            from: planned.scope.range.start.to_string(),
+            to: planned.scope.range.end.to_string(),
+            histories: histories.collect(),
+            results: results.collect(),
+            conflicts: planned.conflicts.iter().map(ToString::to_string).collect(),
+        }
+    }
+}
+
+/// What was done, as `--json` shows it.
+#[derive(Serialize)]
+struct RunDocument {
+    job: String,
+    records: u64,
+    results: Vec<DoneDocument>,
+}
+
+#[derive(Serialize)]
+struct DoneDocument {
+    table: String,
+    rows: u64,
+    removed: u64,
+    late: u64,
+    snapshot_id: i64,
+}
+
+impl RunDocument {
+    fn new(job: &Plan, report: &BackfillReport) -> RunDocument {
+        let results = report.inserts.iter().map(|insert| DoneDocument {
+            table: insert.table.to_string(),
+            rows: insert.rows,
+            removed: insert.removed,
+            late: insert.late,
+            snapshot_id: insert.snapshot_id,
+        });
+        RunDocument { job: job.name.clone(), records: report.records, results: results.collect() }
     }
 }

@@ -7,6 +7,8 @@ use std::process::ExitCode;
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use super::archive::ArchiveArgs;
+use super::backfill::BackfillArgs;
+use super::diff::DiffArgs;
 use super::exit::{Exit, Failure, invalid_project};
 use super::explain::ExplainArgs;
 use super::run::RunArgs;
@@ -47,6 +49,8 @@ enum Command {
     Explain(ExplainArgs),
     Run(RunArgs),
     Archive(ArchiveArgs),
+    Backfill(BackfillArgs),
+    Diff(DiffArgs),
 }
 
 /// The whole command tree, as help and completions need it.
@@ -83,6 +87,8 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Explain(arguments) => arguments.execute(terminal),
         Command::Run(arguments) => arguments.execute(terminal),
         Command::Archive(arguments) => arguments.execute(terminal),
+        Command::Backfill(arguments) => arguments.execute(terminal),
+        Command::Diff(arguments) => arguments.execute(terminal),
     }
 }
 

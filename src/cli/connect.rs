@@ -1,11 +1,14 @@
 //! From a project's settings to what the drivers work with: catalog, checkpoints, logs, clock, runtime.
 
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use super::exit::Failure;
+use super::progress::{Progress, ProgressMode, RangeState};
 use crate::checkpoints::CheckpointStore;
 use crate::config::{self, Project};
+use crate::event::Micros;
 use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
+use crate::recompute::Scope;
 use crate::sources::{Logs, RealLogs, SourceSettings};
 use crate::time::clock::{Clock, SystemClock};
 
@@ -45,4 +48,20 @@ pub fn checkpoints(project: &Project, owner: &str) -> Result<CheckpointStore, Fa
 pub fn logs(project: &Project, group: String) -> Arc<dyn Logs> {
     let settings = SourceSettings { kafka: project.kafka.clone(), group, root: project.root.clone() };
     Arc::new(RealLogs { settings })
+}
+
+/// Shows how far a recomputation has got.
+pub fn range_watch(clock: Arc<dyn Clock>, mode: ProgressMode) -> impl Fn(&Scope, u64) + Sync {
+    let progress = Mutex::new(Progress::new(mode));
+    let started = clock.elapsed();
+    move |scope, records| {
+        let files = scope.histories.iter().flat_map(|history| &history.files);
+        let state = RangeState {
+            rows: records,
+            rows_total: files.map(|file| file.records).sum(),
+            range: Micros(scope.range.end.0.saturating_sub(scope.range.start.0)),
+        };
+        let elapsed = clock.elapsed().saturating_sub(started);
+        progress.lock().unwrap_or_else(PoisonError::into_inner).range(elapsed, &state);
+    }
 }

@@ -1,14 +1,21 @@
 //! `kappa diff`: its arguments, and what they mean together.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use clap::Args;
+use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path};
-use super::exit::Failure;
+use super::command::open_project;
+use super::exit::{Exit, Failure};
+use super::progress::{ProgressMode, make_room};
 use super::range::{Range, RangeArgs};
 use super::terminal::Terminal;
+use super::{connect, job, output};
+use crate::diff::{self, DiffReport, Differing, Kind};
 use crate::event::EventTime;
+use crate::recompute::Requested;
 
 /// Recomputes a range and compares it with what is published
 #[derive(Args, Clone, Debug)]
@@ -53,5 +60,129 @@ impl DiffArgs {
     /// What the arguments mean together if it is `now` now.
     pub fn options(&self, now: EventTime, terminal: &Terminal) -> Result<DiffOptions, Failure> {
         Ok(DiffOptions { range: self.range.resolve(now, terminal)?, drain: self.drain, limit: self.limit })
+    }
+
+    /// Compares the range and shows what differs.
+    pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
+        let project = open_project(&self.job, terminal)?;
+        let plan = Arc::new(job::load(&self.job, terminal.colour)?);
+        let clock = connect::clock();
+        let options = self.options(clock.now(), terminal)?;
+        let range = options.range.from..options.range.to;
+        let driver = diff::DiffOptions {
+            requested: Requested { range: range.clone(), widen: false, drain: options.drain },
+            workers: project.run.workers,
+            limit: options.limit,
+        };
+        let watch = connect::range_watch(clock.clone(), ProgressMode::choose(terminal, self.output.json));
+        let report = connect::runtime()?.block_on(async {
+            let catalog = connect::catalog(&project).await?;
+            diff::diff(&plan, &catalog, &driver, &watch).await.map_err(Failure::from)
+        });
+        make_room();
+        let report = report?;
+        match self.output.json {
+            true => terminal.json(&Document::new(&plan.name, &report))?,
+            false => terminal.data(&text(&report, &diff::range_text(&range)))?,
+        }
+        Ok(if report.is_equal() { Exit::Done } else { Exit::Unequal })
+    }
+}
+
+fn text(report: &DiffReport, range: &str) -> String {
+    let mut text = String::new();
+    for insert in &report.inserts {
+        let count = |kind| insert.counts.get(&kind).copied().unwrap_or(0);
+        let (missing, extra, changed) = (count(Kind::Missing), count(Kind::Extra), count(Kind::Changed));
+        let differing = missing + extra + changed;
+        text += &format!(
+            "{} over {range}: {} rows differ\n  {} published, {} recomputed: {} missing, {} extra, {} changed\n",
+            insert.table,
+            output::number(differing),
+            output::number(insert.published),
+            output::number(insert.recomputed),
+            output::number(missing),
+            output::number(extra),
+            output::number(changed),
+        );
+        if insert.behind_watermark > 0 {
+            text += &format!(
+                "  {} records of the range came behind the watermark when it ran live: a backfill counts them\n",
+                output::number(insert.behind_watermark)
+            );
+        }
+        if let Some(version) = insert.other_version.as_ref().filter(|_| differing > 0) {
+            text += &format!("  published by another version of the job ({version})\n");
+        }
+        for row in &insert.rows {
+            text += &row_text(row);
+        }
+        let shown = insert.rows.len() as u64;
+        if shown < differing {
+            text += &format!("  … and {} more; --limit shows them\n", output::number(differing - shown));
+        }
+    }
+    text
+}
+
+fn row_text(row: &Differing) -> String {
+    let values = |values: &[(String, String)]| {
+        let values: Vec<String> = values.iter().map(|(name, value)| format!("{name}={value}")).collect();
+        values.join("  ")
+    };
+    match row.kind {
+        Kind::Missing => format!("  missing   {}\n", values(&row.recomputed)),
+        Kind::Extra => format!("  extra     {}\n", values(&row.published)),
+        Kind::Changed => {
+            let pairs = row.published.iter().zip(&row.recomputed);
+            let changes: Vec<String> = pairs
+                .map(|((name, published), (_, recomputed))| match published == recomputed {
+                    true => format!("{name}={published}"),
+                    false => format!("{name}={published} -> {recomputed}"),
+                })
+                .collect();
+            format!("  changed   {}\n", changes.join("  "))
+        }
+    }
+}
+
+/// A comparison, as `--json` shows it.
+#[derive(Serialize)]
+struct Document<'a> {
+    job: &'a str,
+    equal: bool,
+    results: Vec<ResultDocument<'a>>,
+}
+
+#[derive(Serialize)]
+struct ResultDocument<'a> {
+    table: String,
+    published: u64,
+    recomputed: u64,
+    missing: u64,
+    extra: u64,
+    changed: u64,
+    behind_watermark: u64,
+    other_version: Option<&'a str>,
+    rows: &'a [Differing],
+}
+
+impl<'a> Document<'a> {
+    fn new(job: &'a str, report: &'a DiffReport) -> Document<'a> {
+        let results = report.inserts.iter().map(|insert| {
+            let count = |kind| insert.counts.get(&kind).copied().unwrap_or(0);
+            ResultDocument {
+                table: insert.table.to_string(),
+                published: insert.published,
+                recomputed: insert.recomputed,
+                missing: count(Kind::Missing),
+                extra: count(Kind::Extra),
+                changed: count(Kind::Changed),
+                behind_watermark: insert.behind_watermark,
+                other_version: insert.other_version.as_deref(),
+                rows: &insert.rows,
+            }
+        });
+        Document { job, equal: report.is_equal(), results: results.collect() }
     }
 }

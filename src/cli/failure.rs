@@ -2,9 +2,14 @@
 
 use super::exit::Failure;
 use crate::archive::ArchiveError;
+use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
+use crate::diff::DiffError;
 use crate::engine::EngineError;
+use crate::iceberg::{CommitError, IcebergError};
 use crate::live::RunError;
+use crate::ownership::NotWritable;
+use crate::recompute::{RangeError, RecomputeError};
 use crate::sinks::PublishError;
 use crate::sources::SourceError;
 
@@ -76,6 +81,51 @@ impl From<CheckpointError> for Failure {
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
             CheckpointError::Location { .. } | CheckpointError::Unclaimed { .. } => Failure::invalid(error),
             _ => Failure::running(error),
+        }
+    }
+}
+
+impl From<BackfillError> for Failure {
+    fn from(error: BackfillError) -> Failure {
+        match error {
+            BackfillError::Range(error) => error.into(),
+            BackfillError::NotWritable(error @ NotWritable::OtherJob { .. }) => Failure::invalid(error),
+            BackfillError::NotWritable(error) => Failure::Unsafe(error.to_string()),
+            BackfillError::Layout { .. } | BackfillError::Property { .. } => Failure::invalid(error),
+            BackfillError::Recompute(error) => (*error).into(),
+            BackfillError::Commit { source: CommitError::Conflict { .. }, .. } => Failure::Unsafe(error.to_string()),
+            BackfillError::Iceberg(_) | BackfillError::Commit { .. } => Failure::running(error),
+        }
+    }
+}
+
+impl From<DiffError> for Failure {
+    fn from(error: DiffError) -> Failure {
+        match error {
+            DiffError::Range(error) => error.into(),
+            DiffError::Recompute(error) => (*error).into(),
+            DiffError::NothingPublished { .. } => Failure::invalid(error),
+            DiffError::Iceberg(_) => Failure::running(error),
+        }
+    }
+}
+
+impl From<RangeError> for Failure {
+    fn from(error: RangeError) -> Failure {
+        match error {
+            RangeError::Incomplete { .. } | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
+            RangeError::Iceberg(_) => Failure::running(error),
+            _ => Failure::invalid(error),
+        }
+    }
+}
+
+impl From<RecomputeError<IcebergError>> for Failure {
+    fn from(error: RecomputeError<IcebergError>) -> Failure {
+        match error {
+            RecomputeError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
+            RecomputeError::Engine(_) => Failure::Person(error.into()),
+            RecomputeError::Iceberg(_) | RecomputeError::Taken(_) => Failure::running(error),
         }
     }
 }
