@@ -89,7 +89,7 @@ fn parse_computed(cursor: &mut Cursor<'_>, names: &Names) -> Parsed<OriginDefini
         return Err(cursor.unexpected("an expression", "write name TYPE AS expression, over columns of the message"));
     }
     let expression = parse_expression(tokens, cursor.span().start, names)?;
-    Ok(OriginDefinition::Computed(Spanned { value: expression, span: cursor.span_since(start) }))
+    Ok(OriginDefinition::Computed(Box::new(Spanned { value: expression, span: cursor.span_since(start) })))
 }
 
 /// A comma, `NOT NULL` that isn't `IS NOT NULL`, `FROM` that isn't `IS DISTINCT FROM`.

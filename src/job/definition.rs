@@ -64,7 +64,7 @@ pub enum OriginDefinition {
     /// `FROM METADATA '…'`.
     Metadata(Spanned<Metadata>),
     /// `AS expr`, planned with the stream's columns as input.
-    Computed(Spanned<Expr>),
+    Computed(Box<Spanned<Expr>>),
 }
 
 /// `WATERMARK FOR t [AS t - INTERVAL i] [IDLE AFTER i] [MAX FUTURE i | NONE]`.

@@ -91,9 +91,7 @@ fn unreadable(message: &str) -> (String, &'static str) {
     } else if message.contains("close delimiter") {
         ("this quoted name has no closing `\"`".into(), "texts stand in single quotes, names in double quotes or none")
     } else {
-        let mut message = message.to_owned();
-        message[..1].make_ascii_lowercase();
-        (format!("unreadable here: {message}"), "")
+        (format!("this can't be read: {message}"), "texts stand in single quotes, names in double quotes or none")
     }
 }
 
