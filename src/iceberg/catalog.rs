@@ -16,7 +16,7 @@ use super::{IcebergError, Table, partition};
 use crate::event::{PartitionField, TableName};
 
 /// Which catalog to use, and how it is reached.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CatalogConfig {
     /// The protocol.
     pub kind: CatalogKind,
@@ -29,6 +29,15 @@ pub struct CatalogConfig {
     pub warehouse: String,
     /// More properties: `token` (bearer, REST), and those of the storage.
     pub properties: BTreeMap<String, String>,
+}
+
+impl std::fmt::Debug for CatalogConfig {
+    /// Without the values of properties, which hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let properties: Vec<&String> = self.properties.keys().collect();
+        let Self { kind, uri, name, warehouse, .. } = self;
+        write!(f, "CatalogConfig {{ {kind:?}, {uri:?}, {name:?}, {warehouse:?}, {properties:?} }}")
+    }
 }
 
 /// Protocols of catalogs.

@@ -67,7 +67,8 @@ pub(crate) fn from_iceberg(transform: iceberg::spec::Transform) -> Option<Transf
 /// The partition spec of a new table, its fields named as Iceberg for Java names them.
 /// The error names the column that is missing or can't be partitioned so.
 pub(crate) fn spec_of(fields: &[PartitionField], schema: &Schema) -> Result<UnboundPartitionSpec, String> {
-    let mut builder = UnboundPartitionSpec::builder();
+    // Iceberg for Java doesn't read a spec without an id.
+    let mut builder = UnboundPartitionSpec::builder().with_spec_id(0);
     for field in fields {
         let source = schema
             .field_by_name(&field.column)

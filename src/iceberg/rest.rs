@@ -24,7 +24,6 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// How namespace parts are joined in a path unless the server says otherwise: the unit separator.
 const SEPARATOR: &str = "%1F";
 
-#[derive(Debug)]
 pub(crate) struct RestCatalog {
     name: String,
     http: Client,
@@ -35,6 +34,13 @@ pub(crate) struct RestCatalog {
     /// Where new tables go; `None`: where the server puts them.
     warehouse: Option<String>,
     stores: Stores,
+}
+
+impl std::fmt::Debug for RestCatalog {
+    /// Without the token.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("RestCatalog").field("name", &self.name).field("base", &self.base).finish_non_exhaustive()
+    }
 }
 
 #[derive(Deserialize)]

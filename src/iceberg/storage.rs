@@ -23,7 +23,7 @@ use serde::{Deserialize, Serialize};
 use super::IcebergError;
 
 /// The stores of one catalog, each opened at its first use.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub(crate) struct Stores {
     properties: BTreeMap<String, String>,
     opened: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
@@ -35,6 +35,13 @@ pub(crate) struct Located {
     pub(crate) path: Path,
     /// Set on the local file system, where durability needs a call of its own.
     local: Option<PathBuf>,
+}
+
+impl std::fmt::Debug for Stores {
+    /// Without the properties, which hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Stores").finish_non_exhaustive()
+    }
 }
 
 impl Stores {
@@ -121,11 +128,18 @@ impl StorageFactory for ObjectStorageFactory {
 }
 
 /// Files of any scheme that this build has a store for.
-#[derive(Clone, Debug, Serialize, Deserialize)]
+#[derive(Clone, Serialize, Deserialize)]
 pub(crate) struct ObjectStorage {
     properties: BTreeMap<String, String>,
     #[serde(skip)]
     stores: Stores,
+}
+
+impl std::fmt::Debug for ObjectStorage {
+    /// Without the properties, which hold secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("ObjectStorage").finish_non_exhaustive()
+    }
 }
 
 #[async_trait]

@@ -103,11 +103,12 @@ impl Server {
                 let parts: Vec<&str> = namespace.split("%2E").collect();
                 let of_namespace =
                     tables.keys().filter_map(|key| key.strip_prefix(&format!("namespaces/{namespace}/tables/")));
-                let names: Vec<Value> = of_namespace.map(|name| json!({ "namespace": parts, "name": name })).collect();
+                let names: Vec<Value> =
+                    of_namespace.map(|name| json!({ "namespace": parts, "name": name.replace("%20", " ") })).collect();
                 Some((200, json!({ "identifiers": names })))
             }
             ("POST", ["namespaces", _, "tables"]) => {
-                let key = format!("{path}/{}", request.body["name"].as_str()?);
+                let key = format!("{path}/{}", request.body["name"].as_str()?.replace(' ', "%20"));
                 if tables.contains_key(&key) {
                     return Some((409, Value::Null));
                 }
