@@ -364,6 +364,14 @@ proptest! {
 }
 
 #[test]
+fn random_messages_are_good_and_bad_often_enough() {
+    let stream = wide_stream();
+    let mut messages = messages::Messages::new(1, &stream);
+    let good = (0..2_000).filter(|_| reference::decode(&stream, &messages.next_message()).is_ok()).count();
+    assert!((400..1_600).contains(&good), "{good} of 2,000 are good");
+}
+
+#[test]
 fn deep_nesting_is_undecodable_not_fatal() {
     let stream = wide_stream();
     let deep = format!("{{\"t\":1,\"x\":{}{}}}", "[".repeat(100_000), "]".repeat(100_000));

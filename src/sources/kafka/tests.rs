@@ -296,7 +296,6 @@ fn the_log_tells_partitions_ends_and_group_offsets() {
     let log = KafkaLog::connect(&broker.settings.kafka, "kappa-test").expect("the settings are right");
     assert_eq!(log.partitions(TOPIC).expect("the topic exists"), 2);
     let ends = log.ends(TOPIC).expect("the topic exists");
-    // The in-process broker has no look-up by time, the first offset included: it is asked for in another way.
     assert_eq!(ends, BTreeMap::from([(0, LogEnds { low: 0, high: 0 }), (1, LogEnds { low: 0, high: 4 })]));
     assert!(log.committed(TOPIC).expect("the topic exists").is_empty());
     let positions = BTreeMap::from([(1, ResumeOffset(3))]);
