@@ -2,6 +2,8 @@
 //! they are read.
 
 mod case;
+mod faces;
+mod memory;
 mod message;
 mod processes;
 mod random;
@@ -16,6 +18,13 @@ use crate::model::{self, Value, Verdict};
 
 /// Names for job files that are only looked at.
 const SHOWN: Names<'_> = Names { topic: "topic", namespace: "ns", result: "result", history: Some("history") };
+
+/// Seeds of a test: its own, or those that `KAPPA_REPLAY_SEED` and `KAPPA_REPLAY_CASES` choose.
+fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
+    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
+    let first = number("KAPPA_REPLAY_SEED", first);
+    first..first + number("KAPPA_REPLAY_CASES", count)
+}
 
 /// What a run of the program left behind.
 pub struct Observed {

@@ -1,21 +1,19 @@
 //! Random cases through the real broker and separate processes: live with restarts, and as a backfill from history, by
 //! two job files that share everything but their result.
 
-use super::{Case, Names, Observed};
+use super::{Case, Names, Observed, seeds};
 use crate::model::{HOUR, Value};
 use crate::support::kafka;
 use crate::support::project::{Catalog, Project};
 use crate::support::python::{Table, pyiceberg};
 
-/// Cases of the suite; `KAPPA_REPLAY_SEED` and `KAPPA_REPLAY_CASES` choose others.
+/// Cases of the suite.
 const CASES: u64 = 20;
 
 #[test]
 #[ignore = "needs the command line"]
 fn live_and_backfill_processes_on_the_broker_give_the_rows_of_the_model() {
-    let number = |name: &str, default: u64| std::env::var(name).map_or(default, |text| text.parse().expect("a number"));
-    let first = number("KAPPA_REPLAY_SEED", 1_000);
-    for seed in first..first + number("KAPPA_REPLAY_CASES", CASES) {
+    for seed in seeds(1_000, CASES) {
         live_and_backfill_give_the_rows_of_the_model(seed);
     }
 }

@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "one area's tests use what another's do not; all of it is one vocabulary")]
 
+pub mod columns;
 pub mod kafka;
 pub mod process;
 pub mod project;
