@@ -66,7 +66,7 @@ enum Phase {
         tables: Vec<TableName>,
     },
     Beginning {
-        read: ReadNewest,
+        read: Box<ReadNewest>,
     },
     Working(Box<Work>),
     /// Fenced, or killed.
