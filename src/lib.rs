@@ -32,6 +32,7 @@ pub mod engine;
 // Drivers: what a command does.
 pub mod live;
 pub mod archive;
+pub mod offsets;
 pub mod recompute;
 pub mod backfill;
 pub mod diff;

@@ -11,6 +11,7 @@ use super::backfill::BackfillArgs;
 use super::diff::DiffArgs;
 use super::exit::{Exit, Failure, invalid_project};
 use super::explain::ExplainArgs;
+use super::offsets::OffsetsArgs;
 use super::run::RunArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
@@ -51,6 +52,7 @@ enum Command {
     Archive(ArchiveArgs),
     Backfill(BackfillArgs),
     Diff(DiffArgs),
+    Offsets(OffsetsArgs),
 }
 
 /// The whole command tree, as help and completions need it.
@@ -89,6 +91,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Archive(arguments) => arguments.execute(terminal),
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
+        Command::Offsets(arguments) => arguments.execute(terminal),
     }
 }
 

@@ -8,6 +8,7 @@ use crate::diff::DiffError;
 use crate::engine::EngineError;
 use crate::iceberg::{CommitError, IcebergError};
 use crate::live::RunError;
+use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::sinks::PublishError;
@@ -95,6 +96,15 @@ impl From<BackfillError> for Failure {
             BackfillError::Recompute(error) => (*error).into(),
             BackfillError::Commit { source: CommitError::Conflict { .. }, .. } => Failure::Unsafe(error.to_string()),
             BackfillError::Iceberg(_) | BackfillError::Commit { .. } => Failure::running(error),
+        }
+    }
+}
+
+impl From<OffsetsError> for Failure {
+    fn from(error: OffsetsError) -> Failure {
+        match error {
+            OffsetsError::Checkpoint(error) => error.into(),
+            OffsetsError::Source(error) => error.into(),
         }
     }
 }
