@@ -80,7 +80,9 @@ impl From<CheckpointError> for Failure {
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
-            CheckpointError::Location { .. } | CheckpointError::Unclaimed { .. } => Failure::invalid(error),
+            CheckpointError::Location { .. }
+            | CheckpointError::StoreLost { .. }
+            | CheckpointError::Unclaimed { .. } => Failure::invalid(error),
             _ => Failure::running(error),
         }
     }

@@ -10,10 +10,9 @@ use bytes::Bytes;
 use thiserror::Error;
 
 use crate::checkpoints::{
-    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Event, Generation, Manifest, ManifestId, Newest,
-    Offsets, Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile,
-    TableChange, TableProperties, TableSeen, check_not_lost, checkpoint_property, generation_property,
-    snapshot_property,
+    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest, Offsets,
+    Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableChange,
+    TableProperties, TableSeen, Verdict, check_not_lost, checkpoint_property, generation_property, snapshot_property,
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, StagedFile, Table, TableSpec};
@@ -116,7 +115,7 @@ pub async fn take(catalog: &Catalog, store: &CheckpointStore, targets: &[Target]
     let mut tables = BTreeMap::new();
     for name in &names {
         let owned = targets.iter().any(|target| target.table == *name && target.owned);
-        if let Some(table) = claim_table(catalog, name, &owner, owned, claimed.generation()).await? {
+        if let Some(table) = claim_table(catalog, name, &owner, owned, &claimed).await? {
             tables.insert(name.clone(), table);
         }
     }
@@ -153,21 +152,19 @@ async fn claim_table(
     name: &TableName,
     owner: &str,
     owned: bool,
-    generation: Generation,
+    claimed: &Claimed,
 ) -> Result<Option<Table>, PublishError> {
+    let mut pause = Pause::new("claim a table");
     loop {
         let Some(table) = catalog.load(name).await? else { return Ok(None) };
         let known = properties_of(&table, owner)?;
-        match known.generation {
-            Some(newest) if newest > generation => {
-                return Err(ProtocolError::Fenced { table: name.clone(), mine: generation, newest }.into());
-            }
-            Some(same) if same == generation => return Ok(Some(table)),
-            _ => {}
+        match claimed.decide(name, known.generation).await? {
+            Verdict::Done => return Ok(Some(table)),
+            Verdict::Commit => {}
         }
         let claim = TableProperties {
             owner: owned.then(|| owner.to_owned()),
-            generation: Some(generation),
+            generation: Some(claimed.generation()),
             ..TableProperties::default()
         };
         let key = generation_property(owner);
@@ -178,7 +175,10 @@ async fn claim_table(
         };
         match catalog.commit_on(&table, &change).await {
             // Looked at again: the claim must be ours, whatever others did meanwhile.
-            Ok(_) | Err(CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. }) => {}
+            Ok(_) => {}
+            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
+                pause.wait(&error).await
+            }
             Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
         }
     }
@@ -255,8 +255,8 @@ impl Publisher {
         loop {
             match self.begun.put_state(number, name, bytes.clone(), content.clone()).await {
                 Ok(file) => return Ok(file),
-                Err(error @ CheckpointError::Fenced { .. }) => return Err(error.into()),
-                Err(error) => pause.wait(&error).await,
+                Err(error) if error.is_outage() => pause.wait(&error).await,
+                Err(error) => return Err(error.into()),
             }
         }
     }
@@ -315,7 +315,8 @@ impl Publisher {
             match self.begun.put(manifest).await {
                 Ok(()) => return Ok(Event::ManifestPut),
                 Err(CheckpointError::Fenced { newest, .. }) => return Ok(Event::FencedInStore { newest }),
-                Err(error) => pause.wait(&error).await,
+                Err(error) if error.is_outage() => pause.wait(&error).await,
+                Err(error) => return Err(error.into()),
             }
         }
     }
