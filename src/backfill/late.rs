@@ -82,8 +82,7 @@ impl Owned {
         table: &Table,
         files: Vec<ScanFile>,
     ) -> Result<(Vec<String>, Vec<RecordBatch>), IcebergError> {
-        let columns: Vec<String> =
-            table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
+        let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
         let mut removed = Vec::new();
         let mut kept = Vec::new();
         for file in files {

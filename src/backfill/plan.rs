@@ -139,11 +139,8 @@ pub(super) fn may_write(
     let properties = TableProperties::parse(&job.name, table.properties())
         .map_err(|source| BackfillError::Property { table: insert.table.clone(), source })?;
     // The owner may have been set by a backfill; only a live run sets these two.
-    let owned = Owned {
-        owner: properties.owner,
-        sealed_edge: properties.sealed_edge,
-        first_window: properties.first_window,
-    };
+    let owned =
+        Owned { owner: properties.owner, sealed_edge: properties.sealed_edge, first_window: properties.first_window };
     let writer = Writer::Backfill { job: &job.name, from: scope.range.start, to: scope.range.end };
     Ok(writable(&insert.table, &owned, &writer).map(|_| ()))
 }

@@ -157,10 +157,7 @@ impl Staging {
             operation: Operation::Overwrite,
             add: self.files,
             remove: Remove::Partitions(vec![range]),
-            properties: BTreeMap::from([
-                (OWNER.to_owned(), job.name.clone()),
-                (MARKER.to_owned(), id.to_string()),
-            ]),
+            properties: BTreeMap::from([(OWNER.to_owned(), job.name.clone()), (MARKER.to_owned(), id.to_string())]),
             summary: BTreeMap::from([
                 ("kappa.backfill.from".to_owned(), scope.range.start.to_string()),
                 ("kappa.backfill.to".to_owned(), scope.range.end.to_string()),
@@ -172,8 +169,7 @@ impl Staging {
             ..Change::nothing(&self.table)
         };
         let committed = catalog.commit(&change).await;
-        let committed =
-            committed.map_err(|source| BackfillError::Commit { table: insert.table.clone(), source })?;
+        let committed = committed.map_err(|source| BackfillError::Commit { table: insert.table.clone(), source })?;
         Ok(InsertReport {
             table: insert.table.clone(),
             rows: self.rows,

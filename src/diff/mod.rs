@@ -106,9 +106,8 @@ pub async fn diff(
         Ok(())
     };
     let exact = RecomputeOptions { workers: options.workers, include_late: false };
-    let counted = recompute(job, &scope, exact, &mut take, &|records| watch(&scope, records))
-        .await
-        .map_err(Box::new)?;
+    let counted =
+        recompute(job, &scope, exact, &mut take, &|records| watch(&scope, records)).await.map_err(Box::new)?;
     let mut inserts = Vec::with_capacity(job.inserts.len());
     for (insert, recomputed) in job.inserts.iter().zip(recomputed) {
         let Some(table) = catalog.load(&insert.table).await? else {
@@ -147,12 +146,7 @@ async fn published(insert: &Insert, table: &Table, scope: &Scope) -> Result<Vec<
 }
 
 /// Records of the range in the late table that live found behind the watermark.
-async fn behind_watermark(
-    job: &Plan,
-    insert: &Insert,
-    catalog: &Catalog,
-    scope: &Scope,
-) -> Result<u64, IcebergError> {
+async fn behind_watermark(job: &Plan, insert: &Insert, catalog: &Catalog, scope: &Scope) -> Result<u64, IcebergError> {
     let Some(table) = catalog.load(&insert.late).await? else { return Ok(0) };
     let stream = &job.streams[insert.stream];
     let windows = insert.windows_in(&scope.range);

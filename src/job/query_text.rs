@@ -92,8 +92,7 @@ fn is_name(word: &Word, before: Option<&Token>, next: Option<&Token>, in_cast: b
         return has_capitals;
     }
     let is_alias = has_capitals && !in_cast && before.is_some_and(|before| is_word(before, "AS"));
-    let is_column =
-        is_column(&word.value, names) && before.is_none_or(comes_before_a_value) && !begins_a_literal(next);
+    let is_column = is_column(&word.value, names) && before.is_none_or(comes_before_a_value) && !begins_a_literal(next);
     before == Some(&Token::Period) || is_alias || is_column
 }
 

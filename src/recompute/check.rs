@@ -56,7 +56,9 @@ pub struct HistoryState {
 #[derive(Debug, Error)]
 pub enum RangeError {
     /// The stream declares no history.
-    #[error("stream {stream} has no HISTORY FROM clause, so there is nothing to recompute from; add HISTORY FROM ICEBERG 'namespace.table' and archive it")]
+    #[error(
+        "stream {stream} has no HISTORY FROM clause, so there is nothing to recompute from; add HISTORY FROM ICEBERG 'namespace.table' and archive it"
+    )]
     NoHistory {
         /// The stream.
         stream: String,
@@ -218,11 +220,7 @@ fn on_edges(plan: &Plan, requested: &Requested) -> Result<Range<EventTime>, Rang
     }
 }
 
-async fn history(
-    stream: &Arc<Stream>,
-    catalog: &Catalog,
-    times: Range<EventTime>,
-) -> Result<HistoryState, RangeError> {
+async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime>) -> Result<HistoryState, RangeError> {
     let Some(name) = &stream.history else {
         return Err(RangeError::NoHistory { stream: stream.name.clone() });
     };
@@ -249,16 +247,13 @@ async fn history(
 /// The bound that the history was archived under, if the job reads the same records from it.
 fn check_declaration(table: &Table, stream: &Stream) -> Result<crate::event::Micros, RangeError> {
     let name = table.name().clone();
-    let refused = |difference: String| RangeError::Declaration {
-        table: name.clone(),
-        stream: stream.name.clone(),
-        difference,
-    };
+    let refused =
+        |difference: String| RangeError::Declaration { table: name.clone(), stream: stream.name.clone(), difference };
     let Some(text) = table.properties().get(STREAM) else {
         return Err(refused(format!("it has no property {STREAM}")));
     };
-    let declared = Declaration::parse(text)
-        .map_err(|source| RangeError::UnreadableDeclaration { table: name.clone(), source })?;
+    let declared =
+        Declaration::parse(text).map_err(|source| RangeError::UnreadableDeclaration { table: name.clone(), source })?;
     let difference = Declaration::of(stream).difference(&declared);
     if !difference.records.is_empty() || !difference.time.is_empty() {
         return Err(refused(difference.all().join("; ")));

@@ -81,8 +81,7 @@ where
             if ended && engine.in_flight() == 0 {
                 break;
             }
-            let may_take =
-                !ended && (engine.rows_open() < EPOCH_ROWS || engine.in_flight() < EPOCHS_IN_FLIGHT_MAX);
+            let may_take = !ended && (engine.rows_open() < EPOCH_ROWS || engine.in_flight() < EPOCHS_IN_FLIGHT_MAX);
             tokio::select! {
                 biased;
                 output = engine.next(), if engine.in_flight() > 0 => {

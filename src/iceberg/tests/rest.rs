@@ -5,9 +5,7 @@ use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
 
-use iceberg::spec::{
-    Schema as IcebergSchema, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec,
-};
+use iceberg::spec::{Schema as IcebergSchema, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use serde_json::{Value, json};
 
@@ -103,7 +101,8 @@ impl Server {
             ("POST", ["namespaces"]) => Some((409, json!({ "error": { "message": "is there" } }))),
             ("GET", ["namespaces", namespace, "tables"]) => {
                 let parts: Vec<&str> = namespace.split("%2E").collect();
-                let of_namespace = tables.keys().filter_map(|key| key.strip_prefix(&format!("namespaces/{namespace}/tables/")));
+                let of_namespace =
+                    tables.keys().filter_map(|key| key.strip_prefix(&format!("namespaces/{namespace}/tables/")));
                 let names: Vec<Value> = of_namespace.map(|name| json!({ "namespace": parts, "name": name })).collect();
                 Some((200, json!({ "identifiers": names })))
             }
