@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use clap::Args;
 
 use super::arguments::{OutputArgs, job_path};
-use super::command::open_project;
+use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::progress::{LiveState, Progress, ProgressMode, make_room};
 use super::signal::stop_token;

@@ -8,7 +8,7 @@ use clap::{Args, Subcommand, ValueEnum};
 use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path, workers};
-use super::command::open_project;
+use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::progress::{ProgressMode, make_room};
 use super::range::{Range, RangeArgs};

@@ -1,7 +1,6 @@
 //! The command tree, and the way from the command line to an exit code.
 
 use std::panic::{AssertUnwindSafe, catch_unwind};
-use std::path::Path;
 use std::process::ExitCode;
 
 use clap::{ArgAction, CommandFactory, Parser, Subcommand};
@@ -9,14 +8,13 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 use super::archive::ArchiveArgs;
 use super::backfill::BackfillArgs;
 use super::diff::DiffArgs;
-use super::exit::{Exit, Failure, invalid_project};
+use super::exit::{Exit, Failure};
 use super::explain::ExplainArgs;
 use super::offsets::OffsetsArgs;
+use super::panic;
 use super::run::RunArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
-use super::{log, panic};
-use crate::config::Project;
 
 /// A replayable stream processor: one SQL job file, live from Kafka and as a backfill over Iceberg history
 #[derive(Parser, Debug)]
@@ -93,11 +91,4 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Diff(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
     }
-}
-
-/// The project of a job, with logging started as it says.
-pub fn open_project(job: &Path, terminal: &Terminal) -> Result<Project, Failure> {
-    let project = Project::find(job).map_err(|error| invalid_project(&error, terminal.colour))?;
-    log::start(project.run.log, terminal.verbosity, terminal.colour);
-    Ok(project)
 }

@@ -1,9 +1,12 @@
 //! From a project's settings to what the drivers work with: catalog, checkpoints, logs, clock, runtime.
 
+use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::exit::Failure;
+use super::exit::{Failure, invalid_project};
+use super::log;
 use super::progress::{Progress, ProgressMode, RangeState};
+use super::terminal::Terminal;
 use crate::checkpoints::CheckpointStore;
 use crate::config::{self, Project};
 use crate::event::Micros;
@@ -11,6 +14,13 @@ use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
 use crate::recompute::Scope;
 use crate::sources::{Logs, RealLogs, SourceSettings};
 use crate::time::clock::{Clock, SystemClock};
+
+/// The project of a job, with logging started as it says.
+pub fn open_project(job: &Path, terminal: &Terminal) -> Result<Project, Failure> {
+    let project = Project::find(job).map_err(|error| invalid_project(&error, terminal.colour))?;
+    log::start(project.run.log, terminal.verbosity, terminal.colour);
+    Ok(project)
+}
 
 /// The async runtime of a command.
 pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {

@@ -7,7 +7,7 @@ use clap::Args;
 use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path};
-use super::command::open_project;
+use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::progress::{ProgressMode, make_room};
 use super::range::{Range, RangeArgs};

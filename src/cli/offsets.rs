@@ -8,7 +8,7 @@ use clap::{Args, Subcommand};
 use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path};
-use super::command::open_project;
+use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::terminal::Terminal;
 use super::{connect, job, output};

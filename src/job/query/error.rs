@@ -25,7 +25,10 @@ fn words(error: &DataFusionError) -> (String, Option<String>) {
                 Some("put the stream's name or alias and a dot before it".to_owned()),
             ),
             SchemaError::DuplicateUnqualifiedField { name } => (
-                format!("two expressions that differ only by a cast can't stand in one query: both are `{}`", sql_words(name)),
+                format!(
+                    "two expressions that differ only by a cast can't stand in one query: both are `{}`",
+                    sql_words(name)
+                ),
                 Some("write one of them over another expression, such as max(column + 0)".to_owned()),
             ),
             other => (lower_first(&other.to_string()), None),
