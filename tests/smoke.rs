@@ -2,15 +2,13 @@
 
 use std::path::Path;
 use std::sync::Arc;
-use std::time::Duration;
 
 use futures::StreamExt;
 use kappa::checkpoints::CheckpointStore;
 use kappa::event::TableName;
 use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, plan_files, read_file};
-use kappa::live::{RunOptions, Setup, Until, run};
+use kappa::live::{RunOptions, Setup, run};
 use kappa::sources::{RealLogs, SourceSettings};
-use kappa::start::{Start, Vouched};
 use kappa::time::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 
@@ -57,15 +55,7 @@ async fn a_file_becomes_a_table_of_windows() {
         panic!("{}", errors.render(kappa::job::Colour::Plain));
     }));
     let setup = setup(folder.path()).await;
-    let options = RunOptions {
-        workers: 2,
-        checkpoint_interval: Duration::from_secs(10),
-        start: Start::Earliest,
-        vouched: Vouched::default(),
-        until: Until::Forever,
-        drain: false,
-        epoch_rows: 65_536,
-    };
+    let options = RunOptions { workers: 2, ..RunOptions::default() };
     let report = run(&plan, &setup, &options, &CancellationToken::new(), &|_| {}).await.expect("the job runs");
     assert!(report.finished, "{report:?}");
     let table =

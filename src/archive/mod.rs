@@ -5,7 +5,6 @@
 //! taken since the last one, as files, and the positions behind them.
 //! Invariant: the archiver's identity is the history table, whatever job it was started from.
 
-mod tidy;
 mod write;
 
 use std::collections::BTreeMap;

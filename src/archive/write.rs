@@ -5,13 +5,12 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::tidy::Tidy;
 use super::{ArchiveError, Rejects};
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, StreamProgress, TableChange};
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::StagedFile;
 use crate::job::Declaration;
-use crate::sinks::{HistoryProgress, Publisher, layout, stage};
+use crate::sinks::{HistoryProgress, Publisher, Tidy, layout};
 
 /// Records taken since the last checkpoint.
 #[derive(Debug, Default)]
@@ -48,12 +47,15 @@ pub(super) struct Writer {
     publisher: Publisher,
     number: u64,
     tidy: Tidy,
+    /// Whether history was looked through for what earlier runs have left in small files.
+    looked: bool,
 }
 
 impl Writer {
     pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher) -> Writer {
         let history = stream.history.clone().expect("only streams with a history are archived");
-        Writer { tidy: Tidy::new(stream, &history), stream: stream.clone(), history, publisher, number: 1 }
+        let tidy = Tidy::of_history(stream, &history);
+        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1 }
     }
 
     /// Makes the batch durable and visible, then tidies up partitions that the watermark has passed.
@@ -65,16 +67,16 @@ impl Writer {
     ) -> Result<(), ArchiveError> {
         let mut tables = Vec::new();
         if !batch.records.is_empty() {
-            let table = self.publisher.table(&self.history);
-            self.tidy.saw(&batch.records);
-            let files = stage(table, &layout::history(&self.stream).sort, batch.records).await?;
+            self.tidy.saw(self.tidy.partitions_of(&batch.records));
+            let sort = layout::history(&self.stream).sort;
+            let files = self.publisher.stage(&self.history, &sort, batch.records).await?;
             let stated = HistoryProgress { watermark, seen: progress.iter().map(|(&p, at)| (p, at.seen)).collect() };
             tables.push(self.change(&self.history, &files, stated.properties()));
         }
         if !batch.rejects.is_empty() {
             let name = self.history.with_suffix("_rejects");
             let rows = layout::reject_rows(&self.stream, &batch.rejects);
-            let files = stage(self.publisher.table(&name), &layout::rejects().sort, vec![rows]).await?;
+            let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
             tables.push(self.change(&name, &files, BTreeMap::new()));
         }
         let manifest = Manifest {
@@ -97,8 +99,22 @@ impl Writer {
         };
         self.publisher.publish(manifest).await?;
         self.number += 1;
-        self.tidy.up_to(&self.publisher, watermark).await;
+        self.tidy_up(watermark).await;
         Ok(())
+    }
+
+    /// Rewrites every partition with rows that ends at or before the watermark.
+    async fn tidy_up(&mut self, watermark: EventTime) {
+        if !self.looked {
+            self.looked = true;
+            match self.tidy.find(self.publisher.catalog(), watermark).await {
+                Ok(found) => self.tidy.saw(found),
+                Err(error) => tracing::warn!(%error, "small files of earlier runs were not looked for"),
+            }
+        }
+        while let Some(rewrite) = self.tidy.next(watermark) {
+            rewrite.run(&self.publisher).await;
+        }
     }
 
     fn change(&self, name: &TableName, files: &[StagedFile], properties: BTreeMap<String, String>) -> TableChange {

@@ -391,7 +391,6 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         owner: "job".into(),
         fingerprint: "f".into(),
         streams: BTreeMap::from([("log".into(), BTreeMap::from([(0, progress)]))]),
-        inserts: vec![],
         watermark: EventTime(to),
         first_window: EventTime::MIN,
         finished: false,

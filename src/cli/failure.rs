@@ -20,7 +20,8 @@ impl From<RunError> for Failure {
             RunError::Version { .. } | RunError::Start(_) => Failure::invalid(error),
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
-            RunError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
+            RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
+            RunError::TooManyRejects { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(_) | RunError::State(_) => Failure::running(error),
         }

@@ -158,6 +158,8 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::Ru
         },
         drain: options.drain,
         epoch_rows: live::EPOCH_ROWS,
+        rejects_max_millionths: project.run.rejects_max.millionths(),
+        fail_point: None,
     }
 }
 

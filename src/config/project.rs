@@ -127,6 +127,11 @@ impl Share {
         (0.0..=100.0).contains(&percent).then(|| Share((percent * 10_000.0).round() as u32))
     }
 
+    /// How many of a million it is.
+    pub fn millionths(self) -> u32 {
+        self.0
+    }
+
     /// Whether `part` of `whole` is more than this share; never so for an empty whole.
     pub fn is_exceeded_by(self, part: u64, whole: u64) -> bool {
         u128::from(part) * 1_000_000 > u128::from(whole) * u128::from(self.0)

@@ -2,7 +2,7 @@
 //! Invariant: outputs come in the order of epochs, each once, with the shares of all workers put together.
 
 use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
 use arrow::record_batch::RecordBatch;
@@ -33,7 +33,7 @@ const COMMANDS_MAX: usize = 256;
 pub struct Epoch(pub u64);
 
 /// How an engine is started.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub struct EngineOptions {
     /// Worker threads; at least 1. Results don't depend on it.
     pub workers: usize,
@@ -41,6 +41,19 @@ pub struct EngineOptions {
     pub publish: Vec<PublishRange>,
     /// Open panes of a checkpoint.
     pub restored: Vec<RestoredPane>,
+    /// For tests of what happens when a worker dies.
+    pub fail_point: Option<FailPoint>,
+}
+
+/// Something that every worker calls when it is told to close an epoch, with its own number and the epoch's, and that
+/// may panic there. Only tests have a use for it: it stands in for our own bugs.
+#[derive(Clone)]
+pub struct FailPoint(pub Arc<dyn Fn(usize, Epoch) + Send + Sync>);
+
+impl std::fmt::Debug for FailPoint {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("FailPoint")
+    }
 }
 
 /// State of one pane from a checkpoint.
@@ -175,22 +188,28 @@ impl Engine {
         for _ in 0..workers {
             let (sender, receiver) = crossbeam_channel::bounded(COMMANDS_MAX);
             commands.push(sender);
-            receivers.push(receiver);
+            receivers.push(Some(receiver));
         }
         let context = Arc::new(Context {
             plan: plan.clone(),
             publish: options.publish,
             restored: options.restored,
-            receivers,
+            fail_point: options.fail_point,
             outputs: outputs_in,
         });
+        let receivers = Mutex::new(receivers);
         let config =
             Config { communication: timely::CommunicationConfig::Process(workers), worker: WorkerConfig::default() };
         let run = move |timely: &mut Worker| {
             let index = timely.index();
             let announced = threads_in.send((index, std::thread::current()));
             announced.map_err(|_| EngineError::WorkerDied { message: "the driver is gone".into() })?;
-            worker::run(timely, &context)
+            // Its own, not one of a shared list: when the worker is gone, so is its end of the channel, and a driver
+            // that waits for room in it goes on.
+            let mut receivers = receivers.lock().unwrap_or_else(PoisonError::into_inner);
+            let commands = receivers[index].take().expect("each worker runs once");
+            drop(receivers);
+            worker::run_to_the_end(timely, &context, commands)
         };
         let guards = timely::execute(config, run).map_err(died)?;
         let mut announced: Vec<(usize, Thread)> = Vec::with_capacity(workers);
@@ -247,7 +266,8 @@ impl Engine {
         Epoch(epoch)
     }
 
-    /// The output of the next complete epoch. Cancel-safe: dropping the future loses nothing.
+    /// The output of the next complete epoch, or why there will be none; without an epoch in flight it waits for the
+    /// latter. Cancel-safe: dropping the future loses nothing.
     pub async fn next(&mut self) -> Result<EpochOutput, EngineError> {
         loop {
             let wanted = self.taken + 1;
@@ -302,7 +322,8 @@ impl Engine {
 }
 
 impl Drop for Engine {
-    /// Stops the workers and waits for them: they hold no work that anybody will take.
+    /// Stops the workers and waits for them, for as long as the slowest takes for what it is at: off the async threads.
+    /// They hold no work that anybody will take.
     fn drop(&mut self) {
         for worker in 0..self.workers.len() {
             self.send(worker, Command::Stop);

@@ -2,6 +2,7 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -13,7 +14,7 @@ use timely::worker::Worker;
 use tokio::sync::mpsc;
 
 use super::container::Rows;
-use super::epoch::{EngineError, FrozenPane, InsertOutput, RestoredPane};
+use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
 use super::exchange::{by_key, rows_of_worker};
 use super::keep::Keeper;
 use super::prepare::Preparation;
@@ -49,7 +50,7 @@ pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) publish: Vec<PublishRange>,
     pub(super) restored: Vec<RestoredPane>,
-    pub(super) receivers: Vec<Receiver<Command>>,
+    pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
 }
 
@@ -68,8 +69,26 @@ struct Shared {
     prepared: BTreeMap<u64, Vec<InsertOutput>>,
 }
 
-/// Runs a worker until it is told to stop.
-pub(super) fn run(worker: &mut Worker, context: &Arc<Context>) -> Result<(), EngineError> {
+/// Runs a worker until it is told to stop. A panic is told to the driver before the thread goes: the other workers
+/// would wait for this one for ever, and the driver for them.
+pub(super) fn run_to_the_end(
+    worker: &mut Worker,
+    context: &Arc<Context>,
+    commands: Receiver<Command>,
+) -> Result<(), EngineError> {
+    let index = worker.index();
+    // Nothing is used afterwards but the channel of outputs.
+    let ended = catch_unwind(AssertUnwindSafe(|| run(worker, context, &commands)));
+    ended.unwrap_or_else(|panic| {
+        let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+        let text = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+        let error = EngineError::WorkerDied { message: format!("worker {index} panicked: {text}") };
+        tell(&context.outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
+        resume_unwind(panic)
+    })
+}
+
+fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>) -> Result<(), EngineError> {
     let preparations = preparations(context);
     let started = preparations.and_then(|preparations| {
         let keepers = keepers(context, &preparations, worker.index(), worker.peers())?;
@@ -87,11 +106,13 @@ pub(super) fn run(worker: &mut Worker, context: &Arc<Context>) -> Result<(), Eng
     // Epochs count from 1.
     input.advance_to(1);
     build(worker, &mut input, context, &preparations, keepers, &shared);
-    let receiver = context.receivers[worker.index()].clone();
     loop {
-        match receiver.try_recv() {
+        match commands.try_recv() {
             Ok(Command::Feed(epoch, batch)) => feed(&mut input, &preparations, &shared, epoch, &batch),
             Ok(Command::Close { epoch, watermark, barrier }) => {
+                if let Some(fail_point) = &context.fail_point {
+                    (fail_point.0)(worker.index(), Epoch(epoch));
+                }
                 shared.borrow_mut().closed.insert(epoch, Closed { watermark, barrier });
                 input.advance_to(epoch + 1);
             }
@@ -103,7 +124,10 @@ pub(super) fn run(worker: &mut Worker, context: &Arc<Context>) -> Result<(), Eng
         }
         worker.step();
     }
-    drop(input);
+    // What is left is wanted by nobody. Waiting for the dataflow to run dry would wait for workers that are gone.
+    for dataflow in worker.installed_dataflows() {
+        worker.drop_dataflow(dataflow);
+    }
     Ok(())
 }
 

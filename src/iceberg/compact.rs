@@ -23,8 +23,8 @@ pub struct CompactOptions {
     pub small_files_min: usize,
     /// Columns to sort by, outermost first.
     pub sort: Vec<String>,
-    /// Rows are sorted in memory in groups of about this size; a partition with more than that gets files whose ranges
-    /// overlap, one set a group.
+    /// Rows are sorted in memory in groups of about this size. A partition with more than that is written as one sorted run
+    /// a group, in the order of the files' least times; where those don't overlap, all of it is in order.
     pub memory_bytes: usize,
     /// How files are written. Their compression can be stronger than that of files that are soon rewritten.
     pub write: WriteOptions,
@@ -81,7 +81,9 @@ pub async fn compact(
 /// Reads files, sorts their rows in groups, and writes them anew.
 async fn rewrite(table: &Table, files: &[ScanFile], options: &CompactOptions) -> Result<Vec<StagedFile>, IcebergError> {
     let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
-    let (mut written, mut group, mut bytes) = (Vec::new(), Vec::new(), 0);
+    // One writer for all groups: what comes out is large, however small a group is, and isn't rewritten again.
+    let mut writer = FileWriter::new(table, options.write.clone())?;
+    let (mut group, mut bytes) = (Vec::new(), 0);
     // Files come by their least time, so that a group holds neighbours.
     for file in files {
         let mut rows = read_file(table, file, &columns, None).await?;
@@ -89,26 +91,26 @@ async fn rewrite(table: &Table, files: &[ScanFile], options: &CompactOptions) ->
             bytes += batch.get_array_memory_size();
             group.push(batch);
             if bytes >= options.memory_bytes {
-                written.extend(write_sorted(table, std::mem::take(&mut group), options).await?);
+                write_sorted(table, std::mem::take(&mut group), options, &mut writer).await?;
                 bytes = 0;
             }
         }
     }
-    written.extend(write_sorted(table, group, options).await?);
-    Ok(written)
+    write_sorted(table, group, options, &mut writer).await?;
+    writer.finish().await
 }
 
 async fn write_sorted(
     table: &Table,
     group: Vec<RecordBatch>,
     options: &CompactOptions,
-) -> Result<Vec<StagedFile>, IcebergError> {
-    let Some(first) = group.first() else { return Ok(Vec::new()) };
+    writer: &mut FileWriter,
+) -> Result<(), IcebergError> {
+    let Some(first) = group.first() else { return Ok(()) };
     let cant = "sort rows";
     let rows = concat_batches(&first.schema(), &group).map_err(IcebergError::rows(table.name(), cant))?;
     drop(group);
     let order = sort_order(table, &rows, &options.sort)?;
-    let mut writer = FileWriter::new(table, options.write.clone())?;
     for start in (0..rows.num_rows()).step_by(BATCH_ROWS) {
         let length = BATCH_ROWS.min(rows.num_rows() - start);
         let batch = match &order {
@@ -117,7 +119,7 @@ async fn write_sorted(
         };
         writer.write(&batch.map_err(IcebergError::rows(table.name(), cant))?).await?;
     }
-    writer.finish().await
+    Ok(())
 }
 
 /// Rows that are gathered and written at a time.

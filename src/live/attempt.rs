@@ -1,32 +1,35 @@
-//! One attempt at a run: the loop between intake, engine and checkpoints.
+//! One attempt at a run: the loop between inflow, engine and checkpoints.
 //! Invariant: a barrier cuts the flow at one place: what was fed before it is in the checkpoint, what comes behind is
-//! not. At most one checkpoint is being written; while one is, the next barrier waits.
+//! not. At most one checkpoint is being written; while one is, the next barrier waits. When an attempt is over, nothing
+//! of it goes on in the background.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::Duration;
 
-use arrow::array::BooleanArray;
-use arrow::compute::{filter_record_batch, not};
-use arrow::record_batch::RecordBatch;
-use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
+use tokio_util::task::AbortOnDropHandle;
 
 use super::begin::{Beginning, claim};
 use super::checkpoint::{Cut, Writer, Written};
+use super::inflow::Inflow;
 use super::pending::{PENDING_ROWS_MAX, Pending};
+use super::positions::Positions;
+use super::sealing::Sealing;
 use super::{Progress, RunError, RunOptions, RunReport, Setup, Until};
-use crate::checkpoints::{PartitionProgress, StreamProgress};
+use crate::checkpoints::{Manifest, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
-use crate::event::{EventBatch, EventTime, Reject, ResumeOffset};
+use crate::event::EventTime;
 use crate::job::Plan;
-use crate::sinks::future_rejects;
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, TakeUp};
-use crate::time::Watermarks;
+use crate::sources::Intake;
 use crate::windows::PublishRange;
 
 /// How often a quiet loop looks whether an epoch or a checkpoint is due.
 const TICK: Duration = Duration::from_millis(50);
+
+/// How long a run that was told to stop waits for the rewriting of a partition that is under way; what is not done by
+/// then is left for the next run.
+const SEALING_AT_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// Why no more records are taken.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,102 +40,107 @@ enum Ending {
     Drain,
 }
 
+type Writing = AbortOnDropHandle<(Writer, Result<Written, RunError>)>;
+
 struct Loop<'a> {
     plan: &'a Arc<Plan>,
     setup: &'a Setup,
     options: &'a RunOptions,
+    report: &'a mut RunReport,
     engine: Engine,
-    intake: Option<Intake>,
-    watermarks: Watermarks,
+    inflow: Inflow,
+    /// Closed, and to be waited for.
+    closed: Option<Intake>,
     first_window: EventTime,
-    streams: Vec<StreamProgress>,
-    limits: Vec<BTreeMap<i32, ResumeOffset>>,
-    ended: BTreeSet<usize>,
-    rejects: Vec<Vec<Reject>>,
     pending: Pending,
     /// Cuts whose barrier is under way, oldest first.
     cuts: VecDeque<Cut>,
-    writing: Option<JoinHandle<(Writer, Result<Written, RunError>)>>,
+    writing: Option<Writing>,
     writer: Option<Writer>,
+    positions: Positions,
+    sealing: Sealing,
     last_checkpoint: Duration,
-    fed_since_checkpoint: bool,
+    /// The watermark of the last cut, or that the attempt began with.
+    cut_at: EventTime,
+    /// How far streams are published.
+    published: std::collections::BTreeMap<String, StreamProgress>,
     ending: Option<Ending>,
     final_barrier: bool,
     finished: bool,
-    report: RunReport,
     state_bytes: usize,
 }
 
-/// Claims, recovers and runs until the end or a failure.
+/// Claims, recovers and runs until the end or a failure. What is published is in the report, whatever comes then.
 pub(super) async fn attempt(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
     stop: &CancellationToken,
     watch: &(dyn Fn(&Progress) + Sync),
-) -> Result<RunReport, RunError> {
-    let beginning = claim(plan, setup, options).await?;
-    if let Some(manifest) = beginning.manifest.as_ref().filter(|manifest| manifest.finished) {
-        let watermark = manifest.watermark;
-        return Ok(RunReport { finished: true, resumed: true, watermark, ..RunReport::default() });
+    report: &mut RunReport,
+) -> Result<(), RunError> {
+    let beginning = tokio::select! {
+        beginning = claim(plan, setup, options) => beginning?,
+        // Dropped at any point, a claim is one that a crash cut off.
+        () = stop.cancelled() => return Ok(()),
+    };
+    if report.checkpoints == 0 {
+        report.resumed = beginning.manifest.is_some();
     }
-    let mut run = Loop::start(plan, setup, options, beginning)?;
-    run.go(stop, watch).await?;
-    Ok(run.report)
+    if let Some(manifest) = &beginning.manifest {
+        report.watermark = manifest.watermark;
+        if manifest.finished {
+            report.finished = true;
+            return Ok(());
+        }
+    }
+    let mut run = Loop::start(plan, setup, options, beginning, report).await?;
+    let ended = run.go(stop, watch).await;
+    run.leave(ended.is_ok(), stop).await;
+    ended
 }
 
 impl<'a> Loop<'a> {
-    fn start(
+    async fn start(
         plan: &'a Arc<Plan>,
         setup: &'a Setup,
         options: &'a RunOptions,
         beginning: Beginning,
+        report: &'a mut RunReport,
     ) -> Result<Loop<'a>, RunError> {
         let Beginning { publisher, manifest, first_window, take_up, restored } = beginning;
-        let rules = plan.streams.iter().map(|stream| (stream.bound, stream.idle_after));
-        let stated = manifest.as_ref().map_or(EventTime::MIN, |manifest| manifest.watermark);
-        let mut watermarks = Watermarks::new(rules, stated);
-        let mut streams = Vec::with_capacity(plan.streams.len());
-        for (index, (stream, partitions)) in plan.streams.iter().zip(&take_up).enumerate() {
-            let known = manifest.as_ref().and_then(|manifest| manifest.streams.get(&stream.name));
-            let mut progress = known.cloned().unwrap_or_default();
-            for (&partition, take_up) in partitions {
-                watermarks.add(index, partition, take_up.seen);
-                progress.entry(partition).or_insert_with(|| new_partition(take_up));
-            }
-            streams.push(progress);
-        }
+        let manifest: Option<&Manifest> = manifest.as_ref();
+        let inflow = Inflow::open(plan, setup, options, manifest, take_up).await?;
         let publish = PublishRange { from: first_window, to: EventTime::MAX };
-        let workers = options.workers;
-        let engine =
-            Engine::start(plan, EngineOptions { workers, publish: vec![publish; plan.inserts.len()], restored })?;
-        let discover = options.until == Until::Forever;
-        let intake = Intake::open(&setup.logs, &plan.streams, &take_up, workers, discover)?;
-        let limits = take_up.iter().map(|partitions| {
-            partitions.iter().filter_map(|(&partition, take_up)| Some((partition, take_up.limit?))).collect()
-        });
+        let engine = EngineOptions {
+            workers: options.workers,
+            publish: vec![publish; plan.inserts.len()],
+            restored,
+            fail_point: options.fail_point.clone(),
+        };
+        let engine = Engine::start(plan, engine)?;
+        let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
         Ok(Loop {
             plan,
             setup,
             options,
+            report,
             engine,
-            intake: Some(intake),
-            watermarks,
+            inflow,
+            closed: None,
             first_window,
-            streams,
-            limits: limits.collect(),
-            ended: BTreeSet::new(),
-            rejects: vec![Vec::new(); plan.streams.len()],
             pending: Pending::new(plan.inserts.len()),
             cuts: VecDeque::new(),
             writing: None,
-            writer: Some(Writer::new(plan, publisher, manifest.as_ref())),
+            sealing: Sealing::new(plan, &publisher, stated),
+            writer: Some(Writer::new(plan, publisher, manifest)),
+            positions: Positions::new(&setup.logs, &plan.streams),
             last_checkpoint: setup.clock.elapsed(),
-            fed_since_checkpoint: false,
+            cut_at: stated,
+            published: manifest.map_or_else(Default::default, |manifest| manifest.streams.clone()),
             ending: None,
             final_barrier: false,
             finished: false,
-            report: RunReport { resumed: manifest.is_some(), watermark: stated, ..RunReport::default() },
             state_bytes: 0,
         })
     }
@@ -143,18 +151,57 @@ impl<'a> Loop<'a> {
         self.end_if_reached();
         loop {
             if self.final_barrier && self.writing.is_none() && self.cuts.is_empty() {
+                watch(&self.progress());
                 return Ok(());
             }
             let may_take = self.may_take();
             tokio::select! {
+                // The inflow last: it may always have something, and the others must have their turn.
                 biased;
                 () = stop.cancelled(), if self.ending.is_none() => self.end(Ending::Stop),
-                output = self.engine.next(), if self.engine.in_flight() > 0 => self.on_output(output?),
+                output = self.engine.next() => self.on_output(output?),
                 written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,
-                event = next(&mut self.intake), if may_take => self.on_intake(event)?,
+                () = self.sealing.step(), if self.sealing.is_busy() => {}
                 _ = tick.tick() => watch(&self.progress()),
+                event = self.inflow.next(), if may_take => {
+                    if let Some(batch) = self.inflow.take(event, self.setup.clock.elapsed())? {
+                        self.engine.feed(batch);
+                    }
+                    self.end_if_reached();
+                }
             }
-            self.close_what_is_due();
+            self.close_what_is_due()?;
+        }
+    }
+
+    /// Ends what is under way. A run that ended by itself first rewrites what it has sealed, so that a finished job leaves
+    /// tidy tables.
+    async fn leave(mut self, in_order: bool, stop: &CancellationToken) {
+        if in_order {
+            let stopped = stop.is_cancelled();
+            tokio::select! {
+                () = async { while self.sealing.is_busy() { self.sealing.step().await } }, if !stopped => {}
+                () = stop.cancelled() => {
+                    // One piece only; it begins the next, which is dropped.
+                    if self.sealing.is_busy()
+                        && tokio::time::timeout(SEALING_AT_STOP_MAX, self.sealing.step()).await.is_err()
+                    {
+                        tracing::info!("a partition was not rewritten; the next run does it");
+                    }
+                }
+            }
+            self.positions.finish().await;
+        }
+        if let Some(writing) = self.writing.take() {
+            // What it had begun is what a crash would have left: another attempt finishes it or passes it over.
+            writing.abort();
+            let _: Result<_, tokio::task::JoinError> = writing.await;
+        }
+        let (open, closed, engine) = (self.inflow.close(), self.closed.take(), self.engine);
+        // Both wait for threads.
+        let ended = tokio::task::spawn_blocking(move || drop((open, closed, engine))).await;
+        if let Err(error) = ended {
+            tracing::error!(%error, "ending the threads of a run failed");
         }
     }
 
@@ -162,81 +209,21 @@ impl<'a> Loop<'a> {
     fn may_take(&self) -> bool {
         self.ending.is_none()
             && self.pending.rows() < PENDING_ROWS_MAX
+            && !self.inflow.rejects_are_many()
             && (self.engine.rows_open() < self.options.epoch_rows || self.engine.in_flight() < EPOCHS_IN_FLIGHT_MAX)
     }
 
-    fn on_intake(&mut self, event: Option<IntakeEvent>) -> Result<(), RunError> {
-        match event {
-            Some(IntakeEvent::Lane(LaneEvent::Records(records))) => self.feed(records),
-            Some(IntakeEvent::Lane(LaneEvent::AtEnd { stream, partition, offset })) => {
-                self.watermarks.at_end(stream, partition, offset, self.setup.clock.elapsed());
-                if let Some(progress) = self.streams[stream].get_mut(&partition) {
-                    // Behind the last record stand markers of transactions: they are read too.
-                    progress.next_offset = progress.next_offset.max(offset);
-                }
-                self.end_if_reached();
-            }
-            Some(IntakeEvent::Lane(LaneEvent::Ended { stream })) => {
-                self.ended.insert(stream);
-                if self.ended.len() == self.plan.streams.len() {
-                    self.end(Ending::Drain);
-                }
-            }
-            Some(IntakeEvent::Lane(LaneEvent::Failed(error))) => return Err(error.into()),
-            Some(IntakeEvent::Added { stream, partition }) => {
-                tracing::info!(stream = self.plan.streams[stream].name, partition, "a partition was added");
-                self.watermarks.add(stream, partition, None);
-                let from = TakeUp { from: ResumeOffset(0), seen: None, limit: None };
-                self.streams[stream].entry(partition).or_insert_with(|| new_partition(&from));
-            }
-            // Lanes end only with `Ended` or `Failed`, which were seen.
-            None => self.intake = None,
-        }
-        Ok(())
-    }
-
-    fn feed(&mut self, taken: LaneRecords) {
-        let stream = &self.plan.streams[taken.stream];
-        let (records, future) = without_future(taken.records, taken.future);
-        let rejected = taken.rejects.len() + future.as_ref().map_or(0, RecordBatch::num_rows);
-        let count = (records.num_rows() + rejected) as u64;
-        let progress = self.streams[taken.stream]
-            .entry(taken.partition)
-            .or_insert_with(|| new_partition(&TakeUp { from: ResumeOffset(0), seen: None, limit: None }));
-        progress.next_offset = taken.next_offset;
-        progress.seen = taken.seen;
-        progress.taken += count;
-        progress.rejected += rejected as u64;
-        *self.report.taken.entry(stream.name.clone()).or_default() += count;
-        *self.report.rejected.entry(stream.name.clone()).or_default() += rejected as u64;
-        self.rejects[taken.stream].extend(taken.rejects);
-        if let Some(future) = future {
-            self.rejects[taken.stream].extend(future_rejects(stream, &future));
-        }
-        self.watermarks.observe(taken.stream, taken.partition, taken.seen);
-        self.fed_since_checkpoint |= count > 0;
-        if records.num_rows() > 0 {
-            self.engine.feed(EventBatch {
-                stream: taken.stream,
-                partition: Some(taken.partition),
-                records,
-                closed_below: self.watermarks.stated(),
-            });
-        }
-        self.end_if_reached();
-    }
-
-    /// Ends the run when every partition has reached the end that was wanted, or every window that was.
+    /// Ends the run when every log has reached the end that was wanted, or every window that was is published.
     fn end_if_reached(&mut self) {
+        if self.inflow.has_ended() {
+            return self.end(Ending::Drain);
+        }
         let reached = match self.options.until {
             Until::Forever => false,
-            Until::End => self.limits.iter().zip(&self.streams).all(|(limits, progress)| {
-                limits.iter().all(|(partition, &limit)| progress[partition].next_offset >= limit)
-            }),
-            Until::Time(time) => self.watermarks.stated() >= time,
+            Until::End => self.inflow.is_at_end(),
+            Until::Time(time) => self.inflow.watermarks().stated() >= time,
         };
-        // A bounded log says itself when it ends; its limits aren't known before.
-        if reached && !self.plan.streams.iter().any(|stream| self.setup.logs.is_bounded(stream)) {
+        if reached {
             self.end(if self.options.drain { Ending::Drain } else { Ending::Stop });
         }
     }
@@ -244,59 +231,60 @@ impl<'a> Loop<'a> {
     fn end(&mut self, ending: Ending) {
         if self.ending.is_none() {
             self.ending = Some(ending);
-            self.intake = None;
+            self.closed = self.inflow.close();
         }
     }
 
-    fn close_what_is_due(&mut self) {
+    fn close_what_is_due(&mut self) -> Result<(), RunError> {
         if self.final_barrier || self.engine.in_flight() >= EPOCHS_IN_FLIGHT_MAX {
-            return;
+            return Ok(());
         }
         let may_cut = self.cuts.is_empty() && self.writing.is_none();
         if let Some(ending) = self.ending {
             if may_cut {
                 self.final_barrier = true;
                 self.finished = ending == Ending::Drain;
-                let watermark = if self.finished { EventTime::MAX } else { self.watermarks.state() };
-                self.cut(watermark);
+                let watermark = if self.finished { EventTime::MAX } else { self.inflow.watermarks().state() };
+                self.cut(watermark)?;
             }
-            return;
+            return Ok(());
         }
-        let since = self.setup.clock.elapsed() - self.last_checkpoint;
-        let before = self.watermarks.stated();
-        if may_cut && since >= self.options.checkpoint_interval && self.fed_since_checkpoint {
-            let watermark = self.watermarks.state();
-            self.cut(watermark);
-        } else if self.engine.rows_open() >= self.options.epoch_rows || self.is_quiet_with_news(before) {
-            let watermark = self.watermarks.state();
+        let before = self.inflow.watermarks().stated();
+        if may_cut && self.is_checkpoint_due() {
+            let watermark = self.inflow.watermarks().state();
+            self.cut(watermark)?;
+        } else if self.engine.rows_open() >= self.options.epoch_rows || self.is_quiet_with_news() {
+            let watermark = self.inflow.watermarks().state();
             self.engine.close_epoch(watermark, false);
         }
-        if self.watermarks.stated() > before {
-            self.report.watermark = self.watermarks.stated();
+        if self.inflow.watermarks().stated() > before {
             self.end_if_reached();
         }
+        Ok(())
+    }
+
+    /// Whether there is something to publish, and the time for it has come or too much of it waits. Time alone is
+    /// something: a partition that became idle closes windows of records that earlier checkpoints hold.
+    fn is_checkpoint_due(&mut self) -> bool {
+        let has_news = self.inflow.has_news() || self.inflow.watermarks().stated() > self.cut_at;
+        let since = self.setup.clock.elapsed().saturating_sub(self.last_checkpoint);
+        let is_full = self.pending.rows() >= PENDING_ROWS_MAX / 2 || self.inflow.rejects_are_many();
+        has_news && (since >= self.options.checkpoint_interval || is_full)
     }
 
     /// Whether nothing is under way and records or time wait to be acted on: keeps quiet streams prompt.
-    fn is_quiet_with_news(&self, before: EventTime) -> bool {
-        let mut ahead = self.watermarks.clone();
-        self.engine.in_flight() == 0 && (self.engine.rows_open() > 0 || ahead.state() > before)
+    fn is_quiet_with_news(&mut self) -> bool {
+        self.engine.in_flight() == 0 && (self.engine.rows_open() > 0 || self.inflow.watermarks().is_behind())
     }
 
-    fn cut(&mut self, watermark: EventTime) {
+    fn cut(&mut self, watermark: EventTime) -> Result<(), RunError> {
+        let (streams, rejects) = self.inflow.cut(self.options.rejects_max_millionths)?;
         self.engine.close_epoch(watermark, true);
-        self.report.watermark = watermark;
-        let named = self.plan.streams.iter().zip(&self.streams);
-        let rejects = std::mem::replace(&mut self.rejects, vec![Vec::new(); self.plan.streams.len()]);
-        self.cuts.push_back(Cut {
-            streams: named.map(|(stream, progress)| (stream.name.clone(), progress.clone())).collect(),
-            watermark,
-            first_window: self.first_window,
-            finished: self.finished,
-            rejects,
-        });
+        let (first_window, finished) = (self.first_window, self.finished);
+        self.cuts.push_back(Cut { streams, watermark, first_window, finished, rejects });
         self.last_checkpoint = self.setup.clock.elapsed();
-        self.fed_since_checkpoint = false;
+        self.cut_at = watermark;
+        Ok(())
     }
 
     fn on_output(&mut self, output: EpochOutput) {
@@ -309,41 +297,48 @@ impl<'a> Loop<'a> {
         let cut = self.cuts.pop_front().expect("every barrier has its cut");
         let pending = std::mem::replace(&mut self.pending, Pending::new(self.plan.inserts.len()));
         let mut writer = self.writer.take().expect("no barrier is sent while a checkpoint is being written");
-        self.writing = Some(tokio::spawn(async move {
+        self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let written = writer.write(cut, pending).await;
             (writer, written)
-        }));
+        })));
     }
 
-    fn on_written(&mut self, written: (Writer, Result<Written, RunError>)) -> Result<(), RunError> {
-        let (writer, written) = written;
-        let written = written?;
+    fn on_written(
+        &mut self,
+        written: Result<(Writer, Result<Written, RunError>), tokio::task::JoinError>,
+    ) -> Result<(), RunError> {
         self.writing = None;
+        let died = |source| RunError::TaskDied { task: "writing a checkpoint", source };
+        let (writer, written) = written.map_err(died)?;
+        let written = written?;
         self.writer = Some(writer);
-        self.report.checkpoints += 1;
-        self.report.finished = self.finished && self.final_barrier;
-        for (insert, (rows, late)) in self.plan.inserts.iter().zip(written.rows.iter().zip(&written.late)) {
-            *self.report.rows.entry(insert.table.to_string()).or_default() += rows;
-            *self.report.late.entry(insert.table.to_string()).or_default() += late;
+        let report = &mut *self.report;
+        report.checkpoints += 1;
+        report.watermark = written.watermark;
+        report.finished = written.finished;
+        for (stream, progress) in &written.streams {
+            let before = self.published.get(stream);
+            let since = |of: fn(&crate::checkpoints::PartitionProgress) -> u64| {
+                let sum = |progress: &StreamProgress| progress.values().map(of).sum::<u64>();
+                sum(progress) - before.map_or(0, sum)
+            };
+            *report.taken.entry(stream.clone()).or_default() += since(|at| at.taken);
+            *report.rejected.entry(stream.clone()).or_default() += since(|at| at.rejected);
         }
-        self.report_positions(&written.streams);
+        for (insert, (rows, late)) in self.plan.inserts.iter().zip(written.rows.iter().zip(&written.late)) {
+            *report.rows.entry(insert.table.to_string()).or_default() += rows;
+            *report.late.entry(insert.table.to_string()).or_default() += late;
+        }
+        self.published.clone_from(&written.streams);
+        self.positions.tell(written.streams);
+        self.sealing.published(written.touched, written.watermark);
         Ok(())
     }
 
-    /// Tells the logs how far results are published, for lag tools only.
-    fn report_positions(&self, published: &BTreeMap<String, StreamProgress>) {
-        for stream in &self.plan.streams {
-            let positions =
-                published[&stream.name].iter().map(|(&partition, at)| (partition, at.next_offset)).collect();
-            let (logs, stream): (Arc<dyn Logs>, _) = (self.setup.logs.clone(), stream.clone());
-            tokio::task::spawn_blocking(move || logs.report(&stream, &positions));
-        }
-    }
-
-    fn progress(&self) -> Progress {
+    fn progress(&mut self) -> Progress {
         Progress {
-            records: self.report.taken.values().sum(),
-            watermark: self.watermarks.stated(),
+            records: self.inflow.taken(),
+            watermark: self.inflow.watermarks().stated(),
             checkpoints: self.report.checkpoints,
             rows: self.report.rows.values().sum(),
             state_bytes: self.state_bytes,
@@ -351,28 +346,9 @@ impl<'a> Loop<'a> {
     }
 }
 
-fn new_partition(take_up: &TakeUp) -> PartitionProgress {
-    PartitionProgress { next_offset: take_up.from, seen: take_up.seen, taken: 0, rejected: 0 }
-}
-
-/// The records that count, and those beyond MAX FUTURE.
-fn without_future(records: RecordBatch, future: Option<BooleanArray>) -> (RecordBatch, Option<RecordBatch>) {
-    let Some(future) = future else { return (records, None) };
-    let ahead = filter_record_batch(&records, &future).expect("the mask is as long as the batch");
-    let counted = not(&future).and_then(|counted| filter_record_batch(&records, &counted));
-    (counted.expect("the mask is as long as the batch"), Some(ahead))
-}
-
-async fn next(intake: &mut Option<Intake>) -> Option<IntakeEvent> {
-    match intake {
-        Some(intake) => intake.next().await,
-        None => std::future::pending().await,
-    }
-}
-
-async fn finished<T>(task: &mut Option<JoinHandle<T>>) -> T {
-    match task {
-        Some(task) => task.await.expect("writing a checkpoint doesn't panic"),
+async fn finished(writing: &mut Option<Writing>) -> Result<(Writer, Result<Written, RunError>), tokio::task::JoinError> {
+    match writing {
+        Some(writing) => writing.await,
         None => std::future::pending().await,
     }
 }

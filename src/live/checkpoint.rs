@@ -18,7 +18,7 @@ use crate::engine::FrozenPane;
 use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::StagedFile;
 use crate::job::{Plan, Publish};
-use crate::sinks::{PublishError, Publisher, layout, split_by_partition, stage};
+use crate::sinks::{PublishError, Publisher, Tidy, layout, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
 
 /// What a barrier cuts off: everything fed before it, and nothing behind it.
@@ -35,7 +35,11 @@ pub(super) struct Cut {
 /// What a checkpoint has made visible.
 #[derive(Debug, Default)]
 pub(super) struct Written {
-    /// For each INSERT.
+    pub(super) watermark: EventTime,
+    pub(super) finished: bool,
+    /// For each INSERT, the partitions of its result that rows are for.
+    pub(super) touched: Vec<BTreeSet<EventTime>>,
+    /// For each INSERT, result rows that became visible: those that wait for their partition don't count yet.
     pub(super) rows: Vec<u64>,
     /// For each INSERT.
     pub(super) late: Vec<u64>,
@@ -89,7 +93,7 @@ impl Writer {
 
     /// Makes everything up to the barrier durable and visible.
     pub(super) async fn write(&mut self, cut: Cut, pending: Pending) -> Result<Written, RunError> {
-        let mut written = Written::default();
+        let mut written = Written { watermark: cut.watermark, finished: cut.finished, ..Written::default() };
         for (index, counts) in pending.counts.iter().enumerate() {
             for (&partition, counts) in counts {
                 *self.inserts[index].accepted.entry(partition).or_default() += counts.accepted;
@@ -99,22 +103,24 @@ impl Writer {
         self.write_state(cut.watermark, pending.frozen).await?;
         let mut tables: BTreeMap<TableName, TableFiles> = BTreeMap::new();
         for (index, batches) in pending.results.into_iter().enumerate() {
-            written.rows.push(rows_of(&batches));
+            written.touched.push(Tidy::of_result(&self.plan.inserts[index]).partitions_of(&batches));
             self.stage_results(index, batches, &cut, &mut tables).await?;
+            let change = tables.get(&self.plan.inserts[index].table);
+            written.rows.push(change.map_or(0, |change| change.files.iter().map(|file| file.record_count).sum()));
         }
         for (index, batches) in pending.late.into_iter().enumerate() {
             written.late.push(rows_of(&batches));
             if !batches.is_empty() {
                 let insert = &self.plan.inserts[index];
                 let sort = layout::late(insert, &self.plan.streams[insert.stream]).sort;
-                let files = stage(self.publisher.table(&insert.late), &sort, batches).await?;
+                let files = self.publisher.stage(&insert.late, &sort, batches).await?;
                 tables.entry(insert.late.clone()).or_default().files.extend(files);
             }
         }
         for (stream, rejects) in cut.rejects.iter().enumerate() {
             if let Some(table) = rejects_table(&self.plan, stream).filter(|_| !rejects.is_empty()) {
                 let rows = layout::reject_rows(&self.plan.streams[stream], rejects);
-                let files = stage(self.publisher.table(&table), &layout::rejects().sort, vec![rows]).await?;
+                let files = self.publisher.stage(&table, &layout::rejects().sort, vec![rows]).await?;
                 tables.entry(table).or_default().files.extend(files);
             }
         }
@@ -161,14 +167,13 @@ impl Writer {
     ) -> Result<(), RunError> {
         let plan = self.plan.clone();
         let insert = &plan.inserts[index];
-        let table = self.publisher.table(&insert.table);
         let sort = layout::result(insert).sort;
         let mut files = Vec::new();
         match insert.publish {
-            Publish::EachWindow => files = stage(table, &sort, batches).await?,
+            Publish::EachWindow => files = self.publisher.stage(&insert.table, &sort, batches).await?,
             Publish::WholePartitions => {
                 for (edge, rows) in split_by_partition(insert, &batches)? {
-                    for file in stage(table, &sort, vec![rows]).await? {
+                    for file in self.publisher.stage(&insert.table, &sort, vec![rows]).await? {
                         self.held.push(HeldFile {
                             table: insert.table.clone(),
                             partition: edge.to_string(),

@@ -1,13 +1,19 @@
 //! The live driver: a job from the logs of its streams, from a start or a checkpoint, until it is told to stop.
 //!
 //! One *attempt* claims, recovers, and runs the loop of [`attempt`]; an attempt that dies by a fault of ours is followed
-//! by another from the newest checkpoint. Nothing in here knows windows: records go into the engine, epochs come out,
-//! and a barrier makes a checkpoint of what has come out.
+//! by another from the newest checkpoint. Nothing in here knows windows: records come by the [`inflow`] and go into the
+//! engine, epochs come out and are [`pending`], and a barrier makes a [`checkpoint`] of what has come out. Behind its back
+//! [`sealing`] rewrites what can't change any more, and [`positions`] tells the logs how far it is.
 
 mod attempt;
 mod begin;
 mod checkpoint;
+mod inflow;
 mod pending;
+mod positions;
+mod sealing;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -17,7 +23,7 @@ use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::CheckpointStore;
-use crate::engine::EngineError;
+use crate::engine::{EngineError, FailPoint};
 use crate::event::EventTime;
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
@@ -27,7 +33,7 @@ use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
 use crate::time::clock::Clock;
 
-/// Attempts in a row that may die by a fault of ours before the run gives up.
+/// Attempts in a row that may die by a fault of ours, none of them with a checkpoint, before the run gives up.
 const ATTEMPTS_MAX: u32 = 5;
 /// Pause before another attempt, doubled each time.
 const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
@@ -65,6 +71,28 @@ pub struct RunOptions {
     pub drain: bool,
     /// Records after which an epoch closes. Results don't depend on it.
     pub epoch_rows: usize,
+    /// More rejects than this many of a million records of a stream, at least 100 of them, in one checkpoint stop the run
+    /// before they are published.
+    pub rejects_max_millionths: u32,
+    /// For tests of what happens when an engine worker dies.
+    pub fail_point: Option<FailPoint>,
+}
+
+impl Default for RunOptions {
+    /// As `kappa run` without a profile, on one worker.
+    fn default() -> RunOptions {
+        RunOptions {
+            workers: 1,
+            checkpoint_interval: Duration::from_secs(10),
+            start: Start::Earliest,
+            vouched: Vouched::default(),
+            until: Until::Forever,
+            drain: false,
+            epoch_rows: EPOCH_ROWS,
+            rejects_max_millionths: 50_000,
+            fail_point: None,
+        }
+    }
 }
 
 /// When a run stops by itself.
@@ -96,7 +124,7 @@ pub struct Progress {
 /// What a run has done.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct RunReport {
-    /// Records taken by this run, by stream.
+    /// Records taken by this run and in a checkpoint, by stream.
     pub taken: BTreeMap<String, u64>,
     /// Records rejected by this run, by stream.
     pub rejected: BTreeMap<String, u64>,
@@ -150,6 +178,46 @@ pub enum RunError {
         /// Fingerprint of the file.
         wanted: String,
     },
+    /// The stream's declaration hardly fits its log.
+    #[error(
+        "{rejected} of the {taken} records of stream {stream} since the last checkpoint were rejected, more than the {percent}% \
+         of [run] rejects_max, so none of them was published; the first: {reason}; partition@offset: {samples}; correct the \
+         stream's declaration, or raise rejects_max in kappa.toml if they are to be rejected"
+    )]
+    TooManyRejects {
+        /// The stream.
+        stream: String,
+        /// Records rejected since the last checkpoint.
+        rejected: u64,
+        /// Records taken since the last checkpoint.
+        taken: u64,
+        /// The limit.
+        percent: f64,
+        /// Of the first reject.
+        reason: String,
+        /// Positions of the first few.
+        samples: String,
+    },
+    /// Something that the run needs panicked: a bug of ours. The run can go on from its checkpoint.
+    #[error("{task} stopped unexpectedly")]
+    TaskDied {
+        /// What it did.
+        task: &'static str,
+        /// The panic.
+        source: tokio::task::JoinError,
+    },
+}
+
+impl RunError {
+    /// Whether it is a bug of ours that may not come again from the newest checkpoint.
+    fn is_ours(&self) -> bool {
+        matches!(
+            self,
+            RunError::Engine(EngineError::WorkerDied { .. })
+                | RunError::Source(SourceError::Stopped { .. })
+                | RunError::TaskDied { .. }
+        )
+    }
 }
 
 /// Runs a job until it ends by itself or `stop` is cancelled; then a last checkpoint is made.
@@ -161,16 +229,24 @@ pub async fn run(
     stop: &CancellationToken,
     watch: &(dyn Fn(&Progress) + Sync),
 ) -> Result<RunReport, RunError> {
-    let mut pause = ATTEMPT_PAUSE;
-    for attempts_left in (0..ATTEMPTS_MAX).rev() {
-        match attempt::attempt(plan, setup, options, stop, watch).await {
-            Err(RunError::Engine(EngineError::WorkerDied { message })) if attempts_left > 0 => {
-                tracing::error!(message, "starting again from the newest checkpoint in {pause:?}");
-                tokio::time::sleep(pause).await;
-                pause *= 2;
-            }
-            ended => return ended,
+    let mut report = RunReport::default();
+    let mut died = 0;
+    loop {
+        let before = report.checkpoints;
+        let error = match attempt::attempt(plan, setup, options, stop, watch, &mut report).await {
+            Ok(()) => return Ok(report),
+            Err(error) => error,
+        };
+        // A run that got on in between isn't stuck.
+        died = if report.checkpoints > before { 1 } else { died + 1 };
+        if !error.is_ours() || died >= ATTEMPTS_MAX {
+            return Err(error);
+        }
+        let pause = ATTEMPT_PAUSE * 2_u32.pow(died - 1);
+        tracing::error!(%error, "starting again from the newest checkpoint in {pause:?}");
+        tokio::select! {
+            () = tokio::time::sleep(pause) => {}
+            () = stop.cancelled() => return Ok(report),
         }
     }
-    unreachable!("the last attempt returns whatever it ends with")
 }

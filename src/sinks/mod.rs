@@ -4,8 +4,10 @@ pub mod layout;
 mod progress;
 mod publish;
 mod stage;
+mod tidy;
 
 pub use layout::future_rejects;
 pub use progress::HistoryProgress;
 pub use publish::{PublishError, Publisher, Taken, Target, take};
 pub use stage::{sorted, split_by_partition, stage};
+pub use tidy::{Rewrite, Tidy};

@@ -6,8 +6,11 @@ use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
+
+use super::stage;
 
 use crate::checkpoints::{
     Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest, Offsets,
@@ -176,9 +179,9 @@ async fn claim_table(
         match catalog.commit_on(&table, &change).await {
             // Looked at again: the claim must be ours, whatever others did meanwhile.
             Ok(_) => {}
-            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
-                pause.wait(&error).await
-            }
+            Err(
+                error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. }),
+            ) => pause.wait(&error).await,
             Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
         }
     }
@@ -243,6 +246,24 @@ impl Publisher {
         self.tables.values()
     }
 
+    /// Writes rows that share one schema into files of `table`, sorted by its sort columns, however long store or catalog
+    /// take. Nothing is visible yet.
+    pub async fn stage(
+        &self,
+        table: &TableName,
+        sort: &[String],
+        batches: Vec<RecordBatch>,
+    ) -> Result<Vec<StagedFile>, PublishError> {
+        let mut pause = Pause::new("write rows");
+        loop {
+            match stage(self.table(table), sort, batches.clone()).await {
+                Ok(files) => return Ok(files),
+                Err(error) if is_outage(&error) => pause.wait(&error).await,
+                Err(error) => return Err(error.into()),
+            }
+        }
+    }
+
     /// Makes a state file durable, however long the store takes; see [`Begun::put_state`].
     pub async fn put_state(
         &self,
@@ -280,6 +301,7 @@ impl Publisher {
     async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
         let mut actions: VecDeque<Action> = actions.into();
         let mut seen: HashMap<TableName, Table> = HashMap::new();
+        let mut pause = Pause::new("commit to a table");
         while let Some(action) = actions.pop_front() {
             let event = match action {
                 Action::PutManifest(manifest) => self.put(&manifest).await?,
@@ -293,7 +315,7 @@ impl Publisher {
                 }
                 Action::Commit { manifest, table } => {
                     let on = seen.remove(&table).expect("a commit follows a look at its table");
-                    self.commit(&manifest, &on).await?
+                    self.commit(&manifest, &on, &mut pause).await?
                 }
                 Action::Publish(_) => continue,
                 Action::Collect(id) => {
@@ -341,14 +363,22 @@ impl Publisher {
         })
     }
 
-    async fn commit(&self, manifest: &Manifest, on: &Table) -> Result<Event, PublishError> {
+    async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause) -> Result<Event, PublishError> {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
         let change = self.change(manifest, staged, on)?;
         match self.catalog.commit_on(on, &change).await {
-            Ok(_) => Ok(Event::TableCommitted { table }),
-            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
-                tracing::debug!(%table, %error, "a commit is looked up");
+            Ok(_) => {
+                *pause = Pause::new("commit to a table");
+                Ok(Event::TableCommitted { table })
+            }
+            Err(CommitError::Conflict { .. } | CommitError::Fenced { .. }) if pause.is_fresh() => {
+                // Somebody was first, as a background rewrite of our own may be: the next try most likely lands.
+                pause.grow();
+                Ok(Event::CommitUnknown { table })
+            }
+            Err(error) if may_pass(&error) => {
+                pause.wait(&error).await;
                 Ok(Event::CommitUnknown { table })
             }
             Err(source) => Err(PublishError::Commit { table, source }),
@@ -404,6 +434,29 @@ impl Publisher {
     }
 }
 
+/// Whether a commit is worth another try, after a look at the table.
+fn may_pass(error: &CommitError) -> bool {
+    match error {
+        CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. } => true,
+        CommitError::Table(error) => is_outage(error),
+        CommitError::TableGone { .. } | CommitError::Rejected { .. } => false,
+    }
+}
+
+/// Whether a failure is one of store or catalog, which ends some day, rather than one of the table or its rows.
+pub(super) fn is_outage(error: &IcebergError) -> bool {
+    match error {
+        IcebergError::Catalog { .. } | IcebergError::Storage { .. } => true,
+        IcebergError::Metadata { source, .. } => source.kind() == iceberg::ErrorKind::Unexpected,
+        IcebergError::DataFile { source, .. } => matches!(source, parquet::errors::ParquetError::External(_)),
+        IcebergError::Config { .. }
+        | IcebergError::Unsupported { .. }
+        | IcebergError::Column { .. }
+        | IcebergError::Rows { .. }
+        | IcebergError::Location { .. } => false,
+    }
+}
+
 /// Growing pauses between repetitions of one call, with a line in the log for each minute or so.
 struct Pause {
     action: &'static str,
@@ -411,6 +464,14 @@ struct Pause {
 }
 
 impl Pause {
+    fn is_fresh(&self) -> bool {
+        self.next == RETRY_PAUSE_MIN
+    }
+
+    fn grow(&mut self) {
+        self.next = (self.next * 2).min(RETRY_PAUSE_MAX);
+    }
+
     fn new(action: &'static str) -> Pause {
         Pause { action, next: RETRY_PAUSE_MIN }
     }
@@ -418,6 +479,6 @@ impl Pause {
     async fn wait(&mut self, error: &(dyn std::error::Error + Sync)) {
         tracing::warn!(%error, "couldn't {}; trying again in {:?}", self.action, self.next);
         tokio::time::sleep(self.next).await;
-        self.next = (self.next * 2).min(RETRY_PAUSE_MAX);
+        self.grow();
     }
 }

@@ -60,7 +60,8 @@ struct StreamLanes {
 
 impl Intake {
     /// Opens the logs of `streams` at the positions in `take_up` (one map a stream), with at most `lanes_max` lanes for
-    /// each stream. With `discover`, partitions that appear later are read too.
+    /// each stream. With `discover`, partitions that appear later are read too. Opening blocks, and takes its time for a
+    /// long file: call it off the async threads, within the runtime.
     pub fn open(
         logs: &Arc<dyn Logs>,
         streams: &[Arc<Stream>],
@@ -99,7 +100,7 @@ impl Intake {
         }
     }
 
-    /// Holds a partition back, or lets it go on.
+    /// Holds a partition back, or lets it go on. Never waits; records that are under way still come.
     pub fn set_paused(&self, stream: usize, partition: i32, paused: bool) {
         let lanes = &self.lanes[stream];
         if let Some(&lane) = lanes.lane_of.get(&partition) {
@@ -116,12 +117,17 @@ impl Intake {
 }
 
 impl Drop for Intake {
+    /// Stops the lanes and waits for them, a poll at most: off the async threads.
     fn drop(&mut self) {
         for task in &self.discovery {
             task.abort();
         }
         // Lanes that wait for room would wait for ever.
         self.events.close();
+        // All at once: each needs up to one poll to notice, and is waited for when it is dropped.
+        for lane in self.lanes.iter().flat_map(|stream| &stream.lanes) {
+            lane.cancel();
+        }
     }
 }
 

@@ -1,9 +1,11 @@
 //! A lane: one thread that polls a source, judges what it gives by time, and hands it on.
-//! Invariant: a partition stays in one lane, so `seen` follows its offsets; a full channel stops the polling, which is
-//! how back-pressure reaches the log.
+//! Invariants: a partition stays in one lane, so `seen` follows its offsets; nothing at or behind a partition's limit is
+//! handed on, positions neither; a full channel stops the polling, which is how back-pressure reaches the log. A lane
+//! that ends early says so: a source that is silent is never taken for a quiet one.
 
-use std::collections::BTreeMap;
-use std::sync::Arc;
+use std::collections::{BTreeMap, BTreeSet};
+use std::panic::{AssertUnwindSafe, catch_unwind};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
@@ -19,9 +21,6 @@ use crate::time::{Judged, judge};
 
 /// How long a lane waits for records before it looks whether it should stop.
 const POLL_WAIT: Duration = Duration::from_millis(100);
-
-/// Orders that may wait for one lane; the driver sends one a partition at most.
-const ORDERS_MAX: usize = 1_024;
 
 /// What a lane tells the driver.
 #[derive(Debug)]
@@ -65,11 +64,17 @@ pub struct LaneRecords {
     pub rejects: Vec<Reject>,
 }
 
-/// What the driver tells a lane.
-#[derive(Clone, Copy, Debug)]
-enum Order {
-    Assign(i32, ResumeOffset),
-    Pause(i32, bool),
+/// What the driver wants of a lane and the lane hasn't done yet. The newest order of a partition stands, so there are no
+/// more of them than partitions, and the driver never waits for a lane that waits for the driver.
+#[derive(Debug, Default)]
+struct Orders {
+    assign: BTreeMap<i32, ResumeOffset>,
+    paused: BTreeMap<i32, bool>,
+}
+
+fn lock(orders: &Mutex<Orders>) -> MutexGuard<'_, Orders> {
+    // Orders are plain maps: a thread that died while it held them has left them whole.
+    orders.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// How a lane is started.
@@ -86,7 +91,7 @@ pub struct LaneOptions {
 /// A running lane. Dropping it stops the thread at its next poll.
 #[derive(Debug)]
 pub struct Lane {
-    orders: crossbeam_channel::Sender<Order>,
+    orders: Arc<Mutex<Orders>>,
     stop: CancellationToken,
     thread: Option<JoinHandle<()>>,
 }
@@ -99,36 +104,43 @@ impl Lane {
         options: LaneOptions,
         events: mpsc::Sender<LaneEvent>,
     ) -> Lane {
-        let (orders, incoming) = crossbeam_channel::bounded(ORDERS_MAX);
+        let orders = Arc::new(Mutex::new(Orders::default()));
         let stop = CancellationToken::new();
-        let mut polling =
-            Polling { stream: stream.clone(), source, options, events, orders: incoming, stop: stop.clone() };
+        let mut polling = Polling {
+            stream: stream.clone(),
+            source,
+            options,
+            events,
+            orders: orders.clone(),
+            stop: stop.clone(),
+            beyond: BTreeSet::new(),
+        };
         let thread = std::thread::Builder::new()
             .name(format!("lane-{}", stream.name))
-            .spawn(move || polling.run())
+            .spawn(move || polling.run_to_the_end())
             .expect("the system gives a thread");
         Lane { orders, stop, thread: Some(thread) }
     }
 
-    /// Adds a partition that was found while running.
+    /// Adds a partition that was found while running. Never waits.
     pub fn assign(&self, partition: i32, from: ResumeOffset) {
-        self.order(Order::Assign(partition, from));
+        lock(&self.orders).assign.insert(partition, from);
     }
 
-    /// Holds a partition that runs ahead of the others in event time, or lets it go on.
+    /// Holds a partition that runs ahead of the others in event time, or lets it go on. Never waits; records that are
+    /// under way still come.
     pub fn set_paused(&self, partition: i32, paused: bool) {
-        self.order(Order::Pause(partition, paused));
+        lock(&self.orders).paused.insert(partition, paused);
     }
 
-    fn order(&self, order: Order) {
-        // A lane that has ended has nobody to order about; its last event says why it ended.
-        if self.orders.send(order).is_err() {
-            tracing::debug!(?order, "a lane had ended before an order came");
-        }
+    /// Tells the thread to end at its next poll, without waiting for it.
+    pub fn cancel(&self) {
+        self.stop.cancel();
     }
 }
 
 impl Drop for Lane {
+    /// Waits for the thread: at most one poll, and what the client needs to close.
     fn drop(&mut self) {
         self.stop.cancel();
         if let Some(thread) = self.thread.take()
@@ -144,26 +156,66 @@ struct Polling {
     source: Box<dyn Source>,
     options: LaneOptions,
     events: mpsc::Sender<LaneEvent>,
-    orders: crossbeam_channel::Receiver<Order>,
+    orders: Arc<Mutex<Orders>>,
     stop: CancellationToken,
+    /// Partitions whose log goes on behind their limit: paused for good.
+    beyond: BTreeSet<i32>,
 }
 
 impl Polling {
+    /// As [`Polling::run`]; a panic becomes the lane's last word.
+    fn run_to_the_end(&mut self) {
+        // Nothing of the lane is used afterwards but its channel.
+        if let Err(panic) = catch_unwind(AssertUnwindSafe(|| self.run())) {
+            let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
+            let message = text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_default();
+            self.hand_on(LaneEvent::Failed(SourceError::Stopped { stream: self.stream.name.clone(), message }));
+        }
+    }
+
     fn run(&mut self) {
         while !self.stop.is_cancelled() {
-            let event = match self.obey().and_then(|()| self.source.poll(POLL_WAIT)) {
-                Ok(SourceEvent::Idle) => continue,
-                Ok(SourceEvent::Records(decoded)) => self.judge(decoded),
-                Ok(SourceEvent::AtEnd { partition, offset }) => {
-                    LaneEvent::AtEnd { stream: self.options.stream, partition, offset }
-                }
-                Ok(SourceEvent::Ended) => LaneEvent::Ended { stream: self.options.stream },
+            let polled = self.obey().and_then(|()| self.source.poll(POLL_WAIT));
+            let event = match polled.and_then(|event| self.event(event)) {
+                Ok(None) => continue,
+                Ok(Some(event)) => event,
                 Err(error) => LaneEvent::Failed(error),
             };
             let last = matches!(event, LaneEvent::Ended { .. } | LaneEvent::Failed(_));
             if !self.hand_on(event) || last {
                 return;
             }
+        }
+    }
+
+    /// What the driver is told of something that the source said.
+    fn event(&mut self, event: SourceEvent) -> Result<Option<LaneEvent>, SourceError> {
+        let stream = self.options.stream;
+        Ok(match event {
+            SourceEvent::Idle => None,
+            SourceEvent::Ended => Some(LaneEvent::Ended { stream }),
+            SourceEvent::Records(decoded) => self.below_limit(decoded)?.map(|decoded| self.judge(decoded)),
+            SourceEvent::AtEnd { partition, .. } if self.beyond.contains(&partition) => None,
+            SourceEvent::AtEnd { partition, offset } => {
+                // Between the limit and the end stand no records, or they would have come first.
+                let limit = self.options.limits.get(&partition).copied().unwrap_or(offset);
+                Some(LaneEvent::AtEnd { stream, partition, offset: offset.min(limit) })
+            }
+        })
+    }
+
+    /// The part of some records that lies below the partition's limit. What lies behind it is for a later run, so the
+    /// partition is not read on.
+    fn below_limit(&mut self, decoded: Decoded) -> Result<Option<Decoded>, SourceError> {
+        match self.options.limits.get(&decoded.partition) {
+            Some(&limit) if decoded.next_offset > limit => {
+                if !self.beyond.insert(decoded.partition) {
+                    return Ok(None);
+                }
+                self.source.set_paused(decoded.partition, true)?;
+                Ok(Some(cut(&self.stream, decoded, limit)))
+            }
+            _ => Ok(Some(decoded)),
         }
     }
 
@@ -179,10 +231,13 @@ impl Polling {
     }
 
     fn obey(&mut self) -> Result<(), SourceError> {
-        while let Ok(order) = self.orders.try_recv() {
-            match order {
-                Order::Assign(partition, from) => self.source.assign(partition, from)?,
-                Order::Pause(partition, paused) => self.source.set_paused(partition, paused)?,
+        let Orders { assign, paused } = std::mem::take(&mut *lock(&self.orders));
+        for (partition, from) in assign {
+            self.source.assign(partition, from)?;
+        }
+        for (partition, paused) in paused {
+            if !self.beyond.contains(&partition) {
+                self.source.set_paused(partition, paused)?;
             }
         }
         Ok(())
@@ -190,10 +245,6 @@ impl Polling {
 
     fn judge(&mut self, decoded: Decoded) -> LaneEvent {
         let partition = decoded.partition;
-        let decoded = match self.options.limits.get(&partition) {
-            Some(&limit) if decoded.next_offset > limit => cut(&self.stream, decoded, limit),
-            _ => decoded,
-        };
         let mut seen = self.options.seen.get(&partition).copied();
         let Judged { records, future } = judge(&self.stream, decoded.records, &mut seen);
         if let Some(seen) = seen {

@@ -169,6 +169,14 @@ pub enum SourceError {
         /// What the client says.
         reason: String,
     },
+    /// The thread that reads a stream is gone: a bug of ours. The run can go on from its checkpoint.
+    #[error("reading stream {stream} stopped unexpectedly: {message}")]
+    Stopped {
+        /// Stream.
+        stream: String,
+        /// What is known of it.
+        message: String,
+    },
     /// A file that can't be opened or read.
     #[error("file {} can't be read at row {row}", path.display())]
     File {

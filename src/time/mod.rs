@@ -2,11 +2,13 @@
 //! Invariant: lateness is a fact of the log, judged per record against its own partition; the watermark decides only
 //! when a window is published. The one wall clock of the program lives in [`clock`]; nothing else here reads it.
 
+mod alignment;
 pub mod clock;
 mod judge;
 mod lateness;
 mod watermark;
 
+pub use alignment::{Alignment, Decision};
 pub use judge::{Judged, future, judge};
 pub use lateness::{Verdicts, late};
 pub use watermark::{Holder, Watermarks};

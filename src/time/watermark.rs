@@ -83,6 +83,11 @@ impl Watermarks {
         self.stated
     }
 
+    /// Whether [`Watermarks::state`] would move what is stated.
+    pub fn is_behind(&self) -> bool {
+        self.active().map(|(_, watermark)| watermark).min().is_some_and(|minimum| minimum > self.stated)
+    }
+
     /// What was stated last.
     pub fn stated(&self) -> EventTime {
         self.stated
