@@ -7,6 +7,7 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use super::archive::ArchiveArgs;
 use super::backfill::BackfillArgs;
+use super::demo::DemoArgs;
 use super::diff::DiffArgs;
 use super::exit::{Exit, Failure};
 use super::explain::ExplainArgs;
@@ -51,6 +52,7 @@ enum Command {
     Backfill(BackfillArgs),
     Diff(DiffArgs),
     Offsets(OffsetsArgs),
+    Demo(DemoArgs),
 }
 
 /// The whole command tree, as help and completions need it.
@@ -81,6 +83,14 @@ pub fn main() -> ExitCode {
     }
 }
 
+/// Does what a command line says (without the program's name), inside this process.
+pub fn perform(arguments: &[&str], terminal: &Terminal) -> Result<Exit, Failure> {
+    let cli = Cli::try_parse_from(["kappa"].iter().chain(arguments));
+    // Both would begin with the same word.
+    let usage = |usage: clap::Error| Failure::Usage(usage.to_string().trim_start_matches("error: ").to_owned());
+    execute(&cli.map_err(usage)?.command, terminal)
+}
+
 fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
     match command {
         Command::Validate(arguments) => arguments.execute(terminal),
@@ -90,5 +100,6 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
+        Command::Demo(arguments) => arguments.execute(terminal),
     }
 }
