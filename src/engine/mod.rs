@@ -19,6 +19,6 @@ mod prepare;
 mod worker;
 
 pub use epoch::{
-    Counts, EPOCHS_IN_FLIGHT_MAX, Engine, EngineError, EngineOptions, Epoch, EpochOutput, FailPoint, FrozenPane, InsertOutput,
-    RestoredPane,
+    Counts, EPOCHS_IN_FLIGHT_MAX, Engine, EngineError, EngineOptions, Epoch, EpochOutput, FailPoint, FrozenPane,
+    InsertOutput, RestoredPane,
 };

@@ -346,7 +346,9 @@ impl<'a> Loop<'a> {
     }
 }
 
-async fn finished(writing: &mut Option<Writing>) -> Result<(Writer, Result<Written, RunError>), tokio::task::JoinError> {
+async fn finished(
+    writing: &mut Option<Writing>,
+) -> Result<(Writer, Result<Written, RunError>), tokio::task::JoinError> {
     match writing {
         Some(writing) => writing.await,
         None => std::future::pending().await,

@@ -234,7 +234,10 @@ impl Inflow {
 
     /// How far the streams are taken, and their rejects since the last cut. Fails if those are more than the share
     /// `rejects_max` (in millionths) of what was taken since.
-    pub(super) fn cut(&mut self, rejects_max: u32) -> Result<(BTreeMap<String, StreamProgress>, Vec<Vec<Reject>>), RunError> {
+    pub(super) fn cut(
+        &mut self,
+        rejects_max: u32,
+    ) -> Result<(BTreeMap<String, StreamProgress>, Vec<Vec<Reject>>), RunError> {
         for (stream, since) in self.plan.streams.iter().zip(&self.since_cut) {
             let (rejected, limit) = (since.rejects.len() as u64, u128::from(rejects_max));
             let is_exceeded = u128::from(rejected) * 1_000_000 > u128::from(since.taken) * limit;

@@ -65,8 +65,10 @@ where
             if insert.stream == stream { windows } else { PublishRange { from: EventTime::MAX, to: EventTime::MAX } }
         });
         let publish = publish.collect();
-        let mut engine =
-            Engine::start(plan, EngineOptions { workers: options.workers, publish, restored: Vec::new() })?;
+        let mut engine = Engine::start(
+            plan,
+            EngineOptions { workers: options.workers, publish, restored: Vec::new(), fail_point: None },
+        )?;
         let history = &scope.histories[stream];
         let read = HistoryOptions {
             range: history.times.clone(),

@@ -179,9 +179,9 @@ async fn claim_table(
         match catalog.commit_on(&table, &change).await {
             // Looked at again: the claim must be ours, whatever others did meanwhile.
             Ok(_) => {}
-            Err(
-                error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. }),
-            ) => pause.wait(&error).await,
+            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
+                pause.wait(&error).await
+            }
             Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
         }
     }

@@ -79,7 +79,11 @@ impl Alignment {
         }
         for decision in &decisions {
             let key = (decision.stream, decision.partition);
-            if decision.paused { self.paused.insert(key) } else { self.paused.remove(&key) };
+            if decision.paused {
+                self.paused.insert(key)
+            } else {
+                self.paused.remove(&key)
+            };
         }
         decisions
     }
