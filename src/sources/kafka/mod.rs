@@ -145,11 +145,15 @@ impl KafkaSource {
         self.consumer.incremental_assign(&list).map_err(|error| self.refused(partition, "assigned", &error))
     }
 
+    /// Where the next piece stands that may be given: those of paused partitions wait.
+    fn first_ready(&self) -> Option<usize> {
+        let paused = |piece: &Ready| self.partitions.get(&piece.partition()).is_some_and(|state| state.paused);
+        self.ready.iter().position(|piece| !paused(piece))
+    }
+
     /// The next piece that may be given, decoded.
     fn take_ready(&mut self) -> Option<SourceEvent> {
-        let paused = |piece: &Ready| self.partitions.get(&piece.partition()).is_some_and(|state| state.paused);
-        let index = self.ready.iter().position(|piece| !paused(piece))?;
-        match self.ready.remove(index)? {
+        match self.ready.remove(self.first_ready()?)? {
             Ready::AtEnd { partition, offset } => Some(SourceEvent::AtEnd { partition, offset: ResumeOffset(offset) }),
             Ready::Records { raw, next } => {
                 let decoded = self.decoder.decode(&raw, ResumeOffset(next));
@@ -165,7 +169,7 @@ impl KafkaSource {
     fn fetch(&mut self, wait: Duration) -> Result<(), SourceError> {
         // A call waits until the whole batch is full; so first what is there, and else for one message.
         let mut trouble = self.sort_messages(Duration::ZERO, BATCH_RECORDS_MAX)?;
-        if self.ready.is_empty() && trouble.is_none() && !wait.is_zero() {
+        if self.first_ready().is_none() && trouble.is_none() && !wait.is_zero() {
             trouble = self.sort_messages(wait, 1)?;
         }
         match trouble {
@@ -267,7 +271,7 @@ impl Source for KafkaSource {
             }
             let left = deadline.saturating_sub(self.clock.elapsed());
             self.fetch(left.min(until_ends))?;
-            if self.ready.is_empty() && left.is_zero() {
+            if self.first_ready().is_none() && left.is_zero() {
                 return Ok(SourceEvent::Idle);
             }
         }

@@ -253,6 +253,20 @@ fn a_paused_partition_goes_on_with_the_first_record_not_given() {
 }
 
 #[test]
+fn a_source_whose_partitions_are_all_paused_still_comes_back_in_time() {
+    let broker = Broker::with_partitions(2);
+    broker.send_numbers(0, 0..30_000);
+    broker.send_numbers(1, 0..30_000);
+    let mut source = broker.source(&[(0, 0), (1, 0)]);
+    // By then pieces of both partitions wait to be given.
+    read(&mut source, |given| given.next.len() == 2);
+    for partition in [0, 1] {
+        source.set_paused(partition, true).expect("the partition is assigned");
+    }
+    assert!(matches!(source.poll(Duration::from_millis(50)), Ok(SourceEvent::Idle)));
+}
+
+#[test]
 fn big_and_broken_messages_keep_their_places() {
     let broker = Broker::with_partitions(1);
     let large = format!(r#"{{"v":7,"x":"{}"}}"#, "x".repeat(900_000));
