@@ -163,3 +163,6 @@ impl Rewrite {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;
