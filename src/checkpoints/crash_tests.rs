@@ -387,6 +387,7 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         rejected: 0,
     };
     Manifest {
+        inserts: Vec::new(),
         id,
         owner: "job".into(),
         fingerprint: "f".into(),

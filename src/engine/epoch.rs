@@ -126,7 +126,7 @@ pub enum EngineError {
         /// Start of the window.
         window: Option<EventTime>,
         /// What the pane says.
-        source: PaneError,
+        source: Box<PaneError>,
     },
     /// An expression fails on the rows of a closed window. Running again gives the same.
     #[error("INSERT INTO {table}{}: {source}", window_text(.window))]

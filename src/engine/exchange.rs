@@ -16,7 +16,7 @@ use super::container::Rows;
 const KEY_GROUPS: u64 = 256;
 
 /// Seed of the key hash. Hashes are never stored: a restored pane is dealt out anew by its keys.
-const HASH_SEED: u64 = 0x6b61_7070_61;
+const HASH_SEED: u64 = 0x006b_6170_7061;
 
 /// Deals rows out to workers by the hash of their key columns.
 pub(super) struct ByKey {

@@ -36,8 +36,9 @@ impl Keeper {
         let window_columns = WINDOW_COLUMNS.len();
         let keys = &insert.closed_schema.fields()[window_columns..window_columns + insert.keys.len()];
         let functions = insert.aggregates.iter().map(|aggregate| aggregate.function.clone()).collect();
-        let aggregation = Aggregation::new(Arc::new(Schema::new(keys.to_vec())), functions)
-            .map_err(|source| EngineError::Aggregate { table: insert.table.clone(), window: None, source })?;
+        let aggregation = Aggregation::new(Arc::new(Schema::new(keys.to_vec())), functions).map_err(|source| {
+            EngineError::Aggregate { table: insert.table.clone(), window: None, source: Box::new(source) }
+        })?;
         Ok(Keeper {
             index,
             plan: plan.clone(),
@@ -182,7 +183,11 @@ impl Keeper {
     }
 
     fn aggregate(&self, start: Option<i64>, source: PaneError) -> EngineError {
-        EngineError::Aggregate { table: self.insert().table.clone(), window: start.map(EventTime), source }
+        EngineError::Aggregate {
+            table: self.insert().table.clone(),
+            window: start.map(EventTime),
+            source: Box::new(source),
+        }
     }
 
     fn evaluation(&self, start: Option<i64>, source: DataFusionError) -> EngineError {

@@ -3,7 +3,7 @@
 //! not. At most one checkpoint is being written; while one is, the next barrier waits. When an attempt is over, nothing
 //! of it goes on in the background.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,12 +12,12 @@ use tokio_util::task::AbortOnDropHandle;
 
 use super::begin::{Beginning, claim};
 use super::checkpoint::{Cut, Writer, Written};
-use super::inflow::Inflow;
+use super::inflow::{Inflow, Taken};
 use super::pending::{PENDING_ROWS_MAX, Pending};
 use super::positions::Positions;
 use super::sealing::Sealing;
 use super::{Progress, RunError, RunOptions, RunReport, Setup, Until};
-use crate::checkpoints::{Manifest, StreamProgress};
+use crate::checkpoints::{Manifest, PartitionProgress, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
 use crate::job::Plan;
@@ -63,7 +63,7 @@ struct Loop<'a> {
     /// The watermark of the last cut, or that the attempt began with.
     cut_at: EventTime,
     /// How far streams are published.
-    published: std::collections::BTreeMap<String, StreamProgress>,
+    published: BTreeMap<String, StreamProgress>,
     ending: Option<Ending>,
     final_barrier: bool,
     finished: bool,
@@ -278,7 +278,7 @@ impl<'a> Loop<'a> {
     }
 
     fn cut(&mut self, watermark: EventTime) -> Result<(), RunError> {
-        let (streams, rejects) = self.inflow.cut(self.options.rejects_max_millionths)?;
+        let Taken { streams, rejects } = self.inflow.cut(self.options.rejects_max_millionths)?;
         self.engine.close_epoch(watermark, true);
         let (first_window, finished) = (self.first_window, self.finished);
         self.cuts.push_back(Cut { streams, watermark, first_window, finished, rejects });
@@ -318,7 +318,7 @@ impl<'a> Loop<'a> {
         report.finished = written.finished;
         for (stream, progress) in &written.streams {
             let before = self.published.get(stream);
-            let since = |of: fn(&crate::checkpoints::PartitionProgress) -> u64| {
+            let since = |of: fn(&PartitionProgress) -> u64| {
                 let sum = |progress: &StreamProgress| progress.values().map(of).sum::<u64>();
                 sum(progress) - before.map_or(0, sum)
             };

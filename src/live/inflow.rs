@@ -35,6 +35,15 @@ struct SinceCut {
     rejects: Vec<Reject>,
 }
 
+/// What stands behind a cut.
+#[derive(Debug)]
+pub(super) struct Taken {
+    /// How far each stream is taken.
+    pub(super) streams: BTreeMap<String, StreamProgress>,
+    /// For each stream, its rejects since the cut before.
+    pub(super) rejects: Vec<Vec<Reject>>,
+}
+
 /// The flow of records into one attempt.
 pub(super) struct Inflow {
     plan: Arc<Plan>,
@@ -232,12 +241,9 @@ impl Inflow {
         self.intake.take()
     }
 
-    /// How far the streams are taken, and their rejects since the last cut. Fails if those are more than the share
+    /// Cuts here. Fails if the rejects since the last cut are more than the share
     /// `rejects_max` (in millionths) of what was taken since.
-    pub(super) fn cut(
-        &mut self,
-        rejects_max: u32,
-    ) -> Result<(BTreeMap<String, StreamProgress>, Vec<Vec<Reject>>), RunError> {
+    pub(super) fn cut(&mut self, rejects_max: u32) -> Result<Taken, RunError> {
         for (stream, since) in self.plan.streams.iter().zip(&self.since_cut) {
             let (rejected, limit) = (since.rejects.len() as u64, u128::from(rejects_max));
             let is_exceeded = u128::from(rejected) * 1_000_000 > u128::from(since.taken) * limit;
@@ -249,7 +255,7 @@ impl Inflow {
         let streams = named.map(|(stream, progress)| (stream.name.clone(), progress.clone())).collect();
         let rejects = self.since_cut.iter_mut().map(|since| std::mem::take(since).rejects).collect();
         self.rejects_bytes = 0;
-        Ok((streams, rejects))
+        Ok(Taken { streams, rejects })
     }
 }
 

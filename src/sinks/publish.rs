@@ -67,7 +67,7 @@ pub enum PublishError {
         /// The table.
         table: TableName,
         /// What the catalog says.
-        source: CommitError,
+        source: Box<CommitError>,
     },
     /// A staged file of a manifest can't be read back.
     #[error("a staged file for {table} in checkpoint {id} can't be read back: {detail}")]
@@ -182,7 +182,7 @@ async fn claim_table(
             Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
                 pause.wait(&error).await
             }
-            Err(source) => return Err(PublishError::Commit { table: name.clone(), source }),
+            Err(error) => return Err(PublishError::Commit { table: name.clone(), source: Box::new(error) }),
         }
     }
 }
@@ -381,7 +381,7 @@ impl Publisher {
                 pause.wait(&error).await;
                 Ok(Event::CommitUnknown { table })
             }
-            Err(source) => Err(PublishError::Commit { table, source }),
+            Err(error) => Err(PublishError::Commit { table, source: Box::new(error) }),
         }
     }
 

@@ -133,7 +133,8 @@ impl Tidy {
         let Some(table) = catalog.load(&self.table).await? else { return Ok(BTreeSet::new()) };
         let filter = ScanFilter { time: Some((self.field.column.clone(), EventTime::MIN..edge)), equals: Vec::new() };
         let small_bytes = CompactOptions::default().small_bytes;
-        let mut small: BTreeMap<Vec<(String, Option<String>)>, (usize, EventTime)> = BTreeMap::new();
+        // For each partition, its small files and a time inside.
+        let mut small: BTreeMap<_, (usize, EventTime)> = BTreeMap::new();
         for file in plan_files(&table, None, &filter).await? {
             // A file that doesn't tell its times was not written by us.
             let Some((least, _)) = file.times.get(&self.field.column).copied() else { continue };
@@ -163,3 +164,6 @@ impl Rewrite {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,7 +11,6 @@ use kappa::event::TableName;
 use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, plan_files, read_file};
 use kappa::job::{Plan, compile};
 use kappa::live::{RunOptions, Setup, Until, run};
-use kappa::start::{Start, Vouched};
 use kappa::time::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 
@@ -79,11 +78,12 @@ async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Observe
         let options = RunOptions {
             workers: if last { reading.workers } else { random.pick(&[1, 2, 3]) },
             checkpoint_interval: Duration::from_millis(20),
-            start: Start::Earliest,
-            vouched: Vouched::default(),
             until: Until::End,
             drain: last,
             epoch_rows: reading.batch_rows,
+            // Cases hold as many bad records as they like.
+            rejects_max_millionths: 1_000_000,
+            ..RunOptions::default()
         };
         let ended = run(&plan, &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));

@@ -1,0 +1,74 @@
+//! Time: idle partitions, alignment, starts in the middle.
+
+use std::sync::atomic::Ordering;
+
+use super::*;
+use crate::event::EventTime;
+use crate::start::Start;
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn windows_that_only_time_closes_are_published_too() {
+    let logs = MemoryLogs::new(10);
+    logs.append("clicks", 0, [click("a", 1, NOON), click("a", 2, NOON + 5 * MINUTE)]);
+    // Empty: it leaves the minimum when its end is confirmed, which comes after the first checkpoint.
+    logs.append("clicks", 1, []);
+    logs.hides_ends.store(true, Ordering::SeqCst);
+    let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
+    let stop = CancellationToken::new();
+    let watch = |progress: &crate::live::Progress| {
+        if progress.checkpoints > 0 {
+            logs.hides_ends.store(false, Ordering::SeqCst);
+        }
+        if progress.rows > 0 {
+            stop.cancel();
+        }
+    };
+    let setup = world.setup().await;
+    let options = options(1);
+    let running = run(&world.plan, &setup, &options, &stop, &watch);
+    let report = tokio::time::timeout(Duration::from_secs(60), running).await.expect("published").expect("runs");
+    assert_eq!(report.taken["clicks"], 2);
+    assert_eq!(world.hits().await, Rows::from([((NOON, "a".into()), (1, 1))]));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_far_ahead_waits_and_everything_is_read_in_the_end() {
+    let logs = MemoryLogs::new(5);
+    // One lane reads both by turns: partition 1 is an hour a record ahead.
+    logs.append("clicks", 0, (0..400).map(|number| click("slow", 60, NOON + number * SECOND)));
+    logs.append("clicks", 1, (0..400).map(|number| click("fast", 60, NOON + number * 60 * MINUTE)));
+    let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
+    let report = world.run_to_end(&drained(1)).await;
+    assert_eq!(report.taken["clicks"], 800);
+    let pauses = logs.pauses.lock().expect("ours").clone();
+    assert_eq!(pauses.first(), Some(&(1, true)), "{pauses:?}");
+    assert!(pauses.contains(&(1, false)), "it goes on when the slow one is at its end: {pauses:?}");
+    let hits = world.hits().await;
+    assert_eq!(hits.values().map(|row| row.0).sum::<i64>(), 800);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_windows_of_a_start_in_the_middle_are_those_of_the_whole_log() {
+    let logs = MemoryLogs::new(64);
+    let expected = fill(&logs, 51, 3, 3_000);
+    let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
+    let from = NOON + 75 * MINUTE;
+    let middle = RunOptions { start: Start::Time(EventTime(from)), ..drained(2) };
+    let report = world.run_to_end(&middle).await;
+    assert!(report.taken["clicks"] < expected.produced, "it doesn't read all of it");
+    let wanted: Rows = expected.hits.into_iter().filter(|((start, _), _)| *start >= from).collect();
+    assert!(!wanted.is_empty());
+    assert_eq!(world.hits().await, wanted);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn until_a_time_is_until_its_windows_are_published() {
+    let logs = MemoryLogs::new(16);
+    let expected = fill(&logs, 61, 2, 2_000);
+    let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
+    let to = NOON + 20 * MINUTE;
+    let report = world.run_to_end(&RunOptions { until: Until::Time(EventTime(to)), ..options(2) }).await;
+    assert!(report.watermark.0 >= to && !report.finished, "{report:?}");
+    let wanted = |rows: Rows| -> Rows { rows.into_iter().filter(|((start, _), _)| start + MINUTE <= to).collect() };
+    assert_eq!(wanted(world.hits().await), wanted(expected.hits));
+}
