@@ -17,7 +17,7 @@ use crate::iceberg::{CommitError, IcebergError};
 use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError, Requested};
 
-pub use plan::{BackfillPlan, Conflict, InsertPlan, PartitionPlan, plan};
+pub use plan::{BackfillPlan, COMPUTED_RECORDS_MAX, Conflict, InsertPlan, PartitionPlan, plan};
 pub use run::{BackfillReport, InsertReport, run};
 
 /// How a range is backfilled.
