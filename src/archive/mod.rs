@@ -11,7 +11,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Serialize;
 use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
@@ -30,8 +29,12 @@ use write::{Batch, Writer};
 /// Table property of a history: what decided which records are in it.
 pub const STREAM_PROPERTY: &str = crate::checkpoints::STREAM;
 
-/// Rows after which a checkpoint is due, whatever the interval: bounds the memory. At 100 bytes a row, some 50 MB.
+/// Rows after which a checkpoint is due, whatever the interval.
 const CHECKPOINT_ROWS_MAX: usize = 500_000;
+
+/// Bytes of records after which a checkpoint is due: bounds the memory. Sorting them takes about as much again, and as much
+/// may come in meanwhile.
+const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
 
 /// How often a quiet loop looks whether a checkpoint is due.
 const TICK: Duration = Duration::from_millis(50);
@@ -63,7 +66,7 @@ pub struct ArchiveOptions {
 }
 
 /// What an archiver has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ArchiveReport {
     /// Name of the stream.
     pub stream: String,
@@ -251,7 +254,12 @@ impl<'a> Loop<'a> {
         take_up: &BTreeMap<i32, TakeUp>,
         writer: Writer,
     ) -> Result<Loop<'a>, ArchiveError> {
-        let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
+        // A watermark by another bound says nothing about this one's.
+        let same_bound = |manifest: &&Manifest| {
+            let declared = Declaration::parse(&manifest.fingerprint);
+            declared.is_ok_and(|declared| declared.bound_us == stream.bound.0)
+        };
+        let stated = manifest.filter(same_bound).map_or(EventTime::MIN, |manifest| manifest.watermark);
         let mut watermarks = Watermarks::new([(stream.bound, stream.idle_after)], stated);
         let known = manifest.and_then(|manifest| manifest.streams.get(&stream.name));
         let mut progress = known.cloned().unwrap_or_default();
@@ -295,7 +303,7 @@ impl<'a> Loop<'a> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.end_if_reached();
         while !(self.written_last && self.writing.is_none()) {
-            let may_take = !self.ending && self.batch.rows() < 2 * CHECKPOINT_ROWS_MAX;
+            let may_take = !self.ending && !self.batch.is_over(2);
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.ending => self.end(),
@@ -362,8 +370,9 @@ impl<'a> Loop<'a> {
             return;
         }
         let since = self.setup.clock.elapsed() - self.last_checkpoint;
-        let due = since >= self.options.checkpoint_interval || self.batch.rows() >= CHECKPOINT_ROWS_MAX;
-        if !(self.ending || (due && !self.batch.is_empty())) {
+        let has_news = || !self.batch.is_empty() || self.watermarks.clone().state() > self.report.watermark;
+        let due = since >= self.options.checkpoint_interval && has_news();
+        if !(self.ending || due || self.batch.is_over(1)) {
             return;
         }
         self.written_last = self.ending;

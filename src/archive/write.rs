@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::{ArchiveError, Rejects};
-use crate::checkpoints::{ClaimedTable, Manifest, Operation, StreamProgress, TableChange};
+use super::{ArchiveError, CHECKPOINT_BYTES_MAX, CHECKPOINT_ROWS_MAX, Rejects};
+use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::StagedFile;
 use crate::job::Declaration;
@@ -18,20 +18,23 @@ pub(super) struct Batch {
     records: Vec<RecordBatch>,
     rejects: Rejects,
     rows: usize,
+    bytes: usize,
 }
 
 impl Batch {
     pub(super) fn add(&mut self, records: RecordBatch, rejects: Rejects) {
         self.rows += records.num_rows() + rejects.len();
+        let rejected = rejects.iter().map(|reject| reject.raw.len() + reject.detail.len());
+        self.bytes += records.get_array_memory_size() + rejected.sum::<usize>();
         if records.num_rows() > 0 {
             self.records.push(records);
         }
         self.rejects.extend(rejects);
     }
 
-    /// Records in here, rejected ones included.
-    pub(super) fn rows(&self) -> usize {
-        self.rows
+    /// Whether it holds more than so many checkpoints should.
+    pub(super) fn is_over(&self, checkpoints: usize) -> bool {
+        self.rows >= checkpoints * CHECKPOINT_ROWS_MAX || self.bytes >= checkpoints * CHECKPOINT_BYTES_MAX
     }
 
     pub(super) fn is_empty(&self) -> bool {
@@ -46,6 +49,8 @@ pub(super) struct Writer {
     history: TableName,
     publisher: Publisher,
     number: u64,
+    /// The watermark that the history's properties state.
+    stated: EventTime,
     tidy: Tidy,
     /// Whether history was looked through for what earlier runs have left in small files.
     looked: bool,
@@ -55,7 +60,9 @@ impl Writer {
     pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher) -> Writer {
         let history = stream.history.clone().expect("only streams with a history are archived");
         let tidy = Tidy::of_history(stream, &history);
-        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1 }
+        let known = HistoryProgress::parse(publisher.table(&history).properties());
+        let stated = known.and_then(Result::ok).map_or(EventTime::MIN, |known| known.watermark);
+        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated }
     }
 
     /// Makes the batch durable and visible, then tidies up partitions that the watermark has passed.
@@ -66,12 +73,17 @@ impl Writer {
         watermark: EventTime,
     ) -> Result<(), ArchiveError> {
         let mut tables = Vec::new();
-        if !batch.records.is_empty() {
+        // The watermark may move without records, when a partition turns idle: history is complete further up then.
+        if !batch.records.is_empty() || watermark > self.stated {
             self.tidy.saw(self.tidy.partitions_of(&batch.records));
             let sort = layout::history(&self.stream).sort;
             let files = self.publisher.stage(&self.history, &sort, batch.records).await?;
             let stated = HistoryProgress { watermark, seen: progress.iter().map(|(&p, at)| (p, at.seen)).collect() };
-            tables.push(self.change(&self.history, &files, stated.properties()));
+            let mut properties = stated.properties();
+            // The bound in it is the one that the watermark goes by.
+            properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
+            tables.push(self.change(&self.history, &files, properties));
+            self.stated = watermark;
         }
         if !batch.rejects.is_empty() {
             let name = self.history.with_suffix("_rejects");

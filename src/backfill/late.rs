@@ -1,24 +1,34 @@
 //! The late rows of a backfilled range: those of its INSERT that are late for a window in it go, the new ones come.
 //! Invariant: rows of other INSERTs and of windows outside the range stay, whatever file they stand in.
 
+use std::time::Duration;
+
 use arrow::array::{Array, AsArray, BooleanArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use futures::StreamExt;
+use uuid::Uuid;
 
 use super::BackfillError;
 use crate::iceberg::{
-    Catalog, Change, CommitError, IcebergError, Operation, Remove, ScanFile, ScanFilter, Table, plan_files, read_file,
+    Catalog, Change, CommitError, IcebergError, Operation, Remove, ScanFile, ScanFilter, StagedFile, Table, plan_files,
+    read_file,
 };
 use crate::job::{Insert, Plan};
 use crate::recompute::Scope;
 use crate::sinks::{layout, stage};
 use crate::windows::PublishRange;
 
-/// Tries against others that rewrite the same files, before giving up.
-const ATTEMPTS_MAX: usize = 10;
+/// Tries against others that commit to the table, before giving up.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// Pause after the first lost try; doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// Longest pause between tries.
+const PAUSE_MAX: Duration = Duration::from_millis(1_280);
 
 /// Replaces the late rows of the range, and says how many there are now. A table that isn't there and has nothing to
 /// take is not made.
@@ -33,7 +43,9 @@ pub(super) async fn replace(
     let spec = layout::late(insert, stream);
     let windows = insert.windows_in(&scope.range);
     let count = late.iter().map(|batch| batch.num_rows() as u64).sum();
-    let mut last = None;
+    // The same new rows whoever wins meanwhile, so they are written once.
+    let mut new_files: Option<(Uuid, Vec<StagedFile>)> = None;
+    let (mut pause, mut last) = (PAUSE_FIRST, None);
     for _ in 0..ATTEMPTS_MAX {
         let table = match catalog.load(&insert.late).await? {
             Some(table) => table,
@@ -46,14 +58,19 @@ pub(super) async fn replace(
             time: Some((event_time, insert.times_of(windows))),
             equals: vec![("result".to_owned(), owned.result.clone())],
         };
-        let (removed, mut rows) = owned.cut_out(&table, plan_files(&table, None, &filter).await?).await?;
+        let (removed, kept) = owned.cut_out(&table, plan_files(&table, None, &filter).await?).await?;
         if removed.is_empty() && count == 0 {
             return Ok(0);
         }
-        rows.extend(late.iter().cloned());
+        let mut add = match &new_files {
+            Some((uuid, files)) if *uuid == table.uuid() => files.clone(),
+            _ => stage(&table, &spec.sort, late.clone()).await?,
+        };
+        new_files = Some((table.uuid(), add.clone()));
+        add.extend(stage(&table, &spec.sort, kept).await?);
         let change = Change {
             operation: Operation::Overwrite,
-            add: stage(&table, &spec.sort, rows).await?,
+            add,
             remove: if removed.is_empty() { Remove::None } else { Remove::Files(removed) },
             ..Change::nothing(&table)
         };
@@ -64,6 +81,8 @@ pub(super) async fn replace(
             Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. })) => last = Some(error),
             Err(source) => return Err(BackfillError::Commit { table: insert.late.clone(), source }),
         }
+        tokio::time::sleep(pause).await;
+        pause = (pause * 2).min(PAUSE_MAX);
     }
     let source = last.expect("at least one attempt was made");
     Err(BackfillError::Commit { table: insert.late.clone(), source })

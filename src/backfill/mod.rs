@@ -2,11 +2,13 @@
 //!
 //! Rows become files as their windows close; when all are there, each result table gets one overwrite that removes every
 //! file of the range's partitions and adds the new ones, then each late table loses the range's late rows and gets the
-//! new ones. Until then nothing is visible, so a backfill that dies has done nothing.
+//! new ones. Until then nothing is visible, so a backfill that dies has done nothing. One that dies between two of these
+//! commits is given again: it replaces the same ranges by the same rows.
 
 mod late;
 mod plan;
 mod run;
+mod staging;
 
 use thiserror::Error;
 
@@ -15,7 +17,7 @@ use crate::iceberg::{CommitError, IcebergError};
 use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError, Requested};
 
-pub use plan::{BackfillPlan, Conflict, InsertPlan, PartitionPlan, plan};
+pub use plan::{BackfillPlan, COMPUTED_RECORDS_MAX, Conflict, InsertPlan, PartitionPlan, plan};
 pub use run::{BackfillReport, InsertReport, run};
 
 /// How a range is backfilled.
@@ -38,8 +40,8 @@ pub enum BackfillError {
     /// The range may not be written.
     #[error(transparent)]
     NotWritable(#[from] NotWritable),
-    /// A result table that is there doesn't fit the job.
-    #[error("{table} doesn't fit the job: {difference}; write to another table, or change the SELECT list")]
+    /// A result or late table that is there doesn't fit the job.
+    #[error("{table} doesn't fit the job: {difference}; write to another table, or change the job")]
     Layout {
         /// The table.
         table: TableName,
@@ -60,6 +62,17 @@ pub enum BackfillError {
     /// A table can't be read or written.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
+    /// Somebody else changed the range meanwhile.
+    #[error(
+        "somebody else changed {table} in the range while this backfill was computed ({source}); run it again to replace \
+         what is there now"
+    )]
+    Changed {
+        /// The table.
+        table: TableName,
+        /// What the catalog says.
+        source: CommitError,
+    },
     /// A commit was refused.
     #[error("commit to {table} failed: {source}")]
     Commit {
@@ -67,6 +80,14 @@ pub enum BackfillError {
         table: TableName,
         /// What the catalog says.
         source: CommitError,
+    },
+    /// It stopped between two commits.
+    #[error("{}; {source}; the rest is as it was: give the command again to finish", done.join(", "))]
+    Partly {
+        /// What is published, in words.
+        done: Vec<String>,
+        /// What stopped it.
+        source: Box<BackfillError>,
     },
 }
 

@@ -1,32 +1,24 @@
 //! Doing a backfill.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
 use uuid::Uuid;
 
-use super::plan::may_write;
+use super::plan::obstacle;
+use super::staging::Staging;
 use super::{BackfillError, BackfillOptions, late};
-use crate::checkpoints::OWNER;
 use crate::engine::EpochOutput;
 use crate::event::TableName;
-use crate::iceberg::{
-    Catalog, Change, Expect, IcebergError, Operation, PartitionRange, Remove, StagedFile, Table, TableSpec,
-};
+use crate::iceberg::{Catalog, IcebergError};
 use crate::job::{Insert, Plan};
 use crate::recompute::{RecomputeOptions, Scope, check, recompute, scope};
-use crate::sinks::{layout, stage};
-
-/// Rows that wait to be written: enough for files of a good size, few enough for the memory.
-const STAGE_ROWS: usize = 1_000_000;
-
-/// Property by which a table shows that a backfill has landed.
-const MARKER: &str = "kappa.backfill";
+use crate::sinks::layout;
 
 /// What a backfill has done.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct BackfillReport {
+    /// What was replaced: the range on partition edges.
+    pub range: std::ops::Range<crate::event::EventTime>,
     /// Records read from history.
     pub records: u64,
     /// For each INSERT.
@@ -42,24 +34,12 @@ pub struct InsertReport {
     pub rows: u64,
     /// Rows that were removed from them.
     pub removed: u64,
-    /// Late records of the range.
+    /// Where the late records are.
+    pub late_table: TableName,
+    /// Late records of the range in it now.
     pub late: u64,
     /// The snapshot that did it.
     pub snapshot_id: i64,
-}
-
-/// One result on its way.
-struct Staging {
-    insert: usize,
-    table: Table,
-    spec: TableSpec,
-    /// The newest snapshot when the backfill began: what came into the range since is a conflict.
-    base: Option<i64>,
-    waiting: Vec<RecordBatch>,
-    waiting_rows: usize,
-    files: Vec<StagedFile>,
-    rows: u64,
-    late: Vec<RecordBatch>,
 }
 
 /// Recomputes the range and replaces it. `watch` is told the records read so far.
@@ -70,111 +50,80 @@ pub async fn run(
     watch: &(dyn Fn(&Scope, u64) + Sync),
 ) -> Result<BackfillReport, BackfillError> {
     let scope = scope(job, catalog, &options.requested).await?;
-    check(job, &scope, &options.requested)?;
+    check(job, &scope, options.requested.drain)?;
     let mut stagings = Vec::with_capacity(job.inserts.len());
-    for (index, insert) in job.inserts.iter().enumerate() {
-        stagings.push(open(job, catalog, index, insert, &scope).await?);
+    for insert in &job.inserts {
+        stagings.push(open(job, catalog, insert, &scope).await?);
     }
     let mut take = async |output: EpochOutput| -> Result<(), IcebergError> {
         for (staging, output) in stagings.iter_mut().zip(output.inserts) {
-            staging.late.extend(output.late);
+            staging.add_late(output.late);
             staging.add(output.results).await?;
         }
         Ok(())
     };
     let recomputing = RecomputeOptions { workers: options.workers, include_late: options.include_late };
     let counted = recompute(job, &scope, recomputing, &mut take, &|records| watch(&scope, records)).await?;
-    let id = Uuid::now_v7();
-    let mut report = BackfillReport { records: counted.records, inserts: Vec::with_capacity(stagings.len()) };
-    for mut staging in stagings {
+    for staging in &mut stagings {
         staging.flush().await?;
-        let insert = &job.inserts[staging.insert];
-        let late = std::mem::take(&mut staging.late);
-        let mut done = staging.publish(job, catalog, insert, &scope, id).await?;
-        done.late = late::replace(job, catalog, insert, &scope, late).await?;
-        report.inserts.push(done);
+    }
+    let mut done = Vec::new();
+    let mut report =
+        BackfillReport { range: scope.range.clone(), records: counted.records, inserts: Vec::with_capacity(stagings.len()) };
+    let publishing = Publishing { job, catalog, scope: &scope, include_late: options.include_late, id: Uuid::now_v7() };
+    for (staging, insert) in stagings.into_iter().zip(&job.inserts) {
+        match publishing.publish(staging, insert, &mut done).await {
+            Ok(of_insert) => report.inserts.push(of_insert),
+            Err(error) if done.is_empty() => return Err(error),
+            Err(source) => return Err(BackfillError::Partly { done, source: Box::new(source) }),
+        }
     }
     Ok(report)
 }
 
 /// Loads a result table, or makes it; refuses when the range may not be written.
-async fn open(
-    job: &Plan,
-    catalog: &Catalog,
-    index: usize,
-    insert: &Insert,
-    scope: &Scope,
-) -> Result<Staging, BackfillError> {
+async fn open(job: &Plan, catalog: &Catalog, insert: &Insert, scope: &Scope) -> Result<Staging, BackfillError> {
+    let late = catalog.load(&insert.late).await?;
+    let found = catalog.load(&insert.table).await?;
+    if let Some(obstacle) = obstacle(job, insert, found.as_ref(), late.as_ref(), scope)? {
+        return Err(obstacle.into());
+    }
     let spec = layout::result(insert);
-    let table = match catalog.load(&insert.table).await? {
+    let table = match found {
         Some(table) => table,
         None => catalog.create(&insert.table, &spec).await?,
     };
-    if let Some(difference) = table.difference(&spec) {
-        return Err(BackfillError::Layout { table: insert.table.clone(), difference });
-    }
-    may_write(job, insert, &table, scope)??;
-    Ok(Staging {
-        insert: index,
-        base: table.current_snapshot_id(),
-        table,
-        spec,
-        waiting: Vec::new(),
-        waiting_rows: 0,
-        files: Vec::new(),
-        rows: 0,
-        late: Vec::new(),
-    })
+    Ok(Staging::new(table, spec))
 }
 
-impl Staging {
-    async fn add(&mut self, results: Vec<RecordBatch>) -> Result<(), IcebergError> {
-        self.waiting_rows += results.iter().map(RecordBatch::num_rows).sum::<usize>();
-        self.waiting.extend(results);
-        if self.waiting_rows >= STAGE_ROWS { self.flush().await } else { Ok(()) }
-    }
+/// The last part of a backfill: what is staged becomes visible.
+pub(super) struct Publishing<'a> {
+    pub(super) job: &'a Plan,
+    pub(super) catalog: &'a Catalog,
+    pub(super) scope: &'a Scope,
+    pub(super) include_late: bool,
+    /// Names the backfill in snapshots.
+    pub(super) id: Uuid,
+}
 
-    async fn flush(&mut self) -> Result<(), IcebergError> {
-        self.rows += self.waiting_rows as u64;
-        self.waiting_rows = 0;
-        let waiting = std::mem::take(&mut self.waiting);
-        self.files.extend(stage(&self.table, &self.spec.sort, waiting).await?);
-        Ok(())
-    }
-
-    /// One overwrite: every partition of the range out, the new files in.
+impl Publishing<'_> {
+    /// Results first, then late rows. Notes what is published in `done`.
     async fn publish(
-        self,
-        job: &Plan,
-        catalog: &Catalog,
+        &self,
+        mut staging: Staging,
         insert: &Insert,
-        scope: &Scope,
-        id: Uuid,
+        done: &mut Vec<String>,
     ) -> Result<InsertReport, BackfillError> {
-        let field = insert.partitions[insert.range.partition].clone();
-        let range = PartitionRange { field, from: scope.range.start, to: scope.range.end };
-        let change = Change {
-            operation: Operation::Overwrite,
-            add: self.files,
-            remove: Remove::Partitions(vec![range]),
-            properties: BTreeMap::from([(OWNER.to_owned(), job.name.clone()), (MARKER.to_owned(), id.to_string())]),
-            summary: BTreeMap::from([
-                ("kappa.backfill.from".to_owned(), scope.range.start.to_string()),
-                ("kappa.backfill.to".to_owned(), scope.range.end.to_string()),
-                ("kappa.fingerprint".to_owned(), job.fingerprint.clone()),
-                (MARKER.to_owned(), id.to_string()),
-            ]),
-            marker: Some((MARKER.to_owned(), id.to_string())),
-            expect: Expect::Snapshot(self.base),
-            ..Change::nothing(&self.table)
-        };
-        let committed = catalog.commit(&change).await;
-        let committed = committed.map_err(|source| BackfillError::Commit { table: insert.table.clone(), source })?;
+        let (rows, late) = (staging.rows(), staging.take_late());
+        let committed = staging.commit(self, insert).await?;
+        done.push(format!("{} is replaced", insert.table));
+        let late = late::replace(self.job, self.catalog, insert, self.scope, late).await?;
         Ok(InsertReport {
             table: insert.table.clone(),
-            rows: self.rows,
+            rows,
             removed: committed.removed_records,
-            late: 0,
+            late_table: insert.late.clone(),
+            late,
             snapshot_id: committed.snapshot_id,
         })
     }

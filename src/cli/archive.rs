@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, Mutex, PoisonError};
 
 use clap::Args;
+use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path};
 use super::connect::open_project;
@@ -105,7 +106,7 @@ impl ArchiveArgs {
             terminal.note("--start was ignored: the history goes on from its newest checkpoint");
         }
         match self.output.json {
-            true => terminal.json(&reports)?,
+            true => terminal.json(&documents(&streams, &reports))?,
             false => terminal.data(&summary(&streams, &reports))?,
         }
         Ok(Exit::Done)
@@ -148,13 +149,51 @@ fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) 
 fn summary(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> String {
     let mut text = String::new();
     for (stream, report) in streams.iter().zip(reports) {
-        let history = stream.history.as_ref().map(ToString::to_string).unwrap_or_default();
-        let (rows, rejected) = (output::number(report.rows), output::number(report.rejected));
-        text += &format!("{history}: {rows} rows added, {rejected} records rejected");
+        let history = history_name(stream);
+        let rows = output::count(report.rows, "row", "rows");
+        text += &match (report.taken, report.resumed) {
+            (0, true) => format!("{history}: nothing new"),
+            _ => format!("{history}: {rows} added"),
+        };
+        if report.rejected > 0 {
+            let rejected = output::count(report.rejected, "record", "records");
+            text += &format!(", {rejected} rejected to {history}_rejects");
+        }
         text += &match report.watermark {
             EventTime::MIN => "; no watermark yet\n".to_owned(),
             watermark => format!("; watermark {watermark}\n"),
         };
     }
     text
+}
+
+fn history_name(stream: &Stream) -> String {
+    stream.history.as_ref().map(ToString::to_string).unwrap_or_default()
+}
+
+/// What one archiver has done, as `--json` shows it.
+#[derive(Serialize)]
+struct Document {
+    stream: String,
+    table: String,
+    resumed: bool,
+    taken: u64,
+    rows: u64,
+    rejected: u64,
+    checkpoints: u64,
+    watermark: Option<String>,
+}
+
+fn documents(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Vec<Document> {
+    let documents = streams.iter().zip(reports).map(|(stream, report)| Document {
+        stream: report.stream.clone(),
+        table: history_name(stream),
+        resumed: report.resumed,
+        taken: report.taken,
+        rows: report.rows,
+        rejected: report.rejected,
+        checkpoints: report.checkpoints,
+        watermark: output::time(report.watermark),
+    });
+    documents.collect()
 }

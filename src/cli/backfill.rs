@@ -1,11 +1,12 @@
 //! `kappa backfill plan` and `kappa backfill run`: their arguments, and what they mean together.
 
+mod report;
+
 use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::Duration;
 
 use clap::{Args, Subcommand, ValueEnum};
-use serde::Serialize;
 
 use super::arguments::{OutputArgs, job_path, workers};
 use super::connect::open_project;
@@ -13,8 +14,8 @@ use super::exit::{Exit, Failure};
 use super::progress::{ProgressMode, make_room};
 use super::range::{Range, RangeArgs};
 use super::terminal::Terminal;
-use super::{connect, job, output};
-use crate::backfill::{self, BackfillError, BackfillPlan, BackfillReport};
+use super::{connect, job};
+use crate::backfill::{self, BackfillError};
 use crate::config::Project;
 use crate::event::EventTime;
 use crate::iceberg::Catalog;
@@ -135,8 +136,8 @@ impl BackfillRangeArgs {
             backfill::plan(job, catalog, options, watch).await
         })?;
         match self.output.json {
-            true => terminal.json(&PlanDocument::new(&job, &planned))?,
-            false => terminal.data(&plan_text(&job, &planned, elapsed))?,
+            true => terminal.json(&report::PlanDocument::new(&job, &planned))?,
+            false => terminal.data(&report::plan_text(&job, &planned, &self.policy(), elapsed))?,
         }
         if planned.conflicts.is_empty() {
             terminal.note("nothing was written; `kappa backfill run` with the same arguments does it");
@@ -146,13 +147,17 @@ impl BackfillRangeArgs {
         Err(Failure::Unsafe(conflicts.join("\nrefused: ")))
     }
 
+    fn policy(&self) -> report::Policy {
+        report::Policy { late: self.late, workers: self.workers.map(usize::from) }
+    }
+
     fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (job, report, elapsed) = self.with_catalog(terminal, async |job, catalog, options, watch| {
+        let (job, done, elapsed) = self.with_catalog(terminal, async |job, catalog, options, watch| {
             backfill::run(job, catalog, options, watch).await
         })?;
         match self.output.json {
-            true => terminal.json(&RunDocument::new(&job, &report))?,
-            false => terminal.data(&run_text(&report, elapsed))?,
+            true => terminal.json(&report::RunDocument::new(&job, &done))?,
+            false => terminal.data(&report::run_text(&done, self.late, elapsed))?,
         }
         terminal.note("`kappa diff` with the same range compares what is published with history");
         Ok(Exit::Done)
@@ -193,179 +198,5 @@ impl BackfillOptions {
     /// What is asked of the drivers.
     pub fn requested(&self) -> Requested {
         Requested { range: self.range.from..self.range.to, widen: self.widen, drain: self.drain }
-    }
-}
-
-fn plan_text(job: &Plan, planned: &BackfillPlan, elapsed: Duration) -> String {
-    let range = &planned.scope.range;
-    let mut text = format!("backfill of {} over [{}, {})\n", job.name, range.start, range.end);
-    for (stream, history) in job.streams.iter().zip(&planned.scope.histories) {
-        let files = output::count(history.files.len(), "file", "files");
-        let rows: u64 = history.files.iter().map(|file| file.records).sum();
-        let bytes: u64 = history.files.iter().map(|file| file.bytes).sum();
-        text += &format!(
-            "\nread    {} of {}: {files}, up to {} rows, {}\n        event times [{}, {}); no warm-up, no run-out beyond the last \
-             window's end\n        complete up to {}\n",
-            history.table.name(),
-            stream.name,
-            output::number(rows),
-            output::bytes(bytes),
-            history.times.start,
-            history.times.end,
-            history.watermark,
-        );
-        if !history.archived {
-            text += "        not written by `kappa archive`: no record is late\n";
-        }
-        if !history.idle.is_empty() {
-            let idle: Vec<String> = history.idle.iter().map(ToString::to_string).collect();
-            text += &format!("        idle partitions left out of that: {}\n", idle.join(", "));
-        }
-    }
-    for insert in &planned.inserts {
-        let state = if insert.exists { "" } else { ", which will be made" };
-        text +=
-            &format!("\nwrite   {}{state}, {} late records in the range\n", insert.table, output::number(insert.late));
-        let mut table = output::Table::new(&[
-            output::Column::Text("partition from"),
-            output::Column::Number("rows now"),
-            output::Column::Number("rows after"),
-        ]);
-        for (start, partition) in &insert.partitions {
-            table.row([start.to_string(), output::number(partition.current), output::number(partition.expected)]);
-        }
-        text += &match table.is_empty() {
-            true => "        no rows now, and none afterwards\n".to_owned(),
-            false => format!("{table}\n"),
-        };
-    }
-    text += &format!("\nestimate: {} to run\n", output::duration(elapsed));
-    text
-}
-
-fn run_text(report: &BackfillReport, elapsed: Duration) -> String {
-    let mut text = format!(
-        "{} records read in {}, {} a second\n",
-        output::number(report.records),
-        output::duration(elapsed),
-        output::number((report.records as f64 / elapsed.as_secs_f64().max(1e-3)) as u64)
-    );
-    for insert in &report.inserts {
-        text += &format!(
-            "{}: {} rows in place of {}, in one snapshot ({}); {} late records\n",
-            insert.table,
-            output::number(insert.rows),
-            output::number(insert.removed),
-            insert.snapshot_id,
-            output::number(insert.late)
-        );
-    }
-    text
-}
-
-/// A plan, as `--json` shows it.
-#[derive(Serialize)]
-struct PlanDocument {
-    job: String,
-    from: String,
-    to: String,
-    histories: Vec<HistoryDocument>,
-    results: Vec<ResultDocument>,
-    conflicts: Vec<String>,
-}
-
-#[derive(Serialize)]
-struct HistoryDocument {
-    stream: String,
-    table: String,
-    from: String,
-    to: String,
-    files: usize,
-    rows_at_most: u64,
-    bytes: u64,
-    watermark: String,
-    idle: Vec<i32>,
-}
-
-#[derive(Serialize)]
-struct ResultDocument {
-    table: String,
-    exists: bool,
-    late: u64,
-    partitions: Vec<PartitionDocument>,
-}
-
-#[derive(Serialize)]
-struct PartitionDocument {
-    from: String,
-    current: u64,
-    expected: u64,
-}
-
-impl PlanDocument {
-    fn new(job: &Plan, planned: &BackfillPlan) -> PlanDocument {
-        let histories = job.streams.iter().zip(&planned.scope.histories).map(|(stream, history)| HistoryDocument {
-            stream: stream.name.clone(),
-            table: history.table.name().to_string(),
-            from: history.times.start.to_string(),
-            to: history.times.end.to_string(),
-            files: history.files.len(),
-            rows_at_most: history.files.iter().map(|file| file.records).sum(),
-            bytes: history.files.iter().map(|file| file.bytes).sum(),
-            watermark: history.watermark.to_string(),
-            idle: history.idle.clone(),
-        });
-        let results = planned.inserts.iter().map(|insert| ResultDocument {
-            table: insert.table.to_string(),
-            exists: insert.exists,
-            late: insert.late,
-            partitions: insert
-                .partitions
-                .iter()
-                .map(|(from, rows)| PartitionDocument {
-                    from: from.to_string(),
-                    current: rows.current,
-                    expected: rows.expected,
-                })
-                .collect(),
-        });
-        PlanDocument {
-            job: job.name.clone(),
-            from: planned.scope.range.start.to_string(),
-            to: planned.scope.range.end.to_string(),
-            histories: histories.collect(),
-            results: results.collect(),
-            conflicts: planned.conflicts.iter().map(ToString::to_string).collect(),
-        }
-    }
-}
-
-/// What was done, as `--json` shows it.
-#[derive(Serialize)]
-struct RunDocument {
-    job: String,
-    records: u64,
-    results: Vec<DoneDocument>,
-}
-
-#[derive(Serialize)]
-struct DoneDocument {
-    table: String,
-    rows: u64,
-    removed: u64,
-    late: u64,
-    snapshot_id: i64,
-}
-
-impl RunDocument {
-    fn new(job: &Plan, report: &BackfillReport) -> RunDocument {
-        let results = report.inserts.iter().map(|insert| DoneDocument {
-            table: insert.table.to_string(),
-            rows: insert.rows,
-            removed: insert.removed,
-            late: insert.late,
-            snapshot_id: insert.snapshot_id,
-        });
-        RunDocument { job: job.name.clone(), records: report.records, results: results.collect() }
     }
 }

@@ -13,9 +13,8 @@ use super::progress::{ProgressMode, make_room};
 use super::range::{Range, RangeArgs};
 use super::terminal::Terminal;
 use super::{connect, job, output};
-use crate::diff::{self, DiffReport, Differing, Kind};
+use crate::diff::{self, DiffReport, Differing, InsertDiff, Kind};
 use crate::event::EventTime;
-use crate::recompute::Requested;
 
 /// Recomputes a range and compares it with what is published
 #[derive(Args, Clone, Debug)]
@@ -70,7 +69,8 @@ impl DiffArgs {
         let options = self.options(clock.now(), terminal)?;
         let range = options.range.from..options.range.to;
         let driver = diff::DiffOptions {
-            requested: Requested { range: range.clone(), widen: false, drain: options.drain },
+            range: range.clone(),
+            drain: options.drain,
             workers: project.run.workers,
             limit: options.limit,
         };
@@ -82,8 +82,13 @@ impl DiffArgs {
         make_room();
         let report = report?;
         match self.output.json {
-            true => terminal.json(&Document::new(&plan.name, &report))?,
-            false => terminal.data(&text(&report, &diff::range_text(&range)))?,
+            true => terminal.json(&Document::new(&plan.name, &range, &report))?,
+            false => terminal.data(&text(&report, &output::range(&range)))?,
+        }
+        if !report.is_equal() {
+            terminal.note(
+                "`kappa backfill plan` and `run` over the partitions of the range put what history gives in its place",
+            );
         }
         Ok(if report.is_equal() { Exit::Done } else { Exit::Unequal })
     }
@@ -96,24 +101,16 @@ fn text(report: &DiffReport, range: &str) -> String {
         let (missing, extra, changed) = (count(Kind::Missing), count(Kind::Extra), count(Kind::Changed));
         let differing = missing + extra + changed;
         text += &format!(
-            "{} over {range}: {} rows differ\n  {} published, {} recomputed: {} missing, {} extra, {} changed\n",
+            "{} over {range}: {}\n  {} published, {} recomputed: {} missing, {} extra, {} changed\n",
             insert.table,
-            output::number(differing),
+            output::count(differing, "row differs", "rows differ"),
             output::number(insert.published),
             output::number(insert.recomputed),
             output::number(missing),
             output::number(extra),
             output::number(changed),
         );
-        if insert.behind_watermark > 0 {
-            text += &format!(
-                "  {} records of the range came behind the watermark when it ran live: a backfill counts them\n",
-                output::number(insert.behind_watermark)
-            );
-        }
-        if let Some(version) = insert.other_version.as_ref().filter(|_| differing > 0) {
-            text += &format!("  published by another version of the job ({version})\n");
-        }
+        text += &reasons(insert, differing > 0);
         for row in &insert.rows {
             text += &row_text(row);
         }
@@ -121,6 +118,22 @@ fn text(report: &DiffReport, range: &str) -> String {
         if shown < differing {
             text += &format!("  … and {} more; --limit shows them\n", output::number(differing - shown));
         }
+    }
+    text
+}
+
+/// Why rows may differ, as far as tables tell.
+fn reasons(insert: &InsertDiff, differs: bool) -> String {
+    let mut text = String::new();
+    if insert.behind_watermark > 0 {
+        let count = output::count(insert.behind_watermark, "record", "records");
+        text += &format!("  {count} came behind the watermark (behind_watermark) when it ran live: a backfill counts them\n");
+    }
+    if let Some((from, to)) = insert.late_included.as_ref().filter(|_| differs) {
+        text += &format!("  a backfill of [{from}, {to}) has counted late records (--late include)\n");
+    }
+    if let Some(version) = insert.other_version.as_ref().filter(|_| differs) {
+        text += &format!("  published, in part at least, by another version of the job ({version})\n");
     }
     text
 }
@@ -150,6 +163,8 @@ fn row_text(row: &Differing) -> String {
 #[derive(Serialize)]
 struct Document<'a> {
     job: &'a str,
+    from: Option<String>,
+    to: Option<String>,
     equal: bool,
     results: Vec<ResultDocument<'a>>,
 }
@@ -164,11 +179,12 @@ struct ResultDocument<'a> {
     changed: u64,
     behind_watermark: u64,
     other_version: Option<&'a str>,
+    late_included: bool,
     rows: &'a [Differing],
 }
 
 impl<'a> Document<'a> {
-    fn new(job: &'a str, report: &'a DiffReport) -> Document<'a> {
+    fn new(job: &'a str, range: &std::ops::Range<EventTime>, report: &'a DiffReport) -> Document<'a> {
         let results = report.inserts.iter().map(|insert| {
             let count = |kind| insert.counts.get(&kind).copied().unwrap_or(0);
             ResultDocument {
@@ -180,9 +196,16 @@ impl<'a> Document<'a> {
                 changed: count(Kind::Changed),
                 behind_watermark: insert.behind_watermark,
                 other_version: insert.other_version.as_deref(),
+                late_included: insert.late_included.is_some(),
                 rows: &insert.rows,
             }
         });
-        Document { job, equal: report.is_equal(), results: results.collect() }
+        Document {
+            job,
+            from: output::time(range.start),
+            to: output::time(range.end),
+            equal: report.is_equal(),
+            results: results.collect(),
+        }
     }
 }

@@ -6,7 +6,7 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::{CommitError, IcebergError};
+use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
@@ -97,8 +97,10 @@ impl From<BackfillError> for Failure {
             BackfillError::NotWritable(error) => Failure::Unsafe(error.to_string()),
             BackfillError::Layout { .. } | BackfillError::Property { .. } => Failure::invalid(error),
             BackfillError::Recompute(error) => (*error).into(),
-            BackfillError::Commit { source: CommitError::Conflict { .. }, .. } => Failure::Unsafe(error.to_string()),
-            BackfillError::Iceberg(_) | BackfillError::Commit { .. } => Failure::running(error),
+            BackfillError::Changed { .. } => Failure::Unsafe(error.to_string()),
+            BackfillError::Iceberg(_) | BackfillError::Commit { .. } | BackfillError::Partly { .. } => {
+                Failure::running(error)
+            }
         }
     }
 }
@@ -117,7 +119,7 @@ impl From<DiffError> for Failure {
         match error {
             DiffError::Range(error) => error.into(),
             DiffError::Recompute(error) => (*error).into(),
-            DiffError::NothingPublished { .. } => Failure::invalid(error),
+            DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
             DiffError::Iceberg(_) => Failure::running(error),
         }
     }
@@ -126,7 +128,7 @@ impl From<DiffError> for Failure {
 impl From<RangeError> for Failure {
     fn from(error: RangeError) -> Failure {
         match error {
-            RangeError::Incomplete { .. } | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
+            RangeError::Incomplete(_) | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
             RangeError::Iceberg(_) => Failure::running(error),
             _ => Failure::invalid(error),
         }

@@ -158,6 +158,7 @@ fn text(title: &str, found: &Offsets, now: EventTime) -> String {
         found.checkpoint.as_deref().map_or("no checkpoint yet".to_owned(), |id| format!("checkpoint {id}"));
     let watermark = match found.watermark {
         EventTime::MIN => "no watermark yet".to_owned(),
+        EventTime::MAX => "finished".to_owned(),
         watermark => format!("watermark {watermark}"),
     };
     let mut table = output::Table::new(&[
@@ -185,18 +186,22 @@ fn text(title: &str, found: &Offsets, now: EventTime) -> String {
             ]);
             if at.lost() > 0 {
                 lost += &format!(
-                    "partition {partition} of {}: {} offsets were removed from the log before they were taken\n",
+                    "partition {partition} of {}: {} removed from the log before being taken; a run stops there (exit 5)\n",
                     stream.stream,
-                    output::number(at.lost())
+                    output::count(at.lost().unsigned_abs(), "offset was", "offsets were")
                 );
             }
         }
     }
-    format!("{title}: {checkpoint}, {watermark}\n{table}\n{lost}")
+    format!("{title}: {checkpoint}, {watermark}\n{table}{lost}")
 }
 
 /// How far behind the clock the newest taken event is, while there is more to take.
 fn behind(at: &PartitionOffsets, now: EventTime) -> Option<Duration> {
+    // A file has no end until it is read, and its records' times have nothing to do with the clock.
+    if at.end.0 == i64::MAX {
+        return None;
+    }
     if at.lag() == Some(0) {
         return Some(Duration::ZERO);
     }
@@ -245,7 +250,7 @@ impl<'a> Document<'a> {
         Document {
             of: title,
             checkpoint: found.checkpoint.as_deref(),
-            watermark: (found.watermark != EventTime::MIN).then(|| found.watermark.to_string()),
+            watermark: output::time(found.watermark),
             partitions: partitions.collect(),
         }
     }

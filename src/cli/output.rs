@@ -4,6 +4,8 @@ use std::time::Duration;
 
 use comfy_table::{CellAlignment, ContentArrangement, Table as Grid, presets};
 
+use crate::event::EventTime;
+
 /// `1,234,567`
 pub fn number(value: impl TryInto<i128>) -> String {
     let Ok(value) = value.try_into() else { return "?".to_owned() };
@@ -50,8 +52,19 @@ pub fn duration(value: Duration) -> String {
 }
 
 /// `3 jobs`, `1 job`
-pub fn count(value: usize, one: &str, many: &str) -> String {
-    format!("{} {}", number(value as u64), if value == 1 { one } else { many })
+pub fn count(value: impl TryInto<u64>, one: &str, many: &str) -> String {
+    let value = value.try_into().unwrap_or(u64::MAX);
+    format!("{} {}", number(value), if value == 1 { one } else { many })
+}
+
+/// A half-open range of time.
+pub fn range(range: &std::ops::Range<EventTime>) -> String {
+    format!("[{}, {})", range.start, range.end)
+}
+
+/// A time for JSON: RFC 3339; nothing for the two ends, which are no times.
+pub fn time(time: EventTime) -> Option<String> {
+    (time != EventTime::MIN && time != EventTime::MAX).then(|| time.to_string())
 }
 
 /// A column of a [`Table`].

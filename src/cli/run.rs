@@ -183,7 +183,7 @@ impl<'a> RunDocument<'a> {
             job: &plan.name,
             resumed: report.resumed,
             finished: report.finished,
-            watermark: (report.watermark != EventTime::MIN).then(|| report.watermark.to_string()),
+            watermark: output::time(report.watermark),
             checkpoints: report.checkpoints,
             taken: &report.taken,
             rejected: &report.rejected,

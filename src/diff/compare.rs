@@ -2,9 +2,12 @@
 
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{DataType, Float32Type, Float64Type};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
@@ -60,6 +63,12 @@ impl Side {
         Ok(Side { keys, all: encode(&in_order)?, rows })
     }
 
+    /// The end of the rows with the key of this one.
+    fn end_of_key(&self, row: usize) -> usize {
+        let differs = |&other: &usize| self.keys.row(other) != self.keys.row(row);
+        (row..self.rows.num_rows()).find(differs).unwrap_or(self.rows.num_rows())
+    }
+
     fn show(&self, row: usize) -> Result<Vec<(String, String)>, ArrowError> {
         let options = FormatOptions::default().with_null("NULL");
         let fields = self.rows.schema();
@@ -90,10 +99,27 @@ fn key_columns(insert: &Insert) -> usize {
 
 fn encode(columns: &[ArrayRef]) -> Result<Rows, ArrowError> {
     let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-    RowConverter::new(fields)?.convert_columns(columns)
+    let columns: Vec<ArrayRef> = columns.iter().map(one_nan).collect();
+    RowConverter::new(fields)?.convert_columns(&columns)
 }
 
-/// Walks both sides in order. Rows of one key that differ on both sides are paired as changed.
+/// The column with all NaN alike; other values keep their bits.
+fn one_nan(column: &ArrayRef) -> ArrayRef {
+    match column.data_type() {
+        DataType::Float32 => {
+            let values = column.as_primitive::<Float32Type>();
+            Arc::new(values.unary::<_, Float32Type>(|value| if value.is_nan() { f32::NAN } else { value }))
+        }
+        DataType::Float64 => {
+            let values = column.as_primitive::<Float64Type>();
+            Arc::new(values.unary::<_, Float64Type>(|value| if value.is_nan() { f64::NAN } else { value }))
+        }
+        _ => column.clone(),
+    }
+}
+
+/// Walks both sides in order, key by key. Rows of one key that are on one side only are paired as changed, as far as
+/// there are two.
 pub(super) fn compare(
     insert: &Insert,
     published: &[RecordBatch],
@@ -107,29 +133,45 @@ pub(super) fn compare(
     };
     let (mut left, mut right) = (0, 0);
     while left < published.rows.num_rows() || right < recomputed.rows.num_rows() {
-        let (l, r) = (row(&published.all, left), row(&recomputed.all, right));
-        if l.is_some() && l == r {
-            (left, right) = (left + 1, right + 1);
-            continue;
-        }
         let by_key = order(row(&published.keys, left), row(&recomputed.keys, right));
-        let (kind, takes_left, takes_right) = match by_key {
-            Ordering::Less => (Kind::Extra, true, false),
-            Ordering::Greater => (Kind::Missing, false, true),
-            Ordering::Equal => (Kind::Changed, true, true),
-        };
-        *compared.counts.entry(kind).or_default() += 1;
-        if compared.rows.len() < limit {
-            compared.rows.push(Differing {
-                kind,
-                published: if takes_left { published.show(left)? } else { Vec::new() },
-                recomputed: if takes_right { recomputed.show(right)? } else { Vec::new() },
-            });
+        let left_group = if by_key.is_le() { left..published.end_of_key(left) } else { left..left };
+        let right_group = if by_key.is_ge() { right..recomputed.end_of_key(right) } else { right..right };
+        (left, right) = (left_group.end, right_group.end);
+        let (only_left, only_right) = apart(&published.all, left_group, &recomputed.all, right_group);
+        for pair in 0..only_left.len().max(only_right.len()) {
+            let (left, right) = (only_left.get(pair), only_right.get(pair));
+            let kind = match (left, right) {
+                (Some(_), Some(_)) => Kind::Changed,
+                (Some(_), None) => Kind::Extra,
+                (None, _) => Kind::Missing,
+            };
+            *compared.counts.entry(kind).or_default() += 1;
+            if compared.rows.len() < limit {
+                let show = |side: &Side, row: Option<&usize>| row.map_or(Ok(Vec::new()), |&row| side.show(row));
+                let (published, recomputed) = (show(&published, left)?, show(&recomputed, right)?);
+                compared.rows.push(Differing { kind, published, recomputed });
+            }
         }
-        left += usize::from(takes_left);
-        right += usize::from(takes_right);
     }
     Ok(compared)
+}
+
+/// The rows of two sorted groups that the other group doesn't have.
+fn apart(left: &Rows, mut lefts: Range<usize>, right: &Rows, mut rights: Range<usize>) -> (Vec<usize>, Vec<usize>) {
+    let (mut only_left, mut only_right) = (Vec::new(), Vec::new());
+    while !lefts.is_empty() && !rights.is_empty() {
+        match left.row(lefts.start).cmp(&right.row(rights.start)) {
+            Ordering::Less => only_left.extend(lefts.next()),
+            Ordering::Greater => only_right.extend(rights.next()),
+            Ordering::Equal => {
+                lefts.next();
+                rights.next();
+            }
+        }
+    }
+    only_left.extend(lefts);
+    only_right.extend(rights);
+    (only_left, only_right)
 }
 
 fn row(rows: &Rows, index: usize) -> Option<arrow::row::Row<'_>> {

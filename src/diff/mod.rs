@@ -5,28 +5,32 @@
 //! Invariant: writes nothing.
 
 mod compare;
+mod published;
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray};
-use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
-use futures::StreamExt;
 use thiserror::Error;
 
+use crate::engine::EpochOutput;
 use crate::event::{EventTime, TableName};
-use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, plan_files, read_file};
-use crate::job::{Insert, Plan};
-use crate::recompute::{RangeError, RecomputeError, RecomputeOptions, Requested, Scope, check, recompute, scope};
+use crate::iceberg::{Catalog, IcebergError};
+use crate::job::Plan;
+use crate::recompute::{
+    RangeError, RecomputeError, RecomputeOptions, Scope, behind_watermark, check, covering, recompute,
+};
 
 pub use compare::{Differing, Kind};
 
 /// How a range is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DiffOptions {
-    /// What is recomputed.
-    pub requested: Requested,
+    /// The windows that are compared, by the time partition column of every result. It may cut partitions.
+    pub range: Range<EventTime>,
+    /// The end of history counts as the end of the log: windows that are open there are whole.
+    pub drain: bool,
     /// Engine workers, and files read at the same time; at least 1.
     pub workers: usize,
     /// Differing rows to keep; all are counted.
@@ -65,8 +69,10 @@ pub struct InsertDiff {
     /// Records of the range that live left out as they came behind the watermark: the only way in which live and
     /// backfill can differ by themselves.
     pub behind_watermark: u64,
-    /// The version of the job that published last, if it is another one.
+    /// Another version of the job that may have published some of the range.
     pub other_version: Option<String>,
+    /// The range that a backfill published last, if it reaches into this one and counted late records.
+    pub late_included: Option<(String, String)>,
 }
 
 /// Why a range can't be compared.
@@ -81,6 +87,14 @@ pub enum DiffError {
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
+    /// What is published has other columns.
+    #[error("{table} doesn't fit the job: {difference}; compare with the job file that published it")]
+    Layout {
+        /// The result table.
+        table: TableName,
+        /// What differs, column by column.
+        difference: String,
+    },
     /// There is nothing to compare with.
     #[error("{table} doesn't exist, so nothing is published; run the job, or backfill the range")]
     NothingPublished {
@@ -96,10 +110,19 @@ pub async fn diff(
     options: &DiffOptions,
     watch: &(dyn Fn(&Scope, u64) + Sync),
 ) -> Result<DiffReport, DiffError> {
-    let scope = scope(job, catalog, &options.requested).await?;
-    check(job, &scope, &options.requested)?;
+    let scope = covering(job, catalog, options.range.clone()).await?;
+    check(job, &scope, options.drain)?;
+    let mut tables = Vec::with_capacity(job.inserts.len());
+    for insert in &job.inserts {
+        let table = catalog.load(&insert.table).await?;
+        let table = table.ok_or_else(|| DiffError::NothingPublished { table: insert.table.clone() })?;
+        if let Some(difference) = table.difference(&crate::sinks::layout::result(insert)) {
+            return Err(DiffError::Layout { table: insert.table.clone(), difference });
+        }
+        tables.push(table);
+    }
     let mut recomputed: Vec<Vec<RecordBatch>> = vec![Vec::new(); job.inserts.len()];
-    let mut take = async |output: crate::engine::EpochOutput| -> Result<(), IcebergError> {
+    let mut take = async |output: EpochOutput| -> Result<(), IcebergError> {
         for (rows, output) in recomputed.iter_mut().zip(output.inserts) {
             rows.extend(output.results);
         }
@@ -109,85 +132,24 @@ pub async fn diff(
     let counted =
         recompute(job, &scope, exact, &mut take, &|records| watch(&scope, records)).await.map_err(Box::new)?;
     let mut inserts = Vec::with_capacity(job.inserts.len());
-    for (insert, recomputed) in job.inserts.iter().zip(recomputed) {
-        let Some(table) = catalog.load(&insert.table).await? else {
-            return Err(DiffError::NothingPublished { table: insert.table.clone() });
-        };
-        let published = published(insert, &table, &scope).await?;
-        let compared = compare::compare(insert, &published, &recomputed, options.limit)
+    for ((insert, table), recomputed) in job.inserts.iter().zip(&tables).zip(recomputed) {
+        let rows = published::rows(insert, table, &scope.range).await?;
+        let compared = compare::compare(insert, &rows, &recomputed, options.limit)
             .map_err(IcebergError::rows(&insert.table, "compare rows"))?;
         inserts.push(InsertDiff {
             table: insert.table.clone(),
-            published: rows_of(&published),
+            published: rows_of(&rows),
             recomputed: rows_of(&recomputed),
             counts: compared.counts,
             rows: compared.rows,
-            behind_watermark: behind_watermark(job, insert, catalog, &scope).await?,
-            other_version: other_version(job, &table),
+            behind_watermark: behind_watermark(job, insert, catalog, &scope.range).await?,
+            other_version: published::other_version(job, table, &scope.range),
+            late_included: published::late_included(table, &scope.range),
         });
     }
     Ok(DiffReport { records: counted.records, inserts })
 }
 
-/// The published rows of the range.
-async fn published(insert: &Insert, table: &Table, scope: &Scope) -> Result<Vec<RecordBatch>, IcebergError> {
-    let column = insert.partitions[insert.range.partition].column.clone();
-    let time = (column, scope.range.clone());
-    let filter = ScanFilter { time: Some(time.clone()), ..ScanFilter::default() };
-    let columns: Vec<String> = insert.columns.iter().map(|column| column.name.clone()).collect();
-    let mut batches = Vec::new();
-    for file in plan_files(table, None, &filter).await? {
-        let mut rows = read_file(table, &file, &columns, Some(&time)).await?;
-        while let Some(batch) = rows.next().await {
-            batches.push(batch?);
-        }
-    }
-    Ok(batches)
-}
-
-/// Records of the range in the late table that live found behind the watermark.
-async fn behind_watermark(job: &Plan, insert: &Insert, catalog: &Catalog, scope: &Scope) -> Result<u64, IcebergError> {
-    let Some(table) = catalog.load(&insert.late).await? else { return Ok(0) };
-    let stream = &job.streams[insert.stream];
-    let windows = insert.windows_in(&scope.range);
-    let event_time = stream.columns[stream.event_time].name.clone();
-    let result = insert.table.to_string();
-    let filter = ScanFilter {
-        time: Some((event_time, insert.times_of(windows))),
-        equals: vec![("result".to_owned(), result.clone())],
-    };
-    let columns = ["result", "reason", "first_late"].map(str::to_owned);
-    let mut count = 0;
-    for file in plan_files(&table, None, &filter).await? {
-        let mut rows = read_file(&table, &file, &columns, None).await?;
-        while let Some(batch) = rows.next().await {
-            let batch = batch?;
-            let (results, reasons) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
-            let first = batch.column(2).as_primitive::<TimestampMicrosecondType>();
-            count += (0..batch.num_rows())
-                .filter(|&row| {
-                    results.value(row) == result
-                        && reasons.value(row) == "behind_watermark"
-                        && first.is_valid(row)
-                        && windows.contains(first.value(row))
-                })
-                .count() as u64;
-        }
-    }
-    Ok(count)
-}
-
-/// The version in the newest snapshot that says one, if it isn't the job's.
-fn other_version(job: &Plan, table: &Table) -> Option<String> {
-    let published = table.ancestors().into_iter().find_map(|id| table.summary(id)?.get("kappa.fingerprint").cloned());
-    published.filter(|fingerprint| *fingerprint != job.fingerprint)
-}
-
 fn rows_of(batches: &[RecordBatch]) -> u64 {
     batches.iter().map(|batch| batch.num_rows() as u64).sum()
-}
-
-/// A time range in words, for reports.
-pub fn range_text(range: &std::ops::Range<EventTime>) -> String {
-    format!("[{}, {})", range.start, range.end)
 }

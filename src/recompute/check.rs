@@ -3,12 +3,13 @@
 use std::ops::Range;
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use thiserror::Error;
 
 use crate::checkpoints::STREAM;
-use crate::event::{EventTime, SEEN, Stream, TableName};
+use crate::event::{EventTime, Micros, SEEN, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError, ScanFile, Table};
-use crate::job::{Declaration, DeclarationError, Plan};
+use crate::job::{Declaration, DeclarationError, Insert, Plan};
 use crate::sinks::HistoryProgress;
 use crate::sources::History;
 use crate::windows::PublishRange;
@@ -100,7 +101,7 @@ pub enum RangeError {
     /// The range cuts partitions.
     #[error(
         "the range [{from}, {to}) cuts partitions of {table}, which is partitioned by {partition}: the nearest whole range is \
-         [{whole_from}, {whole_to}); give that, or let `--widen` do it"
+         [{whole_from}, {whole_to}); give that, or let --widen do it"
     )]
     Edges {
         /// The result.
@@ -116,44 +117,70 @@ pub enum RangeError {
         /// On an edge.
         whole_to: EventTime,
     },
-    /// History doesn't reach far enough.
-    #[error(
-        "history {table} isn't complete for the range: its watermark is {watermark}, but {needed} is needed for the last \
-         windows of {result}{}; archive on, end the range at or before {last}, or take the end of history for the end of \
-         the log with `--drain`", idle_text(.idle)
-    )]
-    Incomplete {
-        /// The history.
+    /// A table that something else made lacks columns of the stream, or has others.
+    #[error("{table} can't be read as the history of {stream}: {difference}; declare its columns as they are there")]
+    Columns {
+        /// The table.
         table: TableName,
-        /// The result that needs more.
-        result: TableName,
-        /// As history says.
-        watermark: EventTime,
-        /// As the range needs.
-        needed: EventTime,
-        /// The last complete edge.
-        last: EventTime,
-        /// Partitions left out of the watermark.
-        idle: Vec<i32>,
+        /// The stream.
+        stream: String,
+        /// In words.
+        difference: String,
     },
+    /// History doesn't reach far enough.
+    #[error("{0}")]
+    Incomplete(Incomplete),
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
 }
 
-fn idle_text(idle: &[i32]) -> String {
-    match idle {
-        [] => String::new(),
-        idle => {
-            let names: Vec<String> = idle.iter().map(ToString::to_string).collect();
-            format!(" (idle partitions left out of it: {})", names.join(", "))
+/// How far a history is from what a range needs.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Incomplete {
+    /// The history.
+    pub table: TableName,
+    /// The result that needs more.
+    pub result: TableName,
+    /// The range that was asked for.
+    pub range: Range<EventTime>,
+    /// As history says.
+    pub watermark: EventTime,
+    /// As the range needs.
+    pub needed: EventTime,
+    /// The last complete edge.
+    pub last: EventTime,
+    /// Partitions left out of the watermark.
+    pub idle: Vec<i32>,
+}
+
+impl std::fmt::Display for Incomplete {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Incomplete { table, result, watermark, needed, last, .. } = self;
+        write!(f, "history {table} isn't complete for the range: ")?;
+        match *watermark {
+            EventTime::MIN => f.write_str("it is complete up to no time yet")?,
+            watermark => write!(f, "it is complete up to {watermark}")?,
         }
+        if !self.idle.is_empty() {
+            let names: Vec<String> = self.idle.iter().map(ToString::to_string).collect();
+            write!(f, " (idle partitions left out of that: {})", names.join(", "))?;
+        }
+        write!(f, ", and the last windows of {result} need {needed}; archive on")?;
+        if *last > self.range.start {
+            write!(f, ", end the range at {last}")?;
+        }
+        f.write_str(", or take the end of history for the end of the log with --drain")
     }
 }
 
 /// What a range covers, on the edges of every result's partitions.
 pub async fn scope(plan: &Plan, catalog: &Catalog, requested: &Requested) -> Result<Scope, RangeError> {
-    let range = on_edges(plan, requested)?;
+    covering(plan, catalog, on_edges(plan, requested)?).await
+}
+
+/// What a range covers, wherever its ends are: the windows whose range column lies in it.
+pub async fn covering(plan: &Plan, catalog: &Catalog, range: Range<EventTime>) -> Result<Scope, RangeError> {
     let windows: Vec<PublishRange> = plan.inserts.iter().map(|insert| insert.windows_in(&range)).collect();
     let mut histories = Vec::with_capacity(plan.streams.len());
     for (index, stream) in plan.streams.iter().enumerate() {
@@ -166,23 +193,24 @@ pub async fn scope(plan: &Plan, catalog: &Catalog, requested: &Requested) -> Res
     Ok(Scope { range, windows, histories })
 }
 
-/// Checks that history is complete for every window of the scope.
-pub fn check(plan: &Plan, scope: &Scope, requested: &Requested) -> Result<(), RangeError> {
-    if requested.drain {
+/// Checks that history is complete for every window of the scope. With `drain` its end is the end of the log, so it is.
+pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> {
+    if drain {
         return Ok(());
     }
     for insert in &plan.inserts {
         let history = &scope.histories[insert.stream];
         let needed = insert.complete_at(scope.range.end);
         if needed > history.watermark {
-            return Err(RangeError::Incomplete {
+            return Err(RangeError::Incomplete(Incomplete {
                 table: history.table.name().clone(),
                 result: insert.table.clone(),
+                range: scope.range.clone(),
                 watermark: history.watermark,
                 needed,
                 last: insert.sealed_edge(history.watermark),
                 idle: history.idle.clone(),
-            });
+            }));
         }
     }
     Ok(())
@@ -190,34 +218,43 @@ pub fn check(plan: &Plan, scope: &Scope, requested: &Requested) -> Result<(), Ra
 
 /// The range, if it is on every result's edges, or grown to them.
 fn on_edges(plan: &Plan, requested: &Requested) -> Result<Range<EventTime>, RangeError> {
-    let mut range = requested.range.clone();
+    let asked = &requested.range;
+    let whole = grown(plan, asked);
+    if requested.widen || whole == *asked {
+        return Ok(whole);
+    }
+    let cut = plan.inserts.iter().find(|insert| grown_for(insert, asked) != *asked);
+    let insert = cut.expect("a range that grows cuts a partition of some result");
+    Err(RangeError::Edges {
+        table: insert.table.clone(),
+        partition: insert.partitions[insert.range.partition].to_string(),
+        from: asked.start,
+        to: asked.end,
+        whole_from: whole.start,
+        whole_to: whole.end,
+    })
+}
+
+/// The least range on the partition edges of every result that holds `range`.
+fn grown(plan: &Plan, range: &Range<EventTime>) -> Range<EventTime> {
+    let mut range = range.clone();
     loop {
         let before = range.clone();
         for insert in &plan.inserts {
-            let transform = insert.range_transform();
-            let from = transform.floor(range.start);
-            let floor = transform.floor(range.end);
-            let to = if floor == range.end { floor } else { transform.next_edge(range.end) };
-            if (from..to) == range {
-                continue;
-            }
-            if !requested.widen {
-                return Err(RangeError::Edges {
-                    table: insert.table.clone(),
-                    partition: insert.partitions[insert.range.partition].to_string(),
-                    from: range.start,
-                    to: range.end,
-                    whole_from: from,
-                    whole_to: to,
-                });
-            }
-            range = from..to;
+            range = grown_for(insert, &range);
         }
         // Edges of one result may cut partitions of another.
         if range == before {
-            return Ok(range);
+            return range;
         }
     }
+}
+
+fn grown_for(insert: &Insert, range: &Range<EventTime>) -> Range<EventTime> {
+    let transform = insert.range_transform();
+    let floor = transform.floor(range.end);
+    let to = if floor == range.end { floor } else { transform.next_edge(range.end) };
+    transform.floor(range.start)..to
 }
 
 async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime>) -> Result<HistoryState, RangeError> {
@@ -228,24 +265,26 @@ async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime
         return Err(RangeError::HistoryMissing { table: name.clone(), stream: stream.name.clone() });
     };
     let archived = table.arrow_schema()?.field_with_name(SEEN).is_ok();
+    let declared = if archived { Some(check_declaration(&table, stream)?) } else { None };
+    check_columns(&table, stream)?;
     let files = History::files(&table, stream, &times).await?;
-    let (watermark, idle) = if archived {
-        let declared = check_declaration(&table, stream)?;
-        match HistoryProgress::parse(table.properties()) {
+    let (watermark, idle) = match declared {
+        Some(declared) => match HistoryProgress::parse(table.properties()) {
             None => (EventTime::MIN, Vec::new()),
             Some(Ok(progress)) => progress.watermark_for(declared, stream.bound),
             Some(Err(source)) => return Err(RangeError::UnreadableProgress { table: name.clone(), source }),
+        },
+        None => {
+            let all = History::files(&table, stream, &(EventTime::MIN..EventTime::MAX)).await?;
+            let newest = all.iter().filter_map(|file| file.upper).max();
+            (newest.map_or(EventTime::MIN, |newest| newest.minus(stream.bound)), Vec::new())
         }
-    } else {
-        let all = History::files(&table, stream, &(EventTime::MIN..EventTime::MAX)).await?;
-        let newest = all.iter().filter_map(|file| file.upper).max();
-        (newest.map_or(EventTime::MIN, |newest| newest.minus(stream.bound)), Vec::new())
     };
     Ok(HistoryState { table, times, files, watermark, idle, archived })
 }
 
 /// The bound that the history was archived under, if the job reads the same records from it.
-fn check_declaration(table: &Table, stream: &Stream) -> Result<crate::event::Micros, RangeError> {
+fn check_declaration(table: &Table, stream: &Stream) -> Result<Micros, RangeError> {
     let name = table.name().clone();
     let refused =
         |difference: String| RangeError::Declaration { table: name.clone(), stream: stream.name.clone(), difference };
@@ -258,5 +297,42 @@ fn check_declaration(table: &Table, stream: &Stream) -> Result<crate::event::Mic
     if !difference.records.is_empty() || !difference.time.is_empty() {
         return Err(refused(difference.all().join("; ")));
     }
-    Ok(crate::event::Micros(declared.bound_us))
+    Ok(Micros(declared.bound_us))
+}
+
+/// Whether the table has every declared column, of its declared type: somebody else may have made or changed it.
+fn check_columns(table: &Table, stream: &Stream) -> Result<(), RangeError> {
+    let found = table.arrow_schema()?;
+    let differences = stream.columns.iter().filter_map(|column| {
+        let (name, declared) = (&column.name, &column.column_type);
+        match found.field_with_name(name) {
+            Err(_) => Some(format!("it has no column `{name}`, declared {declared}")),
+            Ok(field) if is_same(field.data_type(), &declared.arrow()) => None,
+            Ok(field) => Some(format!("its column `{name}` is {}, declared {declared}", field.data_type())),
+        }
+    });
+    let differences: Vec<String> = differences.collect();
+    if differences.is_empty() {
+        return Ok(());
+    }
+    Err(RangeError::Columns {
+        table: table.name().clone(),
+        stream: stream.name.clone(),
+        difference: differences.join("; "),
+    })
+}
+
+/// Whether two types hold the same values; field ids and what may be null inside don't matter.
+fn is_same(left: &DataType, right: &DataType) -> bool {
+    match (left, right) {
+        (DataType::List(left), DataType::List(right)) => is_same(left.data_type(), right.data_type()),
+        (DataType::Struct(left), DataType::Struct(right)) => {
+            left.len() == right.len()
+                && left
+                    .iter()
+                    .zip(right)
+                    .all(|(left, right)| left.name() == right.name() && is_same(left.data_type(), right.data_type()))
+        }
+        (left, right) => left == right,
+    }
 }

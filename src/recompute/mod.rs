@@ -2,8 +2,12 @@
 //!
 //! The same plan and engine as live; only the records come from another face. Nothing is written here.
 
+mod behind;
 mod check;
+mod failing;
+mod pass;
 mod run;
 
-pub use check::{HistoryState, RangeError, Requested, Scope, check, scope};
+pub use behind::behind_watermark;
+pub use check::{HistoryState, Incomplete, RangeError, Requested, Scope, check, covering, scope};
 pub use run::{Counted, RecomputeError, RecomputeOptions, recompute};

@@ -1,19 +1,16 @@
-//! The loop between history and engine.
+//! All passes over history that a recomputation takes.
 
 use std::sync::Arc;
 
 use thiserror::Error;
 
 use super::Scope;
-use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineError, EngineOptions, EpochOutput};
-use crate::event::{EventBatch, EventTime};
+use super::failing::Failing;
+use super::pass::Pass;
+use crate::engine::{EngineError, EpochOutput};
 use crate::iceberg::IcebergError;
 use crate::job::Plan;
-use crate::sources::{History, HistoryEvent, HistoryOptions};
-use crate::windows::PublishRange;
-
-/// Records after which an epoch closes.
-const EPOCH_ROWS: usize = 65_536;
+use crate::sources::HistoryOptions;
 
 /// How windows are recomputed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -59,59 +56,59 @@ where
     F: AsyncFnMut(EpochOutput) -> Result<(), E>,
 {
     let mut counted = Counted::default();
-    for stream in 0..plan.streams.len() {
-        // The INSERTs of other streams get nothing in this pass.
-        let publish = plan.inserts.iter().zip(&scope.windows).map(|(insert, &windows)| {
-            if insert.stream == stream { windows } else { PublishRange { from: EventTime::MAX, to: EventTime::MAX } }
-        });
-        let publish = publish.collect();
-        let mut engine = Engine::start(
-            plan,
-            EngineOptions { workers: options.workers, publish, restored: Vec::new(), fail_point: None },
-        )?;
-        let history = &scope.histories[stream];
+    for (index, stream) in plan.streams.iter().enumerate() {
         let read = HistoryOptions {
-            range: history.times.clone(),
-            columns: plan.columns_of(stream).into_iter().collect(),
+            range: scope.histories[index].times.clone(),
+            columns: plan.columns_of(index).into_iter().collect(),
             readers: options.workers,
             unseen: options.include_late,
         };
-        let mut records = History::open(&history.table, &plan.streams[stream], read).await?;
-        let mut ended = false;
-        let mut stated = EventTime::MIN;
-        loop {
-            if ended && engine.in_flight() == 0 {
-                break;
+        let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
+        let pass = Pass { plan, scope, stream: index, workers: options.workers, read, closing: true };
+        let mut failing = Failing::default();
+        let mut count = |records: arrow::record_batch::RecordBatch| {
+            counted.records += records.num_rows() as u64;
+            watch(counted.records);
+            records
+        };
+        let mut hand_on = async |mut output: EpochOutput| {
+            if !whole {
+                failing.take_out(stream, &mut output);
             }
-            let may_take = !ended && (engine.rows_open() < EPOCH_ROWS || engine.in_flight() < EPOCHS_IN_FLIGHT_MAX);
-            tokio::select! {
-                biased;
-                output = engine.next(), if engine.in_flight() > 0 => {
-                    take(output?).await.map_err(RecomputeError::Taken)?;
-                }
-                event = records.next(), if may_take => match event {
-                    Some(HistoryEvent::Records(batch)) => {
-                        counted.records += batch.num_rows() as u64;
-                        watch(counted.records);
-                        engine.feed(EventBatch { stream, partition: None, records: batch, closed_below: EventTime::MIN });
-                    }
-                    Some(HistoryEvent::FileRead(_)) => {}
-                    Some(HistoryEvent::Failed(error)) => return Err(error.into()),
-                    None => {}
-                }
-            }
-            if ended || engine.in_flight() >= EPOCHS_IN_FLIGHT_MAX {
-                continue;
-            }
-            let watermark = records.watermark();
-            if watermark == EventTime::MAX {
-                ended = true;
-                engine.close_epoch(EventTime::MAX, false);
-            } else if engine.rows_open() >= EPOCH_ROWS || (watermark > stated && engine.in_flight() == 0) {
-                stated = watermark;
-                engine.close_epoch(watermark, false);
-            }
+            take(output).await.map_err(RecomputeError::Taken)
+        };
+        pass.run(&mut count, &mut hand_on).await?;
+        if failing.range().is_some() {
+            take_failing(&pass, failing, take).await?;
         }
     }
     Ok(counted)
+}
+
+/// Gives `take` the records on which an expression failed, with all their columns.
+async fn take_failing<E, F>(pass: &Pass<'_>, failing: Failing, take: &mut F) -> Result<(), RecomputeError<E>>
+where
+    E: std::error::Error + 'static,
+    F: AsyncFnMut(EpochOutput) -> Result<(), E>,
+{
+    let stream = &pass.plan.streams[pass.stream];
+    let hidden = pass.read.unseen;
+    let read = HistoryOptions {
+        range: failing.range().expect("there are such records"),
+        columns: (0..stream.record_schema().fields().len()).collect(),
+        readers: pass.read.readers,
+        unseen: false,
+    };
+    let failing = std::sync::Mutex::new(failing);
+    let lock = || failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+    let mut narrow = |records: arrow::record_batch::RecordBatch| {
+        let mut failing = lock();
+        let records = failing.candidates(stream, &records);
+        if hidden { failing.hide_seen(stream, records) } else { records }
+    };
+    let mut hand_on = async |mut output: EpochOutput| {
+        lock().put_back(stream, &mut output);
+        take(output).await.map_err(RecomputeError::Taken)
+    };
+    Pass { read, closing: false, ..*pass }.run(&mut narrow, &mut hand_on).await
 }

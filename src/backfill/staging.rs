@@ -1,0 +1,179 @@
+//! One result of a backfill on its way: rows, files, one commit.
+//! Invariant: the commit lands on exactly the state of the table that was looked at for who may write the range, so a live
+//! run that begins meanwhile is seen.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use arrow::record_batch::RecordBatch;
+
+use super::BackfillError;
+use super::plan::may_write;
+use super::run::Publishing;
+use crate::checkpoints::OWNER;
+use crate::iceberg::{
+    Catalog, Change, CommitError, Committed, Expect, IcebergError, Operation, PartitionRange, Remove, StagedFile,
+    Table, TableSpec,
+};
+use crate::job::Insert;
+use crate::sinks::stage;
+
+/// Rows that wait to be written: enough for files of a good size.
+const STAGE_ROWS: usize = 1_000_000;
+
+/// Bytes of Arrow data that wait to be written: sorting them takes about as much again.
+const STAGE_BYTES: usize = 64 << 20;
+
+/// Property by which a table shows that a backfill has landed.
+const MARKER: &str = "kappa.backfill";
+
+/// Tries of one commit against others who commit to the table.
+const ATTEMPTS_MAX: u32 = 100;
+
+/// Tries on one state of the table, before what stands against it counts as lasting.
+const ATTEMPTS_ON_ONE_STATE_MAX: u32 = 3;
+
+/// Pause after the first lost try; doubles up to [`PAUSE_MAX`].
+const PAUSE_FIRST: Duration = Duration::from_millis(20);
+
+/// Longest pause between tries.
+const PAUSE_MAX: Duration = Duration::from_millis(1_280);
+
+/// Files and rows of one result that no table knows yet.
+pub(super) struct Staging {
+    /// As it was when the backfill began: what came into the range since is a conflict.
+    table: Table,
+    spec: TableSpec,
+    waiting: Vec<RecordBatch>,
+    waiting_rows: usize,
+    waiting_bytes: usize,
+    files: Vec<StagedFile>,
+    rows: u64,
+    late: Vec<RecordBatch>,
+}
+
+impl Staging {
+    pub(super) fn new(table: Table, spec: TableSpec) -> Staging {
+        Staging {
+            table,
+            spec,
+            waiting: Vec::new(),
+            waiting_rows: 0,
+            waiting_bytes: 0,
+            files: Vec::new(),
+            rows: 0,
+            late: Vec::new(),
+        }
+    }
+
+    /// Rows taken so far.
+    pub(super) fn rows(&self) -> u64 {
+        self.rows + self.waiting_rows as u64
+    }
+
+    pub(super) fn add_late(&mut self, late: Vec<RecordBatch>) {
+        self.late.extend(late);
+    }
+
+    pub(super) fn take_late(&mut self) -> Vec<RecordBatch> {
+        std::mem::take(&mut self.late)
+    }
+
+    pub(super) async fn add(&mut self, results: Vec<RecordBatch>) -> Result<(), IcebergError> {
+        self.waiting_rows += results.iter().map(RecordBatch::num_rows).sum::<usize>();
+        self.waiting_bytes += results.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        self.waiting.extend(results);
+        let full = self.waiting_rows >= STAGE_ROWS || self.waiting_bytes >= STAGE_BYTES;
+        if full { self.flush().await } else { Ok(()) }
+    }
+
+    /// Writes what waits.
+    pub(super) async fn flush(&mut self) -> Result<(), IcebergError> {
+        self.rows += self.waiting_rows as u64;
+        (self.waiting_rows, self.waiting_bytes) = (0, 0);
+        let waiting = std::mem::take(&mut self.waiting);
+        self.files.extend(stage(&self.table, &self.spec.sort, waiting).await?);
+        Ok(())
+    }
+
+    /// One overwrite: every partition of the range out, the new files in.
+    pub(super) async fn commit(self, publishing: &Publishing<'_>, insert: &Insert) -> Result<Committed, BackfillError> {
+        let name = insert.table.clone();
+        let change = self.change(publishing, insert);
+        let (mut pause, mut last) = (PAUSE_FIRST, None);
+        // The state that the last try was lost on, and how often.
+        let mut lost_on = (None, 0);
+        for _ in 0..ATTEMPTS_MAX {
+            let table = load(publishing.catalog, &name).await?;
+            if let Some(landed) = landed(&table, &publishing.id.to_string()) {
+                return Ok(landed);
+            }
+            let state = table.current_snapshot_id();
+            if lost_on == (state, ATTEMPTS_ON_ONE_STATE_MAX) {
+                break;
+            }
+            may_write(publishing.job, insert, &table, publishing.scope)??;
+            match publishing.catalog.commit_on(&table, &change).await {
+                Ok(committed) => return Ok(committed),
+                Err(error @ CommitError::Conflict { .. }) => {
+                    lost_on = if lost_on.0 == state { (state, lost_on.1 + 1) } else { (state, 1) };
+                    last = Some(error);
+                }
+                // The next look tells whether it has landed.
+                Err(error @ CommitError::Unknown { .. }) => last = Some(error),
+                Err(source) => return Err(BackfillError::Commit { table: name, source }),
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(PAUSE_MAX);
+        }
+        let source = last.expect("at least one try was made");
+        Err(match source {
+            CommitError::Conflict { .. } => BackfillError::Changed { table: name, source },
+            source => BackfillError::Commit { table: name, source },
+        })
+    }
+
+    fn change(&self, publishing: &Publishing<'_>, insert: &Insert) -> Change {
+        let (job, range) = (publishing.job, &publishing.scope.range);
+        let id = publishing.id.to_string();
+        let field = insert.partitions[insert.range.partition].clone();
+        let late = if publishing.include_late { "include" } else { "exact" };
+        Change {
+            operation: Operation::Overwrite,
+            add: self.files.clone(),
+            remove: Remove::Partitions(vec![PartitionRange { field, from: range.start, to: range.end }]),
+            properties: BTreeMap::from([(OWNER.to_owned(), job.name.clone()), (MARKER.to_owned(), id.clone())]),
+            summary: BTreeMap::from([
+                ("kappa.backfill.from".to_owned(), range.start.to_string()),
+                ("kappa.backfill.to".to_owned(), range.end.to_string()),
+                ("kappa.backfill.late".to_owned(), late.to_owned()),
+                ("kappa.fingerprint".to_owned(), job.fingerprint.clone()),
+                (MARKER.to_owned(), id),
+            ]),
+            expect: Expect::Snapshot(self.table.current_snapshot_id()),
+            ..Change::nothing(&self.table)
+        }
+    }
+}
+
+async fn load(catalog: &Catalog, name: &crate::event::TableName) -> Result<Table, BackfillError> {
+    catalog.load(name).await?.ok_or_else(|| {
+        let source = CommitError::TableGone { table: name.clone(), detail: "was dropped meanwhile".to_owned() };
+        BackfillError::Commit { table: name.clone(), source }
+    })
+}
+
+/// The snapshot of the backfill `id`, if the table has it.
+fn landed(table: &Table, id: &str) -> Option<Committed> {
+    let summary = |snapshot: i64| table.summary(snapshot).filter(|summary| summary.get(MARKER).is_some_and(|of| of == id));
+    let (snapshot_id, summary) =
+        table.ancestors().into_iter().find_map(|snapshot| Some((snapshot, summary(snapshot)?)))?;
+    let count = |name: &str| summary.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);
+    Some(Committed {
+        snapshot_id,
+        sequence_number: 0,
+        removed_files: count("deleted-data-files"),
+        removed_records: count("deleted-records"),
+        attempts: 0,
+    })
+}

@@ -1,0 +1,46 @@
+//! Records that live found behind the watermark: the only way in which live and backfill differ by themselves.
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::TimestampMicrosecondType;
+use futures::StreamExt;
+
+use crate::event::EventTime;
+use crate::iceberg::{Catalog, IcebergError, ScanFilter, plan_files, read_file};
+use crate::job::{Insert, Plan};
+
+/// Counts the records in an INSERT's late table that are in time by their own partition, but came when the live run had
+/// closed their window, for the windows whose range column lies in `range`. A backfill counts them.
+pub async fn behind_watermark(
+    job: &Plan,
+    insert: &Insert,
+    catalog: &Catalog,
+    range: &std::ops::Range<EventTime>,
+) -> Result<u64, IcebergError> {
+    let Some(table) = catalog.load(&insert.late).await? else { return Ok(0) };
+    let stream = &job.streams[insert.stream];
+    let windows = insert.windows_in(range);
+    let event_time = stream.columns[stream.event_time].name.clone();
+    let result = insert.table.to_string();
+    let filter = ScanFilter {
+        time: Some((event_time, insert.times_of(windows))),
+        equals: vec![("result".to_owned(), result.clone())],
+    };
+    let columns = ["result", "reason", "first_late"].map(str::to_owned);
+    let mut count = 0;
+    for file in plan_files(&table, None, &filter).await? {
+        let mut rows = read_file(&table, &file, &columns, None).await?;
+        while let Some(batch) = rows.next().await {
+            let batch = batch?;
+            let (results, reasons) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
+            let first = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+            let is_behind = |&row: &usize| {
+                results.value(row) == result
+                    && reasons.value(row) == "behind_watermark"
+                    && first.is_valid(row)
+                    && windows.contains(first.value(row))
+            };
+            count += (0..batch.num_rows()).filter(is_behind).count() as u64;
+        }
+    }
+    Ok(count)
+}
