@@ -3,7 +3,7 @@
 
 use std::collections::BTreeSet;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Duration;
 
 use crate::model;
@@ -18,13 +18,13 @@ const BETWEEN_LEAST: usize = 5;
 const JOB: &str = "jobs/kills.sql";
 /// For a checkpoint of a run that makes one a second, on a loaded machine.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
-/// Messages a partition; the feeder sends them in slices for as long as runs are killed, and the rest at the end.
+/// Messages a partition; every run gets its share of new ones in slices, so that it has something to checkpoint.
 const MESSAGES: usize = 20_000;
 const SLICE: usize = 20;
-const SLICE_EVERY: Duration = Duration::from_millis(60);
+const SLICES_A_RUN: usize = MESSAGES / SLICE / (KILLS + 1);
+const SLICE_EVERY: Duration = Duration::from_millis(40);
 
 #[test]
-#[ignore = "needs the command line"]
 fn thirty_kills_lose_no_row_and_repeat_none() {
     let case = Case::steady(30, MESSAGES);
     let topic = kafka::create_topic("kills", case.partitions.len());
@@ -35,12 +35,12 @@ fn thirty_kills_lose_no_row_and_repeat_none() {
     // Every partition holds records before the first run: an empty one would be idle, and wake up behind the watermark.
     kafka::produce(&topic, &slices.next().expect("there are several"));
 
-    let enough = AtomicBool::new(false);
+    let allowed = AtomicUsize::new(0);
     let between = std::thread::scope(|scope| {
-        scope.spawn(|| feed(&topic, slices, &enough));
-        let between = kill_repeatedly(&project);
-        enough.store(true, Ordering::Relaxed);
-        between
+        scope.spawn(|| feed(&topic, slices, &allowed));
+        // Whatever happens, the feeder must end: the scope waits for it.
+        let _all = AllowAll(&allowed);
+        kill_repeatedly(&project, &allowed)
     });
     assert!(between >= BETWEEN_LEAST, "only {between} of {KILLS} kills hit between manifest and commit");
 
@@ -49,13 +49,14 @@ fn thirty_kills_lose_no_row_and_repeat_none() {
 }
 
 /// Kills a run again and again, each time after progress; answers how often a manifest was left without its commit.
-fn kill_repeatedly(project: &Project) -> usize {
+fn kill_repeatedly(project: &Project, allowed: &AtomicUsize) -> usize {
     let mut random = Random::new(30);
     let mut between = 0;
     let mut last_committed = None;
     for kill in 0..KILLS {
         let manifests_before = manifests(project);
         let mut run = project.start(&["run", JOB]);
+        allowed.fetch_add(SLICES_A_RUN, Ordering::SeqCst);
         let new_manifest = || manifests(project).difference(&manifests_before).any(|(_, number)| *number > 0);
         run.wait_until("a new checkpoint", PROGRESS_LIMIT, new_manifest);
         if kill % 2 == 1 {
@@ -71,6 +72,7 @@ fn kill_repeatedly(project: &Project) -> usize {
         }
         last_committed = committed;
     }
+    println!("{between} of {KILLS} kills hit between manifest and commit");
     between
 }
 
@@ -120,17 +122,28 @@ fn slices(case: &Case) -> impl Iterator<Item = Vec<kafka::Message>> + Send + use
     })
 }
 
-/// Sends slice after slice until it is enough, then the rest at once. The pause only spreads the work over the kills; nothing
-/// depends on it.
-fn feed(topic: &str, slices: impl Iterator<Item = Vec<kafka::Message>>, enough: &AtomicBool) {
+/// Sends as many slices as are allowed by now. The pause only spreads the work over a run; nothing depends on it.
+fn feed(topic: &str, slices: impl Iterator<Item = Vec<kafka::Message>>, allowed: &AtomicUsize) {
     let producer = kafka::Producer::new(&[("enable.idempotence", "true")]);
-    for slice in slices {
+    for (sent, slice) in slices.enumerate() {
+        while sent >= allowed.load(Ordering::SeqCst) {
+            std::thread::sleep(SLICE_EVERY);
+        }
         producer.send(topic, &slice);
-        if !enough.load(Ordering::Relaxed) {
+        if allowed.load(Ordering::SeqCst) < usize::MAX {
             std::thread::sleep(SLICE_EVERY);
         }
     }
     producer.flush();
+}
+
+/// Lets the feeder send the rest at once when dropped, also by a panic.
+struct AllowAll<'a>(&'a AtomicUsize);
+
+impl Drop for AllowAll<'_> {
+    fn drop(&mut self) {
+        self.0.store(usize::MAX, Ordering::SeqCst);
+    }
 }
 
 /// Every row of the result, every late record and every reject, each exactly once.

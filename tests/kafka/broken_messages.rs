@@ -12,7 +12,6 @@ const BROKEN: usize = 1_000;
 const JOB: &str = "jobs/broken.sql";
 
 #[test]
-#[ignore = "needs the command line"]
 fn a_thousand_broken_messages_are_a_thousand_rejects_live() {
     let (case, project) = deployed(None);
     project.kappa(&["run", JOB, "--until", "end", "--drain"]).ok();
@@ -25,7 +24,6 @@ fn a_thousand_broken_messages_are_a_thousand_rejects_live() {
 }
 
 #[test]
-#[ignore = "needs the command line"]
 fn a_thousand_broken_messages_are_a_thousand_rejects_in_history() {
     let (case, project) = deployed(Some("history"));
     project.kappa(&["archive", JOB, "--until", "end"]).ok();

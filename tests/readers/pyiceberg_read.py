@@ -13,7 +13,7 @@ warnings.filterwarnings("ignore")
 import pyarrow.parquet
 from pyiceberg.conversions import from_bytes
 from pyiceberg.manifest import ManifestEntryStatus
-from pyiceberg.types import PrimitiveType
+from pyiceberg.types import BinaryType, FixedType, PrimitiveType, UUIDType
 
 import catalog as reader
 
@@ -40,7 +40,8 @@ def check_column(name, field, data_file, column, problems):
     lower = data_file.lower_bounds.get(field.field_id)
     upper = data_file.upper_bounds.get(field.field_id)
     values = [value for value in column.to_pylist() if value is not None and value == value]
-    if not values:
+    # Engines order bytes and UUIDs differently, so bounds of them would be wrong for some.
+    if not values or isinstance(field.field_type, (BinaryType, FixedType, UUIDType)):
         return
     if lower is None or upper is None:
         problems.append(f"{path}: {name}: no bounds")
