@@ -21,7 +21,6 @@ struct Sent {
 }
 
 #[test]
-#[ignore = "needs the command line"]
 fn hourly_delays_of_2013_equal_duckdb_live_and_as_a_backfill() {
     let topic = kafka::create_topic("flights", 4);
     kafka::produce(&topic, &messages());

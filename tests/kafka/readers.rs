@@ -6,7 +6,6 @@ use crate::support::project::Catalog;
 use crate::support::python::{duckdb, sound_tables};
 
 #[test]
-#[ignore = "needs the command line"]
 fn pyiceberg_and_duckdb_read_the_same_rows_of_every_table() {
     for catalog in [Catalog::Sql, Catalog::Rest] {
         let deployed = Deployed::new(Case::steady(5, 2_000), catalog);
@@ -28,7 +27,6 @@ fn pyiceberg_and_duckdb_read_the_same_rows_of_every_table() {
 }
 
 #[test]
-#[ignore = "needs the command line"]
 fn a_reader_skips_files_by_partition_and_by_bounds() {
     let deployed = Deployed::new(Case::steady(6, 2_000), Catalog::Sql);
     let project = &deployed.project;

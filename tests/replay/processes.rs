@@ -11,7 +11,6 @@ use crate::support::python::{Table, pyiceberg};
 const CASES: u64 = 20;
 
 #[test]
-#[ignore = "needs the command line"]
 fn live_and_backfill_processes_on_the_broker_give_the_rows_of_the_model() {
     for seed in seeds(1_000, CASES) {
         live_and_backfill_give_the_rows_of_the_model(seed);
