@@ -1,6 +1,7 @@
 //! The one test binary: one crate to link instead of one a folder.
 
 mod architecture;
+mod backfill;
 mod demo;
 mod help;
 mod messages;

@@ -1,0 +1,10 @@
+//! Backfills beside live runs, in one process: archive, run, backfill, compare. Every way of recomputing a range must give
+//! the rows and late records that the live run gave, bit by bit.
+
+mod archive;
+mod conflicts;
+mod fidelity;
+mod history;
+mod log;
+mod ranges;
+mod rig;
