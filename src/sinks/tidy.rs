@@ -19,6 +19,8 @@ use crate::job::Insert;
 const SORTED_BYTES: usize = 32 << 20;
 /// Small files from which on a partition is rewritten when it is complete.
 const SMALL_FILES_MIN: usize = 2;
+/// Partitions that are rewritten by one commit: what is lost if it conflicts.
+const PARTITIONS_MAX: usize = 128;
 /// Times that rows come into a complete partition until it is rewritten again: late rows of history trickle in, and must
 /// not have the whole partition rewritten each time.
 const AGAIN_TIMES: u32 = 16;
@@ -38,7 +40,7 @@ pub struct Tidy {
     edge: EventTime,
 }
 
-/// One partition to be rewritten.
+/// Neighbouring partitions to be rewritten, each by itself; those in between that have large files are left alone.
 #[derive(Clone, Debug)]
 pub struct Rewrite {
     table: TableName,
@@ -105,15 +107,18 @@ impl Tidy {
         }
     }
 
-    /// The next partition that has got rows and ends at or before `edge`; given once.
+    /// The next partitions that have got rows and end at or before `edge`, earliest first; each is given once. Several at
+    /// a time, as looking for their files costs the same for one as for many.
     pub fn next(&mut self, edge: EventTime) -> Option<Rewrite> {
         self.edge = self.edge.max(edge);
-        let from = *self.waiting.first()?;
-        let to = self.field.transform.next_edge(from);
-        if to > edge {
-            return None;
+        let transform = self.field.transform;
+        let complete = self.waiting.iter().copied().take_while(|&from| transform.next_edge(from) <= edge);
+        let partitions: Vec<EventTime> = complete.take(PARTITIONS_MAX).collect();
+        let (from, last) = (*partitions.first()?, *partitions.last()?);
+        let to = transform.next_edge(last);
+        for from in partitions {
+            self.waiting.remove(&from);
         }
-        self.waiting.remove(&from);
         let options = CompactOptions {
             sort: self.sort.clone(),
             memory_bytes: SORTED_BYTES,
@@ -148,19 +153,19 @@ impl Tidy {
 }
 
 impl Rewrite {
-    /// Rewrites the partition, unless it has hardly any small files. What goes wrong is logged: nothing depends on it.
+    /// Rewrites the partitions that have more than hardly any small files. What goes wrong is logged: nothing depends on it.
     pub async fn run(self, publisher: &Publisher) {
         let (table, from) = (&self.table, self.range.from);
         let change = match compact(publisher.catalog(), table, &self.range, &self.options).await {
             Ok(None) => return,
             Ok(Some(change)) => change,
             Err(error) => {
-                tracing::warn!(%error, %table, partition = %from, "a partition was not rewritten");
+                tracing::warn!(%error, %table, partition = %from, "partitions were not rewritten");
                 return;
             }
         };
         if let Err(error) = publisher.replace(change).await {
-            tracing::warn!(%error, %table, partition = %from, "a rewritten partition was not committed");
+            tracing::warn!(%error, %table, partition = %from, "rewritten partitions were not committed");
         }
     }
 }

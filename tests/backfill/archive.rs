@@ -85,7 +85,10 @@ async fn history_says_its_declaration_and_is_not_continued_under_another() {
     rig.archive(&job("hits", SQL), &log()).await;
     let table = rig.table("raw.events").await.expect("it is there");
     let declared = table.properties().get("kappa.stream").expect("it is set");
-    assert!(declared.contains(r#""event_time":"t""#) && declared.contains(r#""max_future_us":3600000000"#), "{declared}");
+    assert!(
+        declared.contains(r#""event_time":"t""#) && declared.contains(r#""max_future_us":3600000000"#),
+        "{declared}"
+    );
     let other = job("hits", &SQL.replace("host TEXT,", "host TEXT NOT NULL,"));
     let refused = rig.try_archive(&other, &log(), 1).await.expect_err("other records");
     assert!(matches!(refused, ArchiveError::Declaration { .. }), "{refused}");

@@ -219,7 +219,8 @@ async fn late_rows_of_other_jobs_in_a_shared_late_table_stay() {
     rig.live(&two, &log(), true).await;
     let before = rig.rows("late.events", &[]).await;
     assert_eq!(before.len(), 8);
-    rig.backfill(&one, between("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"), &How { include_late: true, ..DRAINED }).await;
+    rig.backfill(&one, between("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"), &How { include_late: true, ..DRAINED })
+        .await;
     let after = rig.rows("late.events", &[]).await;
     assert_eq!(after.iter().filter(|line| line.contains("marts.two")).count(), 4);
     assert!(after.len() < before.len() && after.iter().any(|line| line.contains("marts.one")), "{after:#?}");
@@ -242,6 +243,7 @@ async fn another_jobs_result_and_another_layout_are_refused() {
     assert!(matches!(refused, BackfillError::Layout { .. }), "{refused}");
     let planned = rig.plan(&other, range, &EXACT).await;
     assert!(matches!(planned.conflicts[..], [Conflict::Layout { .. }]), "{:?}", planned.conflicts);
-    let properties: BTreeMap<_, _> = rig.table("marts.hits").await.expect("it is there").properties().clone().into_iter().collect();
+    let properties: BTreeMap<_, _> =
+        rig.table("marts.hits").await.expect("it is there").properties().clone().into_iter().collect();
     assert_eq!(properties.get("kappa.owner").map(String::as_str), Some("hits"));
 }

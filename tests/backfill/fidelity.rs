@@ -143,7 +143,8 @@ async fn months_before_1970() {
         between("1969-12-01T00:00:00Z", "1970-02-01T00:00:00Z"),
         between("1969-10-01T00:00:00Z", "1969-12-01T00:00:00Z"),
     ];
-    same_as_live(&insert("month(window_start)", "INTERVAL '6 hours'"), " MAX FUTURE NONE", &days_late(&log), &months).await;
+    same_as_live(&insert("month(window_start)", "INTERVAL '6 hours'"), " MAX FUTURE NONE", &days_late(&log), &months)
+        .await;
 }
 
 /// Over months a record is late only if it comes hours behind.

@@ -64,7 +64,14 @@ impl Logs for Log {
     fn open(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) -> Result<Box<dyn Source>, SourceError> {
         let decoder = Decoder::new(stream).expect("test streams are JSON");
         let positions = positions.iter().map(|(partition, from)| (*partition, from.0)).collect();
-        Ok(Box::new(Reading { log: self.clone(), decoder, positions, paused: BTreeSet::new(), told: BTreeSet::new(), turn: 0 }))
+        Ok(Box::new(Reading {
+            log: self.clone(),
+            decoder,
+            positions,
+            paused: BTreeSet::new(),
+            told: BTreeSet::new(),
+            turn: 0,
+        }))
     }
 
     fn report(&self, _: &Stream, _: &BTreeMap<i32, ResumeOffset>) {}
@@ -116,7 +123,11 @@ impl Source for Reading {
     }
 
     fn set_paused(&mut self, partition: i32, paused: bool) -> Result<(), SourceError> {
-        if paused { self.paused.insert(partition) } else { self.paused.remove(&partition) };
+        if paused {
+            self.paused.insert(partition)
+        } else {
+            self.paused.remove(&partition)
+        };
         Ok(())
     }
 

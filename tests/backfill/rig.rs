@@ -141,8 +141,12 @@ impl Rig {
     pub async fn rows(&self, name: &str, without: &[&str]) -> Vec<String> {
         let Some(table) = self.table(name).await else { return Vec::new() };
         let schema = table.arrow_schema().expect("a schema");
-        let names: Vec<String> =
-            schema.fields().iter().map(|field| field.name().clone()).filter(|name| !without.contains(&name.as_str())).collect();
+        let names: Vec<String> = schema
+            .fields()
+            .iter()
+            .map(|field| field.name().clone())
+            .filter(|name| !without.contains(&name.as_str()))
+            .collect();
         let mut lines = Vec::new();
         for file in plan_files(&table, None, &ScanFilter::default()).await.expect("manifests are readable") {
             let batches = read_file(&table, &file, &names, None).await.expect("the file is there");
