@@ -68,8 +68,11 @@ pub async fn run(
         staging.flush().await?;
     }
     let mut done = Vec::new();
-    let mut report =
-        BackfillReport { range: scope.range.clone(), records: counted.records, inserts: Vec::with_capacity(stagings.len()) };
+    let mut report = BackfillReport {
+        range: scope.range.clone(),
+        records: counted.records,
+        inserts: Vec::with_capacity(stagings.len()),
+    };
     let publishing = Publishing { job, catalog, scope: &scope, include_late: options.include_late, id: Uuid::now_v7() };
     for (staging, insert) in stagings.into_iter().zip(&job.inserts) {
         match publishing.publish(staging, insert, &mut done).await {

@@ -165,7 +165,8 @@ async fn load(catalog: &Catalog, name: &crate::event::TableName) -> Result<Table
 
 /// The snapshot of the backfill `id`, if the table has it.
 fn landed(table: &Table, id: &str) -> Option<Committed> {
-    let summary = |snapshot: i64| table.summary(snapshot).filter(|summary| summary.get(MARKER).is_some_and(|of| of == id));
+    let summary =
+        |snapshot: i64| table.summary(snapshot).filter(|summary| summary.get(MARKER).is_some_and(|of| of == id));
     let (snapshot_id, summary) =
         table.ancestors().into_iter().find_map(|snapshot| Some((snapshot, summary(snapshot)?)))?;
     let count = |name: &str| summary.get(name).and_then(|text| text.parse().ok()).unwrap_or(0);

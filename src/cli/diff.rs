@@ -127,7 +127,9 @@ fn reasons(insert: &InsertDiff, differs: bool) -> String {
     let mut text = String::new();
     if insert.behind_watermark > 0 {
         let count = output::count(insert.behind_watermark, "record", "records");
-        text += &format!("  {count} came behind the watermark (behind_watermark) when it ran live: a backfill counts them\n");
+        text += &format!(
+            "  {count} came behind the watermark (behind_watermark) when it ran live: a backfill counts them\n"
+        );
     }
     if let Some((from, to)) = insert.late_included.as_ref().filter(|_| differs) {
         text += &format!("  a backfill of [{from}, {to}) has counted late records (--late include)\n");

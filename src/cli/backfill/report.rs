@@ -148,7 +148,9 @@ pub(super) fn run_text(report: &BackfillReport, late: Late, elapsed: Duration) -
         );
         text += &match (late, insert.late) {
             (Late::Exact, 0) => "  no late records in the range\n".to_owned(),
-            (Late::Include, 0) => format!("  late records are counted; none of the range are in {} now\n", insert.late_table),
+            (Late::Include, 0) => {
+                format!("  late records are counted; none of the range are in {} now\n", insert.late_table)
+            }
             (_, count) => {
                 let count = output::count(count, "late record", "late records");
                 format!("  {count} of the range in {}\n", insert.late_table)
