@@ -33,6 +33,8 @@ pub(super) struct MemoryLogs {
     pub(super) hides_ends: AtomicBool,
     /// The next poll panics.
     pub(super) panics: AtomicBool,
+    /// The stream that ends by itself, as a file does.
+    pub(super) bounded: Mutex<Option<String>>,
     pub(super) reported: Mutex<BTreeMap<String, BTreeMap<i32, ResumeOffset>>>,
     /// Every pause and resume, in order.
     pub(super) pauses: Mutex<Vec<(i32, bool)>>,
@@ -99,6 +101,7 @@ impl Logs for Shared {
             paused: BTreeSet::new(),
             turn: 0,
             ends: Vec::new(),
+            ends_by_itself: self.is_bounded(stream),
         }))
     }
 
@@ -106,8 +109,8 @@ impl Logs for Shared {
         self.0.reported.lock().expect("no test panics with it").insert(stream.name.clone(), positions.clone());
     }
 
-    fn is_bounded(&self, _stream: &Stream) -> bool {
-        false
+    fn is_bounded(&self, stream: &Stream) -> bool {
+        self.0.bounded.lock().expect("no test panics with it").as_ref() == Some(&stream.name)
     }
 }
 
@@ -120,6 +123,7 @@ struct MemorySource {
     turn: usize,
     /// Partitions whose end is still to be said in this round.
     ends: Vec<i32>,
+    ends_by_itself: bool,
 }
 
 impl MemorySource {
@@ -156,6 +160,9 @@ impl Source for MemorySource {
             self.logs.count(batch.len());
             self.ends.clear();
             return Ok(SourceEvent::Records(self.decoder.decode(&batch, next)));
+        }
+        if self.ends_by_itself && self.paused.is_empty() {
+            return Ok(SourceEvent::Ended);
         }
         if self.ends.is_empty() {
             // A round of ends every few milliseconds stands in for one a second.

@@ -72,3 +72,22 @@ async fn until_a_time_is_until_its_windows_are_published() {
     let wanted = |rows: Rows| -> Rows { rows.into_iter().filter(|((start, _), _)| start + MINUTE <= to).collect() };
     assert_eq!(wanted(world.hits().await), wanted(expected.hits));
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_log_that_has_ended_holds_back_no_other() {
+    let logs = MemoryLogs::new(5);
+    *logs.bounded.lock().expect("ours") = Some("clicks".to_owned());
+    logs.append("clicks", 0, (0..3).map(|minute| click("file", 60, NOON + minute * MINUTE)));
+    logs.append("views", 0, (0..30).map(|minute| click("topic", 60, NOON + minute * MINUTE)));
+    let views = format!("{STREAM}{HITS}").replace("clicks", "views").replace("marts.hits", "marts.views");
+    let world = World::new(&format!("{STREAM}{HITS}{views}"), logs.clone());
+    let report = world.run_to_end(&to_end(2)).await;
+    assert!(!report.finished, "the topic may go on: {report:?}");
+    assert_eq!((report.rows["marts.hits"], report.rows["marts.views"]), (3, 28));
+    let reported = logs.reported.lock().expect("ours").clone();
+    assert_eq!(reported["views"][&0].0, 30, "lag tools see the end");
+    let again = world.run_to_end(&to_end(1)).await;
+    assert_eq!((again.taken["clicks"], again.taken["views"]), (0, 0));
+    let report = world.run_to_end(&drained(2)).await;
+    assert!(report.finished && report.rows["marts.views"] == 2, "{report:?}");
+}
