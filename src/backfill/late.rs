@@ -79,13 +79,13 @@ pub(super) async fn replace(
             // Somebody else was first: what is there now is looked at again. A commit whose answer was lost is found
             // then as the rows that are to be replaced, by the same rows.
             Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. })) => last = Some(error),
-            Err(source) => return Err(BackfillError::Commit { table: insert.late.clone(), source }),
+            Err(source) => return Err(BackfillError::Commit { table: insert.late.clone(), source: Box::new(source) }),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
     let source = last.expect("at least one attempt was made");
-    Err(BackfillError::Commit { table: insert.late.clone(), source })
+    Err(BackfillError::Commit { table: insert.late.clone(), source: Box::new(source) })
 }
 
 /// Which late rows belong to the range.

@@ -71,7 +71,7 @@ pub enum BackfillError {
         /// The table.
         table: TableName,
         /// What the catalog says.
-        source: CommitError,
+        source: Box<CommitError>,
     },
     /// A commit was refused.
     #[error("commit to {table} failed: {source}")]
@@ -79,7 +79,7 @@ pub enum BackfillError {
         /// The table.
         table: TableName,
         /// What the catalog says.
-        source: CommitError,
+        source: Box<CommitError>,
     },
     /// It stopped between two commits.
     #[error("{}; {source}; the rest is as it was: give the command again to finish", done.join(", "))]

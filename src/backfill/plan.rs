@@ -74,7 +74,7 @@ pub enum Conflict {
         difference: String,
     },
     /// History isn't complete.
-    Incomplete(Incomplete),
+    Incomplete(Box<Incomplete>),
 }
 
 impl From<Conflict> for BackfillError {

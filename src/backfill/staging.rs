@@ -121,15 +121,15 @@ impl Staging {
                 }
                 // The next look tells whether it has landed.
                 Err(error @ CommitError::Unknown { .. }) => last = Some(error),
-                Err(source) => return Err(BackfillError::Commit { table: name, source }),
+                Err(source) => return Err(BackfillError::Commit { table: name, source: Box::new(source) }),
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(PAUSE_MAX);
         }
         let source = last.expect("at least one try was made");
         Err(match source {
-            CommitError::Conflict { .. } => BackfillError::Changed { table: name, source },
-            source => BackfillError::Commit { table: name, source },
+            CommitError::Conflict { .. } => BackfillError::Changed { table: name, source: Box::new(source) },
+            source => BackfillError::Commit { table: name, source: Box::new(source) },
         })
     }
 
@@ -159,7 +159,7 @@ impl Staging {
 async fn load(catalog: &Catalog, name: &crate::event::TableName) -> Result<Table, BackfillError> {
     catalog.load(name).await?.ok_or_else(|| {
         let source = CommitError::TableGone { table: name.clone(), detail: "was dropped meanwhile".to_owned() };
-        BackfillError::Commit { table: name.clone(), source }
+        BackfillError::Commit { table: name.clone(), source: Box::new(source) }
     })
 }
 

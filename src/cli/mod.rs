@@ -2,7 +2,7 @@
 //!
 //! One file a command: its arguments, what they mean together, and the call of the driver that does it. Beside them what
 //! all commands share: where output goes ([`terminal`], [`output`], [`progress`], [`log`]), how the program ends
-//! ([`exit`], [`panic`], [`signal`]), and times as arguments ([`time`]). Decides nothing about results.
+//! ([`exit`], [`mod@panic`], [`signal`]), and times as arguments ([`time`]). Decides nothing about results.
 
 pub mod archive;
 pub mod arguments;

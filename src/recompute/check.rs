@@ -129,7 +129,7 @@ pub enum RangeError {
     },
     /// History doesn't reach far enough.
     #[error("{0}")]
-    Incomplete(Incomplete),
+    Incomplete(Box<Incomplete>),
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
@@ -202,7 +202,7 @@ pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> 
         let history = &scope.histories[insert.stream];
         let needed = insert.complete_at(scope.range.end);
         if needed > history.watermark {
-            return Err(RangeError::Incomplete(Incomplete {
+            return Err(RangeError::Incomplete(Box::new(Incomplete {
                 table: history.table.name().clone(),
                 result: insert.table.clone(),
                 range: scope.range.clone(),
@@ -210,7 +210,7 @@ pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> 
                 needed,
                 last: insert.sealed_edge(history.watermark),
                 idle: history.idle.clone(),
-            }));
+            })));
         }
     }
     Ok(())
