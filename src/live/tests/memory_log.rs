@@ -33,6 +33,8 @@ pub(super) struct MemoryLogs {
     pub(super) hides_ends: AtomicBool,
     /// The next poll panics.
     pub(super) panics: AtomicBool,
+    /// Appended to partition 0 of the stream as soon as its ends were asked for.
+    pub(super) grows: Mutex<Vec<Record>>,
     /// The stream that ends by itself, as a file does.
     pub(super) bounded: Mutex<Option<String>>,
     pub(super) reported: Mutex<BTreeMap<String, BTreeMap<i32, ResumeOffset>>>,
@@ -77,14 +79,17 @@ pub(super) struct Shared(pub(super) Arc<MemoryLogs>);
 
 impl Logs for Shared {
     fn facts(&self, stream: &Stream, at: Option<EventTime>) -> Result<BTreeMap<i32, LogFacts>, SourceError> {
-        let streams = self.0.streams.lock().expect("no test panics with it");
-        let facts = streams[&stream.name].iter().enumerate().map(|(partition, records)| {
+        let mut streams = self.0.streams.lock().expect("no test panics with it");
+        let partitions = streams.get_mut(&stream.name).expect("it was filled");
+        let facts = partitions.iter().enumerate().map(|(partition, records)| {
             let found = at.and_then(|at| records.iter().position(|record| record.timestamp >= at.0));
             let at_time = found.map(|offset| ResumeOffset(offset as i64));
             let high = ResumeOffset(records.len() as i64);
             (partition as i32, LogFacts { low: ResumeOffset(0), high, at_time })
         });
-        Ok(facts.collect())
+        let facts = facts.collect();
+        partitions[0].append(&mut self.0.grows.lock().expect("no test panics with it"));
+        Ok(facts)
     }
 
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError> {

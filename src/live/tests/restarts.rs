@@ -102,6 +102,22 @@ async fn what_comes_behind_the_end_of_a_run_is_for_the_next_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_end_that_moves_on_while_other_partitions_are_read_passes_nothing_over() {
+    let logs = MemoryLogs::new(1);
+    let number = |range: std::ops::Range<i64>| range.map(|number| click("a", 60, NOON + number * SECOND));
+    logs.append("clicks", 0, number(0..10));
+    logs.append("clicks", 1, number(0..600));
+    logs.grows.lock().expect("ours").extend(number(10..30));
+    let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
+    // Two lanes: the first says its end, which is now at 30, again and again while the second is busy.
+    let report = world.run_to_end(&to_end(2)).await;
+    assert_eq!(report.taken["clicks"], 610);
+    assert_eq!(world.manifest().await.streams["clicks"][&0].next_offset.0, 10);
+    let report = world.run_to_end(&drained(1)).await;
+    assert_eq!(report.taken["clicks"], 20);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn rows_of_whole_partitions_are_held_back_over_restarts() {
     let logs = MemoryLogs::new(10);
     // A minute apart, and one partition, so that the hour's last window closes with the record at 1:00:05.
