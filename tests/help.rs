@@ -115,10 +115,7 @@ fn a_job_that_is_not_there_is_invalid() {
 }
 
 /// The options of one command, as its driver will get them.
-fn parse<A: Args>(arguments: &[&str]) -> Result<A, String>
-where
-    A: clap::FromArgMatches,
-{
+fn parse<A: Args>(arguments: &[&str]) -> Result<A, String> {
     let command = A::augment_args(clap::Command::new("kappa"));
     let matches = command.try_get_matches_from(["kappa"].iter().chain(arguments)).map_err(|error| error.to_string())?;
     A::from_arg_matches(&matches).map_err(|error| error.to_string())
