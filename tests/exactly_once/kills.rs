@@ -72,7 +72,7 @@ fn kill_repeatedly(project: &Project, allowed: &AtomicUsize) -> usize {
         }
         last_committed = committed;
     }
-    println!("{between} of {KILLS} kills hit between manifest and commit");
+    eprintln!("{between} of {KILLS} kills hit between manifest and commit");
     between
 }
 

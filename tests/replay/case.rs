@@ -27,7 +27,7 @@ pub struct Case {
 /// One message of the log.
 #[derive(Clone, Debug)]
 pub struct Message {
-    /// The record's timestamp in milliseconds; not negative, as the broker takes no others.
+    /// The record's timestamp in milliseconds, positive.
     pub timestamp_ms: i64,
     /// The bytes; `None` is a tombstone.
     pub raw: Option<Vec<u8>>,
@@ -205,7 +205,8 @@ fn partition(random: &mut Random, base: i64, stream: &model::Stream, query: &mod
             _ => clock,
         };
         previous = time;
-        let timestamp_ms = (clock / 1_000 + random.between(-500, 500)).max(0);
+        // Positive: the broker takes no negative ones, and its client takes 0 for "now".
+        let timestamp_ms = (clock / 1_000 + random.between(-500, 500)).max(1);
         if let Some(max_future) = stream.max_future
             && random.percent(3)
         {
