@@ -6,18 +6,22 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures::TryStreamExt;
+use kappa::archive::{self, ArchiveOptions, archive};
+use kappa::backfill::{self, BackfillOptions};
 use kappa::checkpoints::CheckpointStore;
-use kappa::event::TableName;
+use kappa::event::{EventTime, TableName};
 use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, plan_files, read_file};
 use kappa::job::{Plan, compile};
 use kappa::live::{RunOptions, Setup, Until, run};
+use kappa::recompute::Requested;
+use kappa::start::Start;
 use kappa::time::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 
 use super::memory::MemoryLogs;
 use super::random::Random;
 use super::{Case, Names, Observed, seeds};
-use crate::model::Value;
+use crate::model::{HOUR, Value};
 use crate::support::columns::rows;
 
 /// Cases of the suite.
@@ -34,45 +38,76 @@ struct Reading {
 
 #[test]
 fn every_way_of_running_live_gives_the_rows_of_the_model() {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime");
+    let runtime = runtime();
     for seed in seeds(0, CASES) {
         let case = Case::generate(seed);
         let mut random = Random::new(seed ^ 0x5eed);
         let batch_rows = random.pick(&[1, 7, 100, 10_000]);
         let whole = Reading { workers: 1, batch_rows, restarts: 0 };
-        let workers = random.pick(&[2, 4]);
-        let pieces = Reading { workers, batch_rows: random.pick(&[1, 7, 100, 10_000]), restarts: random.below(4) };
-        for reading in [whole, pieces] {
+        for reading in [whole, in_pieces(&mut random)] {
             let observed = runtime.block_on(run_live(&case, reading, &mut random));
             case.check(&format!("live, {reading:?}"), &observed);
         }
     }
 }
 
+#[test]
+fn a_backfill_of_what_was_archived_gives_the_rows_of_the_model() {
+    let runtime = runtime();
+    for seed in seeds(0, CASES) {
+        let case = Case::generate(seed);
+        let mut random = Random::new(seed ^ 0xbacf);
+        let reading = in_pieces(&mut random);
+        if let Some(observed) = runtime.block_on(run_backfill(&case, reading, &mut random)) {
+            case.check(&format!("backfill, {reading:?}"), &observed);
+        }
+    }
+}
+
+fn runtime() -> tokio::runtime::Runtime {
+    tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
+}
+
+fn in_pieces(random: &mut Random) -> Reading {
+    let batch_rows = random.pick(&[1, 7, 100, 10_000]);
+    Reading { workers: random.pick(&[1, 2, 4]), batch_rows, restarts: random.below(4) }
+}
+
+/// The log as each of the starts of a run finds it: it grows, and is whole at the last.
+fn growing(case: &Case, reading: Reading, random: &mut Random) -> Vec<MemoryLogs> {
+    let whole: Vec<usize> = case.partitions.iter().map(Vec::len).collect();
+    // Every partition that will hold records holds one from the start: an empty one counts as idle.
+    let mut ends: Vec<usize> = whole.iter().map(|length| (*length).min(1)).collect();
+    let partitions = Arc::new(case.partitions.clone());
+    let mut logs = Vec::new();
+    for start in 0..=reading.restarts {
+        for (end, length) in ends.iter_mut().zip(&whole) {
+            *end = if start == reading.restarts { *length } else { *end + random.below(length - *end + 1) };
+        }
+        let (partitions, ends) = (partitions.clone(), ends.clone());
+        logs.push(MemoryLogs { partitions, ends, batch_rows: reading.batch_rows, seed: random.bits() });
+    }
+    logs
+}
+
+fn compiled(case: &Case, history: Option<&str>) -> Arc<Plan> {
+    let names = Names { topic: "topic", namespace: "ns", result: "result", history };
+    Arc::new(compile("case", &case.sql(&names)).unwrap_or_else(|errors| panic!("seed {}: {errors:?}", case.seed)))
+}
+
 /// Runs a case live to its drained end.
 async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Observed {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let names = Names { topic: "topic", namespace: "ns", result: "result", history: None };
-    let plan =
-        Arc::new(compile("case", &case.sql(&names)).unwrap_or_else(|errors| panic!("seed {}: {errors:?}", case.seed)));
+    let plan = compiled(case, None);
     let catalog = catalog(folder.path()).await;
     let checkpoints = CheckpointStore::open("state", folder.path(), "case").expect("folder takes files");
-    let whole: Vec<usize> = case.partitions.iter().map(Vec::len).collect();
-    for restart in 0..=reading.restarts {
-        let last = restart == reading.restarts;
-        // Every partition that will hold records holds one from the start: an empty one counts as idle.
-        let part = |length: &usize| if *length == 0 { 0 } else { 1 + random.below(*length) };
-        let ends = if last { whole.clone() } else { whole.iter().map(part).collect() };
-        let logs = MemoryLogs {
-            partitions: Arc::new(case.partitions.clone()),
-            ends,
-            batch_rows: reading.batch_rows,
-            seed: random.bits(),
-        };
+    let logs = growing(case, reading, random);
+    for (start, log) in logs.into_iter().enumerate() {
+        let last = start == reading.restarts;
         let setup = Setup {
             catalog: catalog.clone(),
             checkpoints: checkpoints.clone(),
-            logs: Arc::new(logs),
+            logs: Arc::new(log),
             clock: Arc::new(SystemClock::start()),
         };
         let options = RunOptions {
@@ -88,7 +123,49 @@ async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Observe
         let ended = run(&plan, &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
     }
-    observe(&catalog, &plan).await
+    observe(&catalog, &plan, &plan.inserts[0].table.with_suffix("_rejects")).await
+}
+
+/// Archives a case and backfills all of it, without any live run; none if no record counts.
+async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Option<Observed> {
+    let (first, last) = case.days()?;
+    let folder = tempfile::tempdir().expect("temporary folder");
+    let plan = compiled(case, Some("history"));
+    let catalog = catalog(folder.path()).await;
+    for log in growing(case, reading, random) {
+        let setup = archive::Setup {
+            catalog: catalog.clone(),
+            state: ("state".to_owned(), folder.path().to_owned()),
+            logs: Arc::new(log),
+            clock: Arc::new(SystemClock::start()),
+        };
+        let options = ArchiveOptions {
+            lanes: random.pick(&[1, 2]),
+            checkpoint_interval: Duration::from_millis(20),
+            start: Start::Earliest,
+            until_end: true,
+        };
+        let ended = archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await;
+        ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
+    }
+    let range = EventTime(first * 24 * HOUR)..EventTime(last * 24 * HOUR);
+    let requested = Requested { range, widen: false, drain: true };
+    let options = BackfillOptions { requested, include_late: false, workers: reading.workers };
+    let ended = backfill::run(&plan, &catalog, &options, &|_, _| {}).await;
+    ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
+
+    let history = plan.streams[0].history.as_ref().expect("the stream has one");
+    let mut observed = observe(&catalog, &plan, &history.with_suffix("_rejects")).await;
+    let columns = ["_partition", "_offset", "_timestamp", &case.stream.event_time].map(str::to_owned);
+    let rows = table_rows(&catalog, history, &columns).await;
+    observed.rejected.extend(rows.iter().filter_map(|row| match (&row[..], case.stream.max_future) {
+        (
+            [Value::Integer(partition), Value::Integer(offset), Value::Timestamp(timestamp), Value::Timestamp(time)],
+            Some(max_future),
+        ) if *time > timestamp + max_future => Some((i32::try_from(*partition).expect("an INT"), *offset)),
+        _ => None,
+    }));
+    Some(observed)
 }
 
 async fn catalog(folder: &Path) -> Catalog {
@@ -102,8 +179,8 @@ async fn catalog(folder: &Path) -> Catalog {
     Catalog::open(&config, folder).await.expect("a new SQLite catalog")
 }
 
-/// The tables of a run whose stream has no history. Independent readers look at such tables elsewhere.
-async fn observe(catalog: &Catalog, plan: &Plan) -> Observed {
+/// What is in the tables. Independent readers look at such tables elsewhere.
+async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Observed {
     let insert = &plan.inserts[0];
     let positions = |rows: Vec<Vec<Value>>| {
         let position = |row: Vec<Value>| match row[..] {
@@ -117,7 +194,7 @@ async fn observe(catalog: &Catalog, plan: &Plan) -> Observed {
     Observed {
         rows: table_rows(catalog, &insert.table, &result).await,
         late: positions(table_rows(catalog, &insert.late, &position).await),
-        rejected: positions(table_rows(catalog, &insert.table.with_suffix("_rejects"), &position).await),
+        rejected: positions(table_rows(catalog, rejects, &position).await),
         accepted: accepted(catalog, &insert.table).await,
     }
 }

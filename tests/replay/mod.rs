@@ -62,6 +62,20 @@ impl Case {
     }
 }
 
+impl Case {
+    /// Days since the epoch, from and to, around all windows that hold records; none without a record that is good.
+    pub fn days(&self) -> Option<(i64, i64)> {
+        let judged = model::judge(&self.log(), &self.stream, &self.query);
+        let times = judged.iter().filter_map(|record| match record.fields.get(&self.stream.event_time) {
+            Some(Value::Timestamp(time)) if !record.verdict.is_rejected() => Some(*time),
+            _ => None,
+        });
+        let days: Vec<i64> = times.map(|time| time.div_euclid(24 * model::HOUR)).collect();
+        // A day more on both sides: a window may begin on the day before its first record.
+        Some((days.iter().min()? - 1, days.iter().max()? + 2))
+    }
+}
+
 /// Every position once, and none too many.
 fn compare_positions(what: &str, expected: &BTreeSet<(i32, i64)>, actual: &[(i32, i64)]) -> Vec<String> {
     let found: BTreeSet<(i32, i64)> = actual.iter().copied().collect();

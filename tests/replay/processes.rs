@@ -97,23 +97,14 @@ impl Deployed {
         }
     }
 
-    /// Days around all event times; none without a record that counts.
+    /// [`Case::days`] as the command line takes them.
     pub fn range(&self) -> Option<(String, String)> {
-        let day = 24 * HOUR;
-        let log = self.case.log();
-        let judged = crate::model::judge(&log, &self.case.stream, &self.case.query);
-        let times = judged.iter().filter_map(|record| match record.fields.get(&self.case.stream.event_time) {
-            Some(Value::Timestamp(time)) if !record.verdict.is_rejected() => Some(*time),
-            _ => None,
-        });
-        let times: Vec<i64> = times.collect();
-        let (first, last) = (times.iter().min()?, times.iter().max()?);
+        let (first, last) = self.case.days()?;
         let text = |days: i64| {
-            let instant = chrono::DateTime::from_timestamp_micros(days * day).expect("is a year of four digits");
+            let instant = chrono::DateTime::from_timestamp_micros(days * 24 * HOUR).expect("is a year of four digits");
             instant.format("%Y-%m-%d").to_string()
         };
-        // A day more on both sides: a window may begin on the day before its first record.
-        Some((text(first.div_euclid(day) - 1), text(last.div_euclid(day) + 2)))
+        Some((text(first), text(last)))
     }
 }
 
