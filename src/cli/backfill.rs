@@ -132,9 +132,10 @@ impl BackfillArgs {
 
 impl BackfillRangeArgs {
     fn plan(&self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let Worked { job, done: planned, elapsed, workers } = self.with_catalog(terminal, async |job, catalog, options, watch| {
-            backfill::plan(job, catalog, options, watch).await
-        })?;
+        let Worked { job, done: planned, elapsed, workers } = self
+            .with_catalog(terminal, async |job, catalog, options, watch| {
+                backfill::plan(job, catalog, options, watch).await
+            })?;
         match self.output.json {
             true => terminal.json(&report::PlanDocument::new(&job, &planned))?,
             false => terminal.data(&report::plan_text(&job, &planned, self.late, workers, elapsed))?,

@@ -67,7 +67,8 @@ async fn archiving_on_under_another_bound_states_the_watermark_by_the_new_one() 
     let both = |more: &[Record]| Log::new(vec![first.iter().chain(more).cloned().collect(), first.to_vec()]);
     let (near, far) = (job("hits", &sql("host TEXT,", "'1 minute'")), job("hits", &sql("host TEXT,", "'30 minutes'")));
     rig.archive(&far, &both(&[])).await;
-    let state = async |plan| rig.plan(plan, between("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"), &EXACT).await.scope;
+    let state =
+        async |plan| rig.plan(plan, between("2026-01-01T00:00:00Z", "2026-01-01T01:00:00Z"), &EXACT).await.scope;
     let of_far = state(&far).await;
     assert_eq!(of_far.histories[0].watermark, at("2026-01-01T00:30:00Z"));
     assert_eq!(state(&near).await.histories[0].watermark, at("2026-01-01T00:59:00Z"));
@@ -124,7 +125,8 @@ async fn foreign(rig: &Rig, columns: &str, times: &[&str]) {
     let hosts = arrow::array::StringArray::from_iter_values(times.iter().map(|_| "a"));
     let times = arrow::array::TimestampMicrosecondArray::from_iter_values(times.iter().map(|time| at(time).0));
     let times = times.with_timezone(kappa::event::TIMESTAMP_ZONE);
-    let batch = arrow::record_batch::RecordBatch::try_new(schema, vec![std::sync::Arc::new(hosts), std::sync::Arc::new(times)]);
+    let batch =
+        arrow::record_batch::RecordBatch::try_new(schema, vec![std::sync::Arc::new(hosts), std::sync::Arc::new(times)]);
     let add = stage(&table, &["t".to_owned()], vec![batch.expect("fits")]).await.expect("the folder takes files");
     let change = Change { operation: Operation::Append, add, ..Change::nothing(&table) };
     rig.catalog.commit(&change).await.expect("nothing stands against it");

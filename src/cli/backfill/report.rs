@@ -86,17 +86,15 @@ fn write_text(insert: &InsertPlan, by: &str, late: Late) -> String {
     if hidden > 0 {
         text += &format!("        {} not shown; --json lists all\n", output::count(hidden, "partition", "partitions"));
     }
-    match (insert.late, late) {
-        (None, _) => {}
-        (Some(0), _) => text += "        no late records\n",
-        (Some(count), Late::Exact) => {
-            let count = output::count(count, "late record", "late records");
-            text += &format!("        {count} left out, as live; --late include counts them\n");
-        }
-        (Some(count), Late::Include) => {
-            text += &format!("        {} counted\n", output::count(count, "late record", "late records"));
-        }
-    }
+    text += &match (insert.late, late) {
+        (None, _) => String::new(),
+        (Some(0), _) => "        late records: none\n".to_owned(),
+        (Some(count), Late::Exact) => format!(
+            "        late records: {}, left out as by the live run (--late include counts them)\n",
+            output::number(count)
+        ),
+        (Some(count), Late::Include) => format!("        late records: {}, counted\n", output::number(count)),
+    };
     if insert.behind_watermark > 0 {
         let count = output::count(insert.behind_watermark, "record", "records");
         text += &format!("        {count} counted that live left out, as they came behind its watermark\n");
