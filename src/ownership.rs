@@ -66,7 +66,7 @@ pub enum NotWritable {
     /// The range reaches into what the live job may still change.
     #[error(
         "the range ends at {to}, but {table} is sealed only up to {edge}: the live job may still change windows from there \
-         on; end the range at or below it (--to live means that edge), or wait until the edge has passed {to}"
+         on; end the range at or below it, or wait until the edge has passed {to}"
     )]
     AboveSealedEdge {
         /// The table.

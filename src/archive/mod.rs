@@ -265,6 +265,10 @@ impl<'a> Loop<'a> {
         let mut progress = known.cloned().unwrap_or_default();
         for (&partition, take_up) in take_up {
             watermarks.add(0, partition, take_up.seen);
+            if take_up.limit == Some(ResumeOffset(0)) {
+                // Empty, as the log has just said; the run may end before its lane says it again.
+                watermarks.at_end(0, partition, ResumeOffset(0), setup.clock.elapsed());
+            }
             progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
         }
         let positions = [take_up.clone()];

@@ -132,12 +132,13 @@ impl BackfillArgs {
 
 impl BackfillRangeArgs {
     fn plan(&self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (job, planned, elapsed) = self.with_catalog(terminal, async |job, catalog, options, watch| {
-            backfill::plan(job, catalog, options, watch).await
-        })?;
+        let Worked { job, done: planned, elapsed, workers } = self
+            .with_catalog(terminal, async |job, catalog, options, watch| {
+                backfill::plan(job, catalog, options, watch).await
+            })?;
         match self.output.json {
             true => terminal.json(&report::PlanDocument::new(&job, &planned))?,
-            false => terminal.data(&report::plan_text(&job, &planned, &self.policy(), elapsed))?,
+            false => terminal.data(&report::plan_text(&job, &planned, self.late, workers, elapsed))?,
         }
         if planned.conflicts.is_empty() {
             terminal.note("nothing was written; `kappa backfill run` with the same arguments does it");
@@ -147,12 +148,8 @@ impl BackfillRangeArgs {
         Err(Failure::Unsafe(conflicts.join("\nrefused: ")))
     }
 
-    fn policy(&self) -> report::Policy {
-        report::Policy { late: self.late, workers: self.workers.map(usize::from) }
-    }
-
     fn run(&self, terminal: &Terminal) -> Result<Exit, Failure> {
-        let (job, done, elapsed) = self.with_catalog(terminal, async |job, catalog, options, watch| {
+        let Worked { job, done, elapsed, .. } = self.with_catalog(terminal, async |job, catalog, options, watch| {
             backfill::run(job, catalog, options, watch).await
         })?;
         match self.output.json {
@@ -173,7 +170,7 @@ impl BackfillRangeArgs {
             &backfill::BackfillOptions,
             &(dyn Fn(&Scope, u64) + Sync),
         ) -> Result<T, BackfillError>,
-    ) -> Result<(Arc<Plan>, T, Duration), Failure> {
+    ) -> Result<Worked<T>, Failure> {
         let project = open_project(&self.job, terminal)?;
         let plan = Arc::new(job::load(&self.job, terminal.colour)?);
         let clock = connect::clock();
@@ -190,8 +187,16 @@ impl BackfillRangeArgs {
             work(&plan, &catalog, &driver, &watch).await.map_err(Failure::from)
         });
         make_room();
-        Ok((plan, done?, clock.elapsed() - started))
+        Ok(Worked { job: plan, done: done?, elapsed: clock.elapsed() - started, workers: options.workers })
     }
+}
+
+/// What a driver has made of a job.
+struct Worked<T> {
+    job: Arc<Plan>,
+    done: T,
+    elapsed: Duration,
+    workers: usize,
 }
 
 impl BackfillOptions {

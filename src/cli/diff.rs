@@ -87,7 +87,7 @@ impl DiffArgs {
         }
         if !report.is_equal() {
             terminal.note(
-                "`kappa backfill plan` and `run` over the partitions of the range put what history gives in its place",
+                "`kappa backfill run` over the partitions of the range publishes what history gives; `plan` shows it first",
             );
         }
         Ok(if report.is_equal() { Exit::Done } else { Exit::Unequal })

@@ -203,18 +203,16 @@ fn summary(plan: &Plan, report: &live::RunReport) -> String {
     }
     let mut text = String::new();
     for stream in &plan.streams {
-        let count = |counts: &BTreeMap<String, u64>| output::number(counts.get(&stream.name).copied().unwrap_or(0));
-        text += &format!(
-            "{}: {} records taken, {} of them rejected\n",
-            stream.name,
-            count(&report.taken),
-            count(&report.rejected)
-        );
+        let of = |counts: &BTreeMap<String, u64>| counts.get(&stream.name).copied().unwrap_or(0);
+        let taken = output::count(of(&report.taken), "record", "records");
+        text += &format!("{}: {taken} taken, {} rejected\n", stream.name, output::number(of(&report.rejected)));
     }
     for insert in &plan.inserts {
         let table = insert.table.to_string();
-        let count = |counts: &BTreeMap<String, u64>| output::number(counts.get(&table).copied().unwrap_or(0));
-        text += &format!("{table}: {} rows published, {} records late\n", count(&report.rows), count(&report.late));
+        let of = |counts: &BTreeMap<String, u64>| counts.get(&table).copied().unwrap_or(0);
+        let rows = output::count(of(&report.rows), "row", "rows");
+        let late = output::count(of(&report.late), "record", "records");
+        text += &format!("{table}: {rows} published, {late} late\n");
     }
     text += &match (report.finished, report.watermark) {
         (true, _) => "finished: every window is closed and published\n".to_owned(),

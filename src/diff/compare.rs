@@ -32,9 +32,19 @@ pub struct Differing {
     /// How.
     pub kind: Kind,
     /// Column names and values as published; empty if it isn't.
+    #[serde(serialize_with = "as_object")]
     pub published: Vec<(String, String)>,
     /// Column names and values as recomputed; empty if it isn't.
+    #[serde(serialize_with = "as_object")]
     pub recomputed: Vec<(String, String)>,
+}
+
+/// A row as an object, in the order of its columns; null if there is none.
+fn as_object<S: serde::Serializer>(row: &[(String, String)], serializer: S) -> Result<S::Ok, S::Error> {
+    match row {
+        [] => serializer.serialize_none(),
+        row => serializer.collect_map(row.iter().map(|(name, value)| (name, value))),
+    }
 }
 
 /// What was found.

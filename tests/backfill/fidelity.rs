@@ -22,10 +22,15 @@ impl Numbers {
 /// Four partitions over `span` from `start`: out of order beyond the bound, on edges, with nulls, doubles of all sizes,
 /// rejects, records beyond MAX FUTURE, and tags on which an expression fails.
 fn log(start: EventTime, span: i64, records: i64) -> Log {
+    bursts(start, span, records, 1)
+}
+
+/// The same with records of a burst at one time, as the history of a long time has a file for each hour.
+fn bursts(start: EventTime, span: i64, records: i64, burst: i64) -> Log {
     let mut numbers = Numbers(7);
     let mut partitions: Vec<Vec<Record>> = vec![Vec::new(); 4];
     for index in 0..records {
-        let now = start.0 + span * index / records;
+        let now = start.0 + span * (index / burst * burst) / records;
         let behind = match numbers.below(10) {
             0 => numbers.below(30 * MINUTE),
             1..4 => numbers.below(MINUTE),
@@ -138,7 +143,7 @@ async fn ranges_of_window_end_and_of_window_time() {
 
 #[tokio::test(flavor = "multi_thread")]
 async fn months_before_1970() {
-    let log = log(at("1969-10-20T00:00:00Z"), 100 * 24 * 60 * MINUTE, 2_000);
+    let log = bursts(at("1969-10-20T00:00:00Z"), 100 * 24 * 60 * MINUTE, 1_500, 100);
     let months = [
         between("1969-12-01T00:00:00Z", "1970-02-01T00:00:00Z"),
         between("1969-10-01T00:00:00Z", "1969-12-01T00:00:00Z"),

@@ -56,7 +56,8 @@ async fn a_job_may_differ_from_history_in_the_bound_and_in_nothing_else() {
     );
     let near = sql("host TEXT,", "'1 minute' MAX FUTURE INTERVAL '1 day'");
     let refused = rig.try_backfill(&job("hits", &near), hour, &EXACT).await.expect_err("other times");
-    assert!(refusal(refused).contains("MAX FUTURE: 1d here, 1h there"));
+    let refused = refusal(refused);
+    assert!(refused.contains("MAX FUTURE: 1 d here, 1 h there"), "{refused}");
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -126,7 +127,7 @@ async fn foreign(rig: &Rig, columns: &str, times: &[&str]) {
     let times = times.with_timezone(kappa::event::TIMESTAMP_ZONE);
     let batch =
         arrow::record_batch::RecordBatch::try_new(schema, vec![std::sync::Arc::new(hosts), std::sync::Arc::new(times)]);
-    let add = stage(&table, &[], vec![batch.expect("fits")]).await.expect("the folder takes files");
+    let add = stage(&table, &["t".to_owned()], vec![batch.expect("fits")]).await.expect("the folder takes files");
     let change = Change { operation: Operation::Append, add, ..Change::nothing(&table) };
     rig.catalog.commit(&change).await.expect("nothing stands against it");
 }

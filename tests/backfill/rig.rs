@@ -11,7 +11,7 @@ use kappa::backfill::{self, BackfillError, BackfillOptions, BackfillPlan, Backfi
 use kappa::checkpoints::CheckpointStore;
 use kappa::diff::{self, DiffOptions, DiffReport};
 use kappa::event::{EventTime, TableName};
-use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, Change, ScanFilter, Table, plan_files, read_file};
+use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, Table, plan_files, read_file};
 use kappa::job::{Colour, Plan, compile};
 use kappa::live::{self, RunOptions, RunReport, Until};
 use kappa::recompute::Requested;
@@ -155,14 +155,6 @@ impl Rig {
         }
         lines.sort();
         lines
-    }
-
-    /// Commits properties as somebody else would.
-    pub async fn set(&self, name: &str, properties: &[(&str, &str)]) {
-        let table = self.table(name).await.expect("the table is there");
-        let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
-        let change = Change { properties, ..Change::nothing(&table) };
-        self.catalog.commit(&change).await.expect("nothing stands against it");
     }
 }
 

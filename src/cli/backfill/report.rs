@@ -17,16 +17,8 @@ const PARTITIONS_SHOWN_MAX: usize = 48;
 /// Records a second that one worker is reckoned to manage where nothing was measured: careful, for wide records.
 const RECORDS_PER_SECOND: u64 = 500_000;
 
-/// What the arguments say that a plan's text needs.
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Policy {
-    pub(super) late: Late,
-    /// Worker threads, if they were said.
-    pub(super) workers: Option<usize>,
-}
-
 /// A plan in lines.
-pub(super) fn plan_text(job: &Plan, planned: &BackfillPlan, policy: &Policy, elapsed: Duration) -> String {
+pub(super) fn plan_text(job: &Plan, planned: &BackfillPlan, late: Late, workers: usize, elapsed: Duration) -> String {
     let scope = &planned.scope;
     let mut text = format!("backfill of {} over {}\n", job.name, output::range(&scope.range));
     for history in &scope.histories {
@@ -34,11 +26,11 @@ pub(super) fn plan_text(job: &Plan, planned: &BackfillPlan, policy: &Policy, ela
     }
     for (insert, of_insert) in job.inserts.iter().zip(&planned.inserts) {
         let by = &insert.partitions[insert.range.partition];
-        text += &write_text(of_insert, &by.to_string(), policy.late);
+        text += &write_text(of_insert, &by.to_string(), late);
     }
     match planned.records {
         Some(_) => text += &format!("estimate: {} to run, as working out this plan took\n", output::duration(elapsed)),
-        None => text += &estimate(scope, policy),
+        None => text += &estimate(scope, workers),
     }
     text
 }
@@ -94,17 +86,15 @@ fn write_text(insert: &InsertPlan, by: &str, late: Late) -> String {
     if hidden > 0 {
         text += &format!("        {} not shown; --json lists all\n", output::count(hidden, "partition", "partitions"));
     }
-    match (insert.late, late) {
-        (None, _) => {}
-        (Some(0), _) => text += "        no late records\n",
-        (Some(count), Late::Exact) => {
-            let count = output::count(count, "late record", "late records");
-            text += &format!("        {count} left out, as live; --late include counts them\n");
-        }
-        (Some(count), Late::Include) => {
-            text += &format!("        {} counted\n", output::count(count, "late record", "late records"));
-        }
-    }
+    text += &match (insert.late, late) {
+        (None, _) => String::new(),
+        (Some(0), _) => "        late records: none\n".to_owned(),
+        (Some(count), Late::Exact) => format!(
+            "        late records: {}, left out as by the live run (--late include counts them)\n",
+            output::number(count)
+        ),
+        (Some(count), Late::Include) => format!("        late records: {}, counted\n", output::number(count)),
+    };
     if insert.behind_watermark > 0 {
         let count = output::count(insert.behind_watermark, "record", "records");
         text += &format!("        {count} counted that live left out, as they came behind its watermark\n");
@@ -113,13 +103,12 @@ fn write_text(insert: &InsertPlan, by: &str, late: Late) -> String {
 }
 
 /// The estimate for more records than a plan computes.
-fn estimate(scope: &Scope, policy: &Policy) -> String {
-    let workers = policy.workers.unwrap_or_else(|| std::thread::available_parallelism().map_or(1, usize::from)) as u64;
+fn estimate(scope: &Scope, workers: usize) -> String {
     let records: u64 = scope.histories.iter().map(rows_of).sum();
     format!(
         "estimate: {} to run, at {} records a second and worker\nrows after and late records aren't worked out for more \
          than {} records: it would take as long as the run\n",
-        output::duration(Duration::from_secs(records / (RECORDS_PER_SECOND * workers).max(1))),
+        output::duration(Duration::from_secs(records / (RECORDS_PER_SECOND * workers as u64).max(1))),
         output::number(RECORDS_PER_SECOND),
         output::number(COMPUTED_RECORDS_MAX),
     )

@@ -1,0 +1,177 @@
+//! What every command says, on a small project without servers: one snapshot a command, in the order in which a user would
+//! give them.
+//!
+//! `INSTA_UPDATE=always cargo test --test kappa commands` writes them anew; read the difference before you commit it.
+
+use std::path::Path;
+
+use kappa::event::TableName;
+use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, Change};
+
+use crate::support::project::Project;
+
+/// What differs from run to run.
+const FILTERS: [(&str, &str); 7] = [
+    (r"\b[0-9a-f]{32}\b", "[FINGERPRINT]"),
+    (r"\(\d{15,}\)", "([SNAPSHOT])"),
+    (r#""snapshot_id": \d+"#, r#""snapshot_id": [SNAPSHOT]"#),
+    (r"\b[\d.]+ (B|KiB|MiB)\b", "[BYTES]"),
+    (r#""bytes": \d+"#, r#""bytes": [BYTES]"#),
+    (r"read in [\dms. ]+, [\d,]+ a second", "read in [TIME]"),
+    (r"estimate: [\dms. ]+ to run", "estimate: [TIME] to run"),
+];
+
+const STREAM: &str = "
+CREATE STREAM clicks (
+  host TEXT, bytes BIGINT, note TEXT, t TIMESTAMP NOT NULL,
+  WATERMARK FOR t AS t - INTERVAL '5 seconds'
+)
+LIVE    FROM FILE    'clicks.jsonl'
+HISTORY FROM ICEBERG 'raw.clicks';
+";
+
+const INSERT: &str = "
+INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
+SELECT window_start, window_end, host, count(*) AS hits, sum(bytes) AS bytes
+FROM   TUMBLE(clicks, t, INTERVAL '1 minute')
+GROUP  BY window_start, window_end, host;
+";
+
+const CLICKS: &str = r#"{"host":"a","bytes":1,"t":"2026-01-01T00:00:01Z"}
+{"host":"b","bytes":2,"t":"2026-01-01T00:00:59.999999Z"}
+{"host":"a","bytes":4,"t":"2026-01-01T01:01:00Z"}
+broken
+{"host":"a","bytes":8,"note":"late","t":"2026-01-01T00:02:30Z"}
+{"host":"bot","bytes":16,"t":"2026-01-01T01:01:02Z"}
+{"host":"a","bytes":32,"t":"2026-01-01T02:30:00Z"}
+"#;
+
+/// Both ends of the two hours that history knows all about.
+const HOURS: [&str; 4] = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T02:00:00Z"];
+
+fn project() -> Project {
+    let project = Project::embedded();
+    project.write("clicks.jsonl", CLICKS);
+    project.write("jobs/hits.sql", format!("{STREAM}{INSERT}"));
+    project
+}
+
+/// Gives a command and compares everything it says with its snapshot.
+#[track_caller]
+fn says(project: &Project, name: &str, arguments: &[&str]) {
+    let finished = project.kappa(arguments);
+    let code = finished.code.expect("no signal ends it");
+    let mut said = format!("$ kappa {}\n{}", arguments.join(" "), finished.stdout);
+    // How often progress is told depends on how fast the machine is.
+    let notes: String =
+        finished.stderr.split_inclusive('\n').filter(|line| !line.starts_with(r#"{"progress""#)).collect();
+    if !notes.is_empty() {
+        said += &format!("--- stderr\n{notes}");
+    }
+    said += &format!("--- exit {code}\n");
+    assert!(!said.contains("\n\n\n"), "two empty lines in a row:\n{said}");
+    let mut settings = insta::Settings::clone_current();
+    settings.set_snapshot_path(Path::new("commands"));
+    settings.set_prepend_module_to_snapshot(false);
+    settings.set_omit_expression(true);
+    for (pattern, replacement) in FILTERS {
+        settings.add_filter(pattern, replacement);
+    }
+    settings.bind(|| insta::assert_snapshot!(name, said));
+}
+
+/// A command of a job over the two hours.
+fn over<'a>(command: &[&'a str], job: &'a str, rest: &[&'a str]) -> Vec<&'a str> {
+    [command, &[job], &HOURS[..], rest].concat()
+}
+
+#[test]
+fn from_a_job_file_to_a_backfill() {
+    let project = project();
+    let job = "jobs/hits.sql";
+    says(&project, "validate", &["validate", job]);
+    says(&project, "explain", &["explain", job]);
+    says(&project, "offsets-before", &["offsets", "get", job]);
+    says(&project, "run", &["run", job]);
+    says(&project, "run-again", &["run", job]);
+    says(&project, "diff-no-history", &over(&["diff"], job, &[]));
+    says(&project, "archive", &["archive", job]);
+    says(&project, "archive-again", &["archive", job]);
+    says(&project, "archive-json", &["archive", job, "--json"]);
+    says(&project, "offsets", &["offsets", "get", job]);
+    says(&project, "offsets-archive", &["offsets", "get", "--archive", "raw.clicks"]);
+    says(&project, "offsets-json", &["offsets", "get", job, "--json"]);
+    says(&project, "diff-equal", &over(&["diff"], job, &[]));
+    // The job is mended: bots don't count.
+    project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
+    says(&project, "diff-differs", &over(&["diff"], job, &[]));
+    says(&project, "diff-json", &over(&["diff"], job, &["--json"]));
+    says(&project, "backfill-plan", &over(&["backfill", "plan"], job, &[]));
+    says(&project, "backfill-plan-json", &over(&["backfill", "plan"], job, &["--json"]));
+    says(&project, "backfill-run", &over(&["backfill", "run"], job, &[]));
+    says(&project, "diff-after", &over(&["diff"], job, &[]));
+    says(&project, "backfill-plan-include", &over(&["backfill", "plan"], job, &["--late", "include"]));
+    says(&project, "backfill-run-include", &over(&["backfill", "run"], job, &["--late", "include", "--json"]));
+    says(&project, "diff-included", &over(&["diff"], job, &[]));
+    says(&project, "run-other-version", &["run", job]);
+}
+
+#[test]
+fn refused_ranges() {
+    let project = project();
+    let job = "jobs/hits.sql";
+    says(&project, "plan-no-history", &over(&["backfill", "plan"], job, &[]));
+    project.kappa(&["archive", job]).ok();
+    says(&project, "plan-no-result", &over(&["backfill", "plan"], job, &[]));
+    says(&project, "diff-no-result", &over(&["diff"], job, &[]));
+    let incomplete = ["--from", "2026-01-01", "--to", "2026-01-01T03:00:00Z"];
+    says(&project, "plan-incomplete", &[&["backfill", "plan", job], &incomplete[..]].concat());
+    says(&project, "run-incomplete", &[&["backfill", "run", job], &incomplete[..]].concat());
+    let cut = ["--from", "2026-01-01T00:10:00Z", "--to", "2026-01-01T02:00:00Z"];
+    says(&project, "plan-edges", &[&["backfill", "plan", job], &cut[..]].concat());
+    let empty = ["--from", "2026-01-01T02:00:00Z", "--to", "2026-01-01T02:00:00Z"];
+    says(&project, "plan-empty", &[&["backfill", "plan", job], &empty[..]].concat());
+    project.kappa(&over(&["backfill", "run"], job, &[])).ok();
+    project.write("jobs/thief.sql", format!("{STREAM}{INSERT}"));
+    says(&project, "plan-other-owner", &over(&["backfill", "plan"], "jobs/thief.sql", &[]));
+    project.write("jobs/hits.sql", format!("{STREAM}{}", INSERT.replace("AS hits", "AS clicks")));
+    says(&project, "plan-layout", &over(&["backfill", "plan"], job, &[]));
+    says(&project, "diff-layout", &over(&["diff"], job, &[]));
+    project.write("jobs/hits.sql", format!("{STREAM}{INSERT}"));
+    // As a live run leaves it that has sealed the first hour only.
+    set(&project, &[("kappa.sealed_edge", "2026-01-01T01:00:00Z"), ("kappa.first_window", "beginning")]);
+    says(&project, "plan-sealed-edge", &over(&["backfill", "plan"], job, &[]));
+    says(&project, "run-sealed-edge", &over(&["backfill", "run"], job, &[]));
+    let other = STREAM.replace("host TEXT,", "host TEXT NOT NULL,");
+    project.write("jobs/hits.sql", format!("{other}{INSERT}"));
+    says(&project, "plan-declaration", &over(&["backfill", "plan"], job, &[]));
+    says(&project, "archive-declaration", &["archive", job]);
+    says(&project, "archive-no-stream", &["archive", job, "--stream", "klicks"]);
+    says(&project, "offsets-no-table", &["offsets", "get", "--archive", "raw.klicks"]);
+    says(&project, "offsets-no-archive", &["offsets", "get", "--archive", "marts.hits"]);
+    project.write("jobs/wrong.sql", format!("{STREAM}{}", INSERT.replace("clicks, t", "klicks, t")));
+    says(&project, "run-wrong-job", &["run", "jobs/wrong.sql"]);
+    says(&project, "run-no-job", &["run", "jobs/none.sql"]);
+    project.write("jobs/now.sql", format!("{}{INSERT}", STREAM.replace("HISTORY FROM ICEBERG 'raw.clicks'", "")));
+    says(&project, "archive-no-history-clause", &["archive", "jobs/now.sql"]);
+}
+
+/// Sets properties of the result table, as another process would.
+fn set(project: &Project, properties: &[(&str, &str)]) {
+    let config = CatalogConfig {
+        kind: CatalogKind::Sql,
+        uri: "sqlite:.kappa/catalog.db".to_owned(),
+        name: "kappa".to_owned(),
+        warehouse: ".kappa/warehouse".to_owned(),
+        properties: Default::default(),
+    };
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
+    runtime.block_on(async {
+        let catalog = Catalog::open(&config, project.path()).await.expect("the catalog is there");
+        let name = TableName::parse("marts.hits").expect("a name");
+        let table = catalog.load(&name).await.expect("the catalog answers").expect("the table is there");
+        let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let change = Change { properties, ..Change::nothing(&table) };
+        catalog.commit(&change).await.expect("nothing stands against it");
+    });
+}
