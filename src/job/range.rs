@@ -19,15 +19,24 @@ impl Insert {
         tumbling.end(start)
     }
 
-    /// The windows whose range column lies in `range`.
-    pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
+    /// The range column is the window's start plus this much.
+    fn range_ahead(&self) -> Micros {
         let Window::Tumbling(tumbling) = self.window;
-        // The column is the start plus this much.
-        let ahead = match self.range.edge {
+        match self.range.edge {
             WindowEdge::Start => Micros(0),
             WindowEdge::End => tumbling.size,
             WindowEdge::Time => Micros(tumbling.size.0 - 1),
-        };
+        }
+    }
+
+    /// The least value of the range column in windows that start at or after `start`.
+    pub fn range_from(&self, start: EventTime) -> EventTime {
+        start.plus(self.range_ahead())
+    }
+
+    /// The windows whose range column lies in `range`.
+    pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
+        let ahead = self.range_ahead();
         PublishRange { from: range.start.minus(ahead), to: range.end.minus(ahead) }
     }
 

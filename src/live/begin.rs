@@ -4,9 +4,10 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{Begun, Manifest, StreamProgress};
+use crate::checkpoints::{Begun, Manifest, StreamProgress, TableProperties};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, LiveFace, Micros, Stream, TableName};
+use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::Plan;
 use crate::sinks::{Publisher, Target, layout, take};
 use crate::sources::{Logs, SourceError, TakeUp};
@@ -62,6 +63,12 @@ fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
 /// the file's, but for what that checkpoint itself had staged.
 pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions) -> Result<Beginning, RunError> {
+    let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+    if known.manifest.is_none() {
+        // Before the claim, which would keep backfills out of the tables though nothing ever runs.
+        let (_, first_window) = start_anew(plan, options, &ends(plan, setup, options).await?)?;
+        check_unpublished(plan, &setup.catalog, first_window).await?;
+    }
     let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan)).await?;
     let manifest = taken.newest().manifest.clone();
     if let Some(manifest) = &manifest
@@ -143,6 +150,34 @@ fn resume(progress: Option<&StreamProgress>, facts: &BTreeMap<i32, LogFacts>, un
         take_up.insert(partition, TakeUp { from: at.next_offset, seen: at.seen, limit });
     }
     take_up
+}
+
+/// Refuses to publish windows a second time: a run without a checkpoint begins where nothing is published yet.
+async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_window: EventTime) -> Result<(), RunError> {
+    for insert in &plan.inserts {
+        let Some(table) = catalog.load(&insert.table).await? else { continue };
+        // Another layout, another owner or a lost checkpoint is told by the claim, in better words.
+        let told = match TableProperties::parse(&plan.name, table.properties()) {
+            Ok(known) => known.checkpoint.is_some() || known.owner.is_some_and(|owner| owner != plan.name),
+            Err(_) => true,
+        };
+        if told || table.difference(&layout::result(insert)).is_some() {
+            continue;
+        }
+        let column = insert.partitions[insert.range.partition].column.clone();
+        let from = insert.range_from(first_window);
+        let filter = ScanFilter { time: Some((column, from..EventTime::MAX)), ..ScanFilter::default() };
+        let files = plan_files(&table, None, &filter).await?;
+        if let Some(greatest) = files.iter().map(|file| file.upper.unwrap_or(EventTime::MAX)).max() {
+            return Err(RunError::AlreadyPublished {
+                table: insert.table.clone(),
+                job: plan.name.clone(),
+                from,
+                next: insert.range_transform().next_edge(greatest),
+            });
+        }
+    }
+    Ok(())
 }
 
 type TakenUp = (Vec<BTreeMap<i32, TakeUp>>, EventTime);

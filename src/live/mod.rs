@@ -163,6 +163,22 @@ pub enum RunError {
     /// State can't be read or written.
     #[error(transparent)]
     State(#[from] StateError),
+    /// A backfill, or something else, has published windows that the run would publish again.
+    #[error(
+        "{table} has rows{}, but job {job} has no checkpoint: it would publish their windows a second time; \
+         begin behind them with --start {next}, or write to another table",
+        if *.from == EventTime::MIN { String::new() } else { format!(" from {from} on") }
+    )]
+    AlreadyPublished {
+        /// The table.
+        table: crate::event::TableName,
+        /// The job.
+        job: String,
+        /// Where the run would begin, in the table's time partition column.
+        from: EventTime,
+        /// The first partition edge above all rows.
+        next: EventTime,
+    },
     /// The checkpoint is of another version of the job.
     #[error(
         "the newest checkpoint ({checkpoint}) was made by another version of job {job} (fingerprint {found}, the file's is \

@@ -3,6 +3,7 @@
 use kappa::backfill::{BackfillError, Conflict};
 use kappa::event::EventTime;
 use kappa::recompute::RangeError;
+use kappa::start::Start;
 
 use super::log::{Log, Record};
 use super::rig::{DRAINED, How, Rig, at, between, job};
@@ -47,6 +48,27 @@ async fn a_result_without_a_live_job_is_made() {
     assert_eq!((done.inserts[0].rows, done.inserts[0].removed, done.inserts[0].late), (6, 0, 0));
     assert!(rig.table("marts.hits_late").await.is_none(), "without late records there is no late table");
     rig.assert_equal(&plan, range, false).await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_first_live_run_begins_behind_what_a_backfill_has_published() {
+    let rig = Rig::new().await;
+    let plan = job("hits", &sql(""));
+    rig.archive(&plan, &log()).await;
+    let range = between("2026-01-01T00:00:00Z", "2026-01-01T02:00:00Z");
+    rig.backfill(&plan, range.clone(), &EXACT).await;
+    let refused = rig.try_live(&plan, &log(), true, Start::Earliest).await.expect_err("its windows are there");
+    assert_eq!(
+        refused.to_string(),
+        "marts.hits has rows, but job hits has no checkpoint: it would publish their windows a \
+         second time; begin behind them with --start 2026-01-01T02:00:00Z, or write to another table"
+    );
+    // It has claimed nothing, so a backfill may still have the range.
+    rig.backfill(&plan, range, &EXACT).await;
+    let start = Start::Time(at("2026-01-01T02:00:00Z"));
+    rig.try_live(&plan, &log(), true, start).await.expect("nothing is published from there on");
+    assert_eq!(rig.rows("marts.hits", &[]).await.len(), 10);
+    rig.assert_equal(&plan, between("2026-01-01T00:00:00Z", "2026-01-01T03:00:00Z"), true).await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

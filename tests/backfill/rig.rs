@@ -13,7 +13,7 @@ use kappa::diff::{self, DiffOptions, DiffReport};
 use kappa::event::{EventTime, TableName};
 use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, Table, plan_files, read_file};
 use kappa::job::{Colour, Plan, compile};
-use kappa::live::{self, RunOptions, RunReport, Until};
+use kappa::live::{self, RunError, RunOptions, RunReport, Until};
 use kappa::recompute::Requested;
 use kappa::start::{Start, Vouched};
 use kappa::time::clock::SystemClock;
@@ -85,6 +85,16 @@ impl Rig {
 
     /// Runs live to the end of the log, and drains it if wanted.
     pub async fn live(&self, plan: &Arc<Plan>, log: &Log, drain: bool) -> RunReport {
+        self.try_live(plan, log, drain, Start::Earliest).await.expect("the job runs")
+    }
+
+    pub async fn try_live(
+        &self,
+        plan: &Arc<Plan>,
+        log: &Log,
+        drain: bool,
+        start: Start,
+    ) -> Result<RunReport, RunError> {
         let setup = live::Setup {
             catalog: self.catalog.clone(),
             checkpoints: CheckpointStore::open("state", self.folder.path(), &plan.name).expect("a folder"),
@@ -94,7 +104,7 @@ impl Rig {
         let options = RunOptions {
             workers: 2,
             checkpoint_interval: Duration::from_millis(20),
-            start: Start::Earliest,
+            start,
             vouched: Vouched::default(),
             until: Until::End,
             drain,
@@ -102,7 +112,7 @@ impl Rig {
             rejects_max_millionths: 1_000_000,
             fail_point: None,
         };
-        live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await.expect("the job runs")
+        live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
 
     pub async fn try_backfill(
