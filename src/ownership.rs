@@ -191,8 +191,7 @@ mod tests {
         assert_eq!(
             ask(&table, backfill(0, 6)),
             Err("the range ends at 1970-01-01T06:00:00Z, but marts.page_hits is sealed only up to 1970-01-01T05:00:00Z: the \
-                 live job may still change windows from there on; end the range at or below it (--to live means that \
-                 edge), or wait until the edge has passed 1970-01-01T06:00:00Z"
+                 live job may still change windows from there on; end the range at or below it, or wait until the edge has passed 1970-01-01T06:00:00Z"
                 .into())
         );
     }

@@ -64,10 +64,13 @@ fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg
 /// the file's, but for what that checkpoint itself had staged.
 pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions) -> Result<Beginning, RunError> {
     let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+    let mut asked = None;
     if known.manifest.is_none() {
         // Before the claim, which would keep backfills out of the tables though nothing ever runs.
-        let (_, first_window) = start_anew(plan, options, &ends(plan, setup, options).await?)?;
+        let ends = ends(plan, setup, options).await?;
+        let (_, first_window) = start_anew(plan, options, &ends)?;
         check_unpublished(plan, &setup.catalog, first_window).await?;
+        asked = Some(ends);
     }
     let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan)).await?;
     let manifest = taken.newest().manifest.clone();
@@ -82,7 +85,10 @@ pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions)
         });
     }
     let publisher = taken.begin().await?;
-    let ends = ends(plan, setup, options).await?;
+    let ends = match asked {
+        Some(ends) => ends,
+        None => ends(plan, setup, options).await?,
+    };
     match manifest {
         Some(manifest) => {
             let take_up = plan
