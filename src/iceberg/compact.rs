@@ -3,10 +3,10 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{RecordBatch, UInt32Array};
-use arrow::compute::{SortColumn, SortOptions, concat_batches, lexsort_to_indices, take_record_batch};
+use arrow::array::RecordBatch;
 use futures::stream::TryStreamExt;
 
+use super::order::Sorted;
 use super::overwrite::{Change, Operation, Remove};
 use super::{
     Catalog, FileWriter, IcebergError, PartitionRange, ScanFile, ScanFilter, StagedFile, Table, WriteOptions,
@@ -106,37 +106,10 @@ async fn write_sorted(
     options: &CompactOptions,
     writer: &mut FileWriter,
 ) -> Result<(), IcebergError> {
-    let Some(first) = group.first() else { return Ok(()) };
     let cant = "sort rows";
-    let rows = concat_batches(&first.schema(), &group).map_err(IcebergError::rows(table.name(), cant))?;
-    drop(group);
-    let order = sort_order(table, &rows, &options.sort)?;
-    for start in (0..rows.num_rows()).step_by(BATCH_ROWS) {
-        let length = BATCH_ROWS.min(rows.num_rows() - start);
-        let batch = match &order {
-            Some(order) => take_record_batch(&rows, &order.slice(start, length)),
-            None => Ok(rows.slice(start, length)),
-        };
-        writer.write(&batch.map_err(IcebergError::rows(table.name(), cant))?).await?;
+    let sorted = Sorted::new(&group, &options.sort).map_err(IcebergError::rows(table.name(), cant))?;
+    for rows in sorted.pieces() {
+        writer.write(&rows.map_err(IcebergError::rows(table.name(), cant))?).await?;
     }
     Ok(())
-}
-
-/// Rows that are gathered and written at a time.
-const BATCH_ROWS: usize = 65_536;
-
-fn sort_order(table: &Table, rows: &RecordBatch, sort: &[String]) -> Result<Option<UInt32Array>, IcebergError> {
-    if sort.is_empty() {
-        return Ok(None);
-    }
-    let columns = sort.iter().map(|column| {
-        let values = rows.column_by_name(column).cloned().ok_or_else(|| IcebergError::Column {
-            table: table.name().clone(),
-            column: column.clone(),
-            detail: "it is to be sorted by, and there is no such column".to_owned(),
-        })?;
-        Ok(SortColumn { values, options: Some(SortOptions { descending: false, nulls_first: true }) })
-    });
-    let columns = columns.collect::<Result<Vec<SortColumn>, IcebergError>>()?;
-    lexsort_to_indices(&columns, None).map(Some).map_err(IcebergError::rows(table.name(), "sort rows"))
 }

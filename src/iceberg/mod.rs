@@ -9,6 +9,7 @@
 mod catalog;
 mod compact;
 mod error;
+mod order;
 mod overwrite;
 mod partition;
 mod read;
@@ -28,6 +29,7 @@ mod writer;
 pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
 pub use compact::{CompactOptions, compact};
 pub use error::IcebergError;
+pub use order::Sorted;
 pub use overwrite::{Change, CommitError, Committed, Expect, Operation, Remove};
 pub use partition::PartitionRange;
 pub use read::{RowStream, read_file};

@@ -9,5 +9,5 @@ mod tidy;
 pub use layout::future_rejects;
 pub use progress::HistoryProgress;
 pub use publish::{PublishError, Publisher, Taken, Target, take};
-pub use stage::{sorted, split_by_partition, stage};
+pub use stage::{split_by_partition, stage};
 pub use tidy::{Rewrite, Tidy};
