@@ -9,7 +9,7 @@ use super::process::{Finished, Running};
 use super::{kafka_address, rest_address, unique};
 
 /// More than any single command of a test needs on a loaded machine.
-const COMMAND_LIMIT: Duration = Duration::from_secs(180);
+const COMMAND_LIMIT: Duration = Duration::from_secs(600);
 
 /// A temporary project; gone when dropped, unless `KAPPA_TEST_KEEP` is set.
 pub struct Project {
