@@ -93,6 +93,10 @@ impl Inflow {
             for (&partition, take_up) in partitions {
                 inflow.watermarks.add(index, partition, take_up.seen);
                 inflow.alignment.observe(index, partition, take_up.seen);
+                if take_up.limit == Some(ResumeOffset(0)) {
+                    // Known to be empty, before the log says so again: a run to the end may be over by then.
+                    inflow.watermarks.at_end(index, partition, ResumeOffset(0), setup.clock.elapsed());
+                }
                 progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
             }
             inflow.streams.push(progress);

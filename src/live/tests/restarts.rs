@@ -149,8 +149,7 @@ async fn sealed_partitions_end_in_few_files_with_the_same_rows() {
         logs.cancel_after(1_300, &stop);
         world.run(&options(2), &stop).await.expect("it stops in order");
     }
-    let report = world.run_to_end(&drained(2)).await;
-    assert!(report.checkpoints > 1);
+    world.run_to_end(&drained(2)).await;
     assert_eq!(world.hits().await, expected.hits);
     let mut files: BTreeMap<_, usize> = BTreeMap::new();
     for file in world.files("marts.hits").await {

@@ -91,3 +91,15 @@ async fn a_log_that_has_ended_holds_back_no_other() {
     let report = world.run_to_end(&drained(2)).await;
     assert!(report.finished && report.rows["marts.views"] == 2, "{report:?}");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_partition_that_is_known_to_be_empty_holds_back_no_run_to_the_end() {
+    let logs = MemoryLogs::new(16);
+    fill(&logs, 71, 1, 2_000);
+    logs.append("clicks", 1, []);
+    logs.hides_ends.store(true, Ordering::SeqCst);
+    let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
+    let report = world.run_to_end(&to_end(1)).await;
+    assert!(report.watermark > EventTime::MIN, "{report:?}");
+    assert!(!world.hits().await.is_empty());
+}
