@@ -32,9 +32,12 @@ pub const STREAM_PROPERTY: &str = crate::checkpoints::STREAM;
 /// Rows after which a checkpoint is due, whatever the interval.
 const CHECKPOINT_ROWS_MAX: usize = 500_000;
 
-/// Bytes of records after which a checkpoint is due: bounds the memory. Sorting them takes about as much again, and as much
-/// may come in meanwhile.
-const CHECKPOINT_BYTES_MAX: usize = 64 << 20;
+/// Bytes of records, and of what sorting them takes, after which a checkpoint is due: bounds the memory. While one is
+/// written, twice as much may be in it, and as much come in.
+const CHECKPOINT_BYTES_MAX: usize = 24 << 20;
+
+/// Bytes that sorting takes for each row: its key, twice, and its place.
+const SORTING_BYTES: usize = 80;
 
 /// How often a quiet loop looks whether a checkpoint is due.
 const TICK: Duration = Duration::from_millis(50);

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::{ArchiveError, CHECKPOINT_BYTES_MAX, CHECKPOINT_ROWS_MAX, Rejects};
+use super::{ArchiveError, CHECKPOINT_BYTES_MAX, CHECKPOINT_ROWS_MAX, Rejects, SORTING_BYTES};
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::StagedFile;
@@ -25,7 +25,7 @@ impl Batch {
     pub(super) fn add(&mut self, records: RecordBatch, rejects: Rejects) {
         self.rows += records.num_rows() + rejects.len();
         let rejected = rejects.iter().map(|reject| reject.raw.len() + reject.detail.len());
-        self.bytes += records.get_array_memory_size() + rejected.sum::<usize>();
+        self.bytes += records.get_array_memory_size() + records.num_rows() * SORTING_BYTES + rejected.sum::<usize>();
         if records.num_rows() > 0 {
             self.records.push(records);
         }
