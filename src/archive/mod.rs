@@ -34,7 +34,7 @@ const CHECKPOINT_ROWS_MAX: usize = 500_000;
 
 /// Bytes of records, and of what sorting them takes, after which a checkpoint is due: bounds the memory. While one is
 /// written, twice as much may be in it, and as much come in.
-const CHECKPOINT_BYTES_MAX: usize = 24 << 20;
+const CHECKPOINT_BYTES_MAX: usize = 16 << 20;
 
 /// Bytes that sorting takes for each row: its key, twice, and its place.
 const SORTING_BYTES: usize = 80;

@@ -24,7 +24,7 @@ const EVENTS: u64 = 10_000_000;
 /// Each work is done this often, and the cheapest time counts: what else the machine does only ever adds.
 const REPEATS: u64 = 2;
 /// Between checkpoints: several in a run of some seconds.
-const CHECKPOINT_MS: u64 = 1_000;
+const CHECKPOINT_MS: u64 = 500;
 const CHECKPOINTS_LEAST: u64 = 3;
 
 /// Live, of L4.
