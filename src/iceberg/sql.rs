@@ -164,7 +164,10 @@ fn database_uri(config: &CatalogConfig, root: &Path) -> Result<String, IcebergEr
         std::fs::create_dir_all(folder)
             .map_err(|error| refuse(format!("can't create the folder {}: {error}", folder.display())))?;
     }
-    Ok(format!("sqlite://{}?mode=rwc", path.display()))
+    let path = path.to_str().ok_or_else(|| refuse("the database's path is not UTF-8".to_owned()))?;
+    // What would end or change a path in a URI.
+    let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
+    Ok(format!("sqlite://{path}?mode=rwc"))
 }
 
 #[async_trait]

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, UInt32Array, new_null_array};
 use arrow::compute::{partition, take, take_record_batch};
-use arrow::datatypes::{Schema, SchemaRef};
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use iceberg::arrow::arrow_primitive_to_literal;
 use iceberg::spec::{PartitionSpecRef, PrimitiveType, Struct, Type};
@@ -16,7 +16,7 @@ use parquet::arrow::async_writer::ParquetObjectWriter;
 use parquet::arrow::{ArrowSchemaConverter, AsyncArrowWriter};
 use parquet::basic::{Compression, LogicalType, ZstdLevel};
 use parquet::file::properties::{EnabledStatistics, WriterProperties};
-use parquet::schema::types::{SchemaDescriptor, TypePtr};
+use parquet::schema::types::{ColumnPath, SchemaDescriptor, TypePtr};
 use uuid::Uuid;
 
 use super::partition::{folder, transform_column};
@@ -332,13 +332,17 @@ fn parquet_options(
 ) -> Result<ArrowWriterOptions, IcebergError> {
     let cant = |source| IcebergError::DataFile { path: table.location().to_owned(), action: "lay files out", source };
     let level = ZstdLevel::try_new(options.compression_level).map_err(cant)?;
-    let properties = WriterProperties::builder()
+    let mut properties = WriterProperties::builder()
         .set_compression(Compression::ZSTD(level))
         .set_max_row_group_row_count(Some(ROW_GROUP_ROWS))
         // Statistics of pages would cost a fifth of the time, and no reader of ours looks at them.
         .set_statistics_enabled(EnabledStatistics::Chunk)
-        .set_created_by(concat!("kappa ", env!("CARGO_PKG_VERSION")).to_owned())
-        .build();
+        .set_created_by(concat!("kappa ", env!("CARGO_PKG_VERSION")).to_owned());
+    for field in schema.fields().iter().filter(|field| matches!(field.data_type(), DataType::Timestamp(..))) {
+        // Times hardly repeat: a dictionary of them is built only to be given up.
+        properties = properties.set_column_dictionary_enabled(ColumnPath::from(field.name().as_str()), false);
+    }
+    let properties = properties.build();
     let descriptor = ArrowSchemaConverter::new().convert(schema).map_err(cant)?;
     let root = with_uuids(&descriptor.root_schema_ptr(), table.metadata().current_schema()).map_err(cant)?;
     Ok(ArrowWriterOptions::new()
