@@ -110,8 +110,8 @@ pub enum ProtocolError {
     },
     /// Someone set the table back.
     #[error(
-        "{table} was rolled back to before checkpoint {}, so what was published since is gone; undo the rollback, or start \
-         the job anew from before it", or_none(.published)
+        "{table} was rolled back to before checkpoint {}, so what was published since is gone; undo the rollback, \
+         or {BEGIN_ANEW}", or_none(.published)
     )]
     RolledBack {
         /// The table.

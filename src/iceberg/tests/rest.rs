@@ -103,7 +103,8 @@ impl Server {
                 let parts: Vec<&str> = namespace.split("%2E").collect();
                 let of_namespace =
                     tables.keys().filter_map(|key| key.strip_prefix(&format!("namespaces/{namespace}/tables/")));
-                let names: Vec<Value> = of_namespace.map(|name| json!({ "namespace": parts, "name": name })).collect();
+                let names: Vec<Value> =
+                    of_namespace.map(|name| json!({ "namespace": parts, "name": name.replace("%20", " ") })).collect();
                 Some((200, json!({ "identifiers": names })))
             }
             ("POST", ["namespaces", _, "tables"]) => {
