@@ -164,7 +164,14 @@ fn in_range(micros: i128) -> Result<i128, ()> {
 fn instant(text: &str) -> Result<i64, ()> {
     let utc = match chrono::DateTime::parse_from_rfc3339(text) {
         Ok(time) => time.to_utc(),
-        Err(_) => chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map_err(drop)?.and_utc(),
+        Err(_) => {
+            let time = chrono::NaiveDateTime::parse_from_str(text, "%Y-%m-%d %H:%M:%S%.f").map_err(drop)?;
+            // chrono takes single digits too.
+            if !text.starts_with(&time.format("%Y-%m-%d %H:%M:%S").to_string()) {
+                return Err(());
+            }
+            time.and_utc()
+        }
     };
     let micros = utc.timestamp() * 1_000_000 + i64::from(utc.timestamp_subsec_nanos() / 1_000);
     in_range(micros.into()).map(|_| micros)
