@@ -20,7 +20,7 @@ use crate::event::{EventTime, Micros, Reject, ResumeOffset, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::{Declaration, DeclarationError};
 use crate::sinks::{PublishError, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp};
+use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, resume};
 use crate::start::{Start, StartError, Vouched, begin, read_back};
 use crate::time::Watermarks;
 use crate::time::clock::Clock;
@@ -227,25 +227,15 @@ async fn take_up(
     let (logs, asked) = (setup.logs.clone(), stream.clone());
     let facts = tokio::task::spawn_blocking(move || logs.facts(&asked, at)).await;
     let facts = facts.expect("asking a log doesn't panic")?;
-    let limit = |partition: i32| options.until_end.then(|| facts[&partition].high);
-    let Some(manifest) = manifest else {
-        // History may begin anywhere: which windows are whole is judged when it is read.
-        let vouched = Vouched { whole_from: None, allow_partial: true };
-        let begun = begin(&stream.name, &options.start, stream.max_future, &facts, vouched)?;
-        let partitions = begun.positions.into_iter();
-        return Ok(partitions
-            .map(|(partition, from)| (partition, TakeUp { from, seen: None, limit: limit(partition) }))
-            .collect());
-    };
-    let mut take_up: BTreeMap<i32, TakeUp> = facts
-        .iter()
-        .map(|(&partition, facts)| (partition, TakeUp { from: facts.low, seen: None, limit: limit(partition) }))
-        .collect();
-    for (&partition, at) in manifest.streams.get(&stream.name).into_iter().flatten() {
-        let limit = take_up.get(&partition).and_then(|take_up| take_up.limit);
-        take_up.insert(partition, TakeUp { from: at.next_offset, seen: at.seen, limit });
+    if let Some(manifest) = manifest {
+        return Ok(resume(manifest.streams.get(&stream.name), &facts, options.until_end));
     }
-    Ok(take_up)
+    // History may begin anywhere: which windows are whole is judged when it is read.
+    let vouched = Vouched { whole_from: None, allow_partial: true };
+    let begun = begin(&stream.name, &options.start, stream.max_future, &facts, vouched)?;
+    let limit = |partition: i32| options.until_end.then(|| facts[&partition].high);
+    let partitions = begun.positions.into_iter();
+    Ok(partitions.map(|(partition, from)| (partition, TakeUp { from, seen: None, limit: limit(partition) })).collect())
 }
 
 impl<'a> Loop<'a> {

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{Begun, Manifest, StreamProgress, TableProperties};
+use crate::checkpoints::{Begun, Manifest, TableProperties};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, LiveFace, Micros, Stream, TableName};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::Plan;
 use crate::sinks::{Publisher, Target, layout, take};
-use crate::sources::{Logs, SourceError, TakeUp};
+use crate::sources::{Logs, SourceError, TakeUp, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
 
 /// What an attempt continues or begins.
@@ -91,11 +91,10 @@ pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions)
     };
     match manifest {
         Some(manifest) => {
-            let take_up = plan
-                .streams
-                .iter()
-                .zip(ends)
-                .map(|(stream, facts)| resume(manifest.streams.get(&stream.name), &facts, options.until));
+            let take_up =
+                plan.streams.iter().zip(ends).map(|(stream, facts)| {
+                    resume(manifest.streams.get(&stream.name), &facts, options.until == Until::End)
+                });
             Ok(Beginning {
                 take_up: take_up.collect(),
                 restored: restore(publisher.begun(), &manifest).await?,
@@ -140,22 +139,6 @@ async fn ask(
 
 fn limit(facts: &LogFacts, until: Until) -> Option<crate::event::ResumeOffset> {
     (until == Until::End).then_some(facts.high)
-}
-
-/// Partitions of a checkpoint go on where they stood; those that it doesn't know are new, and read from their start.
-fn resume(progress: Option<&StreamProgress>, facts: &BTreeMap<i32, LogFacts>, until: Until) -> BTreeMap<i32, TakeUp> {
-    let mut take_up: BTreeMap<i32, TakeUp> = facts
-        .iter()
-        .map(|(&partition, facts)| {
-            let from = crate::event::ResumeOffset(0).max(facts.low);
-            (partition, TakeUp { from, seen: None, limit: limit(facts, until) })
-        })
-        .collect();
-    for (&partition, at) in progress.into_iter().flatten() {
-        let limit = take_up.get(&partition).and_then(|take_up| take_up.limit);
-        take_up.insert(partition, TakeUp { from: at.next_offset, seen: at.seen, limit });
-    }
-    take_up
 }
 
 /// Refuses to publish windows a second time: a run without a checkpoint begins where nothing is published yet.

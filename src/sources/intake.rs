@@ -10,7 +10,9 @@ use tokio::sync::mpsc;
 
 use super::lane::{Lane, LaneEvent, LaneOptions};
 use super::{Logs, SourceError};
+use crate::checkpoints::StreamProgress;
 use crate::event::{EventTime, ResumeOffset, Stream};
+use crate::start::LogFacts;
 
 /// Batches that may wait between lanes and driver: a few, so that a slow driver stops the polling soon.
 const EVENTS_MAX: usize = 16;
@@ -27,6 +29,25 @@ pub struct TakeUp {
     pub seen: Option<EventTime>,
     /// Offset at which the partition ends for this run.
     pub limit: Option<ResumeOffset>,
+}
+
+/// Where the partitions of a log are taken up behind a checkpoint: where they stood; one that the checkpoint doesn't know
+/// was added since, so at its first record. If retention has removed that already, reading stops with the gap: nothing is
+/// passed over in silence. With `to_end`, the log ends for this run where it ends now.
+pub fn resume(
+    progress: Option<&StreamProgress>,
+    facts: &BTreeMap<i32, LogFacts>,
+    to_end: bool,
+) -> BTreeMap<i32, TakeUp> {
+    let limit = |facts: &LogFacts| to_end.then_some(facts.high);
+    let added = |facts: &LogFacts| TakeUp { from: ResumeOffset(0), seen: None, limit: limit(facts) };
+    let mut take_up: BTreeMap<i32, TakeUp> =
+        facts.iter().map(|(&partition, facts)| (partition, added(facts))).collect();
+    for (&partition, at) in progress.into_iter().flatten() {
+        let limit = facts.get(&partition).and_then(limit);
+        take_up.insert(partition, TakeUp { from: at.next_offset, seen: at.seen, limit });
+    }
+    take_up
 }
 
 /// What the intake brings.
@@ -180,5 +201,28 @@ async fn discover_partitions(
                 return;
             }
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::checkpoints::PartitionProgress;
+
+    #[test]
+    fn known_partitions_go_on_and_added_ones_begin_at_their_first_record() {
+        let at = PartitionProgress { next_offset: ResumeOffset(7), seen: Some(EventTime(3)), taken: 7, rejected: 0 };
+        let progress = StreamProgress::from([(0, at)]);
+        let trimmed = LogFacts { low: ResumeOffset(5), high: ResumeOffset(9), at_time: None };
+        let facts = BTreeMap::from([(0, trimmed), (1, trimmed)]);
+        let take_up = resume(Some(&progress), &facts, true);
+        let limit = Some(ResumeOffset(9));
+        assert_eq!(take_up[&0], TakeUp { from: ResumeOffset(7), seen: Some(EventTime(3)), limit });
+        assert_eq!(
+            take_up[&1],
+            TakeUp { from: ResumeOffset(0), seen: None, limit },
+            "what was trimmed is told, not passed over"
+        );
+        assert_eq!(resume(Some(&progress), &facts, false)[&0].limit, None);
     }
 }

@@ -24,7 +24,7 @@ use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
-pub use intake::{Intake, IntakeEvent, TakeUp};
+pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
 pub use logs::{Logs, RealLogs};
