@@ -47,6 +47,8 @@ pub mod diff;
 
 // Surfaces.
 pub mod config;
+pub mod metrics;
+pub mod server;
 
 pub mod demo;
 
