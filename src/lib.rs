@@ -21,6 +21,7 @@ pub mod ownership;
 pub mod job;
 
 // Edges: they know no engine.
+pub mod store;
 pub mod checkpoints;
 pub mod decode;
 pub mod iceberg;

@@ -48,9 +48,9 @@ fn serve(warehouse: &Path) -> (Arc<Server>, CatalogConfig) {
             std::thread::spawn(move || server.answer(stream));
         }
     });
-    let properties = BTreeMap::from([("token".to_owned(), "secret".to_owned())]);
+    let properties = Properties(BTreeMap::from([("token".to_owned(), "secret".to_owned())]));
     let (name, warehouse) = ("rest".to_owned(), String::new());
-    (server, CatalogConfig { kind: CatalogKind::Rest, uri, name, warehouse, properties })
+    (server, CatalogConfig { kind: CatalogKind::Rest, uri, name, warehouse, properties, stores: Stores::default() })
 }
 
 fn read_request(stream: &TcpStream) -> Option<Request> {

@@ -77,6 +77,7 @@ impl World {
             name: "kappa".into(),
             warehouse: "warehouse".into(),
             properties: Default::default(),
+            stores: Default::default(),
         };
         Setup {
             catalog: Catalog::open(&config, root).await.expect("an embedded catalog"),

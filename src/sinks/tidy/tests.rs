@@ -27,7 +27,8 @@ impl World {
             uri: "sqlite:catalog.db".into(),
             name: "kappa".into(),
             warehouse: "warehouse".into(),
-            properties: BTreeMap::new(),
+            properties: Default::default(),
+            stores: Default::default(),
         };
         let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
         let fields = vec![Field::new("t", timestamp_type(), true), Field::new("v", DataType::Int64, true)];
