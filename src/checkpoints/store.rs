@@ -4,7 +4,7 @@
 //! Invariant: every file is put under a name that didn't exist, and never changed. Never decides what to commit.
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path as FilePath, PathBuf};
 use std::sync::Arc;
 
 use bytes::Bytes;
@@ -14,9 +14,7 @@ use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, Pu
 
 use super::layout::{Entry, Layout};
 use super::{BeginRecord, CheckpointError, Claimed, Generation, Manifest, ManifestId, StateFile, checksum_text};
-#[cfg(test)]
-use crate::store::Stores;
-use crate::store::{Place, make_durable};
+use crate::store::{Place, Stores, make_durable};
 
 /// How often [`CheckpointStore::claim`] tries; runs that start at once each cost the others one attempt.
 const CLAIM_ATTEMPTS_MAX: usize = 32;
@@ -63,12 +61,12 @@ impl CheckpointStore {
         CheckpointStore { folder: place.folder.clone(), ..CheckpointStore::over(place.store.clone(), owner) }
     }
 
-    /// As [`CheckpointStore::at`] of a folder: relative ones are below `root`, and it is made if it isn't there.
+    /// As [`CheckpointStore::at`], of a place that needs no settings: a relative folder is below `root`, and made if it
+    /// isn't there.
     ///
     /// # Errors
-    /// When the location is no folder, or it can't be made.
-    #[cfg(test)]
-    pub fn open(location: &str, root: &std::path::Path, owner: &str) -> Result<CheckpointStore, CheckpointError> {
+    /// When the location can't be used.
+    pub fn open(location: &str, root: &FilePath, owner: &str) -> Result<CheckpointStore, CheckpointError> {
         Ok(CheckpointStore::at(&Stores::default().place(location, root)?, owner))
     }
 

@@ -8,9 +8,10 @@ use super::log;
 use super::progress::{Progress, ProgressMode, RangeState};
 use super::terminal::Terminal;
 use crate::checkpoints::{CheckpointError, CheckpointStore};
-use crate::config::{self, Project};
+use crate::config::{self, Project, SizeText};
 use crate::event::Micros;
 use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
+use crate::memory;
 use crate::recompute::Scope;
 use crate::sources::{Logs, RealLogs, SourceSettings};
 use crate::store::{Place, Stores};
@@ -59,6 +60,14 @@ pub fn state(project: &Project) -> Result<Place, Failure> {
 /// Opens the checkpoints of a job or an archiver.
 pub fn checkpoints(project: &Project, owner: &str) -> Result<CheckpointStore, Failure> {
     Ok(CheckpointStore::at(&state(project)?, owner))
+}
+
+/// Bytes that a run may hold in memory; `None` where the system doesn't say what there is.
+pub fn memory_max(project: &Project) -> Option<u64> {
+    match project.run.memory_max {
+        SizeText::Bytes(bytes) => Some(bytes),
+        share => memory::available_bytes().map(|whole| share.of(whole)),
+    }
 }
 
 /// The logs of the project's streams, read under a group of their own.

@@ -6,7 +6,7 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::IcebergError;
+use crate::iceberg::{CommitError, IcebergError};
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
@@ -23,7 +23,7 @@ impl From<RunError> for Failure {
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
-            RunError::TooManyRejects { .. } => Failure::Person(error.into()),
+            RunError::TooManyRejects { .. } | RunError::Memory { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(error) => error.into(),
             RunError::State(_) => Failure::running(error),
@@ -41,6 +41,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Source(error) => error.into(),
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
+            ArchiveError::Memory { .. } => Failure::Person(error.into()),
             ArchiveError::Iceberg(error) => error.into(),
         }
     }
@@ -73,6 +74,9 @@ impl From<PublishError> for Failure {
             }
             PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
+            PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
+                Failure::Person(error.into())
+            }
             PublishError::Commit { .. } => Failure::running(error),
         }
     }

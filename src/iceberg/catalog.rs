@@ -13,11 +13,11 @@ use super::sql::SqlCatalog;
 use super::types;
 use super::{IcebergError, Table, partition};
 use crate::event::{PartitionField, TableName};
-use crate::secret::Properties;
+use crate::secret::{Properties, without_password};
 use crate::store::{Stores, check_location};
 
 /// Which catalog to use, and how it is reached.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct CatalogConfig {
     /// The protocol.
     pub kind: CatalogKind,
@@ -32,6 +32,30 @@ pub struct CatalogConfig {
     pub properties: Properties,
     /// The stores of table files.
     pub stores: Stores,
+}
+
+impl CatalogConfig {
+    /// A catalog in one folder: SQLite in `catalog.db`, tables in `warehouse`. Needs no server and no settings.
+    pub fn embedded() -> CatalogConfig {
+        CatalogConfig {
+            kind: CatalogKind::Sql,
+            uri: "sqlite:catalog.db".to_owned(),
+            name: "kappa".to_owned(),
+            warehouse: "warehouse".to_owned(),
+            properties: Properties::default(),
+            stores: Stores::default(),
+        }
+    }
+}
+
+impl std::fmt::Debug for CatalogConfig {
+    /// Without the password of the address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, uri, name, warehouse, properties, stores } = self;
+        let mut shown = f.debug_struct("CatalogConfig");
+        shown.field("kind", kind).field("uri", &without_password(uri)).field("name", name);
+        shown.field("warehouse", warehouse).field("properties", properties).field("stores", stores).finish()
+    }
 }
 
 /// Protocols of catalogs.

@@ -33,9 +33,9 @@ pub(super) async fn problem(answer: Response, who: &str) -> Problem {
     let (status, text) = error_text(answer).await;
     let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
     match status {
-        _ if is_unknown_caller(status) => Problem::Refused(format!("it doesn't know who asks ({said}); {who}")),
+        _ if is_unknown_caller(status) => Problem::Refused(format!("who asks isn't known ({said}); {who}")),
         StatusCode::FORBIDDEN => {
-            Problem::Refused(format!("it doesn't allow this ({said}); have the right granted there"))
+            Problem::Refused(format!("this isn't allowed ({said}); have the right granted at the catalog"))
         }
         StatusCode::NOT_FOUND => Problem::Refused(format!(
             "there is nothing of the kind at {address} ({said}); catalog.uri is the address before /v1, and \

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use super::*;
 use crate::checkpoints::CheckpointStore;
 use crate::event::{TIMESTAMP_ZONE, Transform, timestamp_type};
-use crate::iceberg::{CatalogConfig, CatalogKind, Change, Operation, read_file};
+use crate::iceberg::{CatalogConfig, Change, Operation, read_file};
 use crate::sinks::{Target, stage, take};
 
 const HOUR: i64 = 3_600_000_000;
@@ -22,15 +22,7 @@ struct World {
 impl World {
     async fn new() -> World {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = CatalogConfig {
-            kind: CatalogKind::Sql,
-            uri: "sqlite:catalog.db".into(),
-            name: "kappa".into(),
-            warehouse: "warehouse".into(),
-            properties: Default::default(),
-            stores: Default::default(),
-        };
-        let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+        let catalog = Catalog::open(&CatalogConfig::embedded(), folder.path()).await.expect("a catalog");
         let fields = vec![Field::new("t", timestamp_type(), true), Field::new("v", DataType::Int64, true)];
         let spec = TableSpec {
             schema: Arc::new(Schema::new(fields)),
@@ -45,7 +37,9 @@ impl World {
     /// A new run, which fences older ones.
     async fn publisher(&self) -> Publisher {
         let store = CheckpointStore::open("state", self.folder.path(), "job").expect("a folder");
-        let taken = take(&self.catalog, &store, std::slice::from_ref(&self.target)).await.expect("taken");
+        let clock: Arc<dyn crate::time::clock::Clock> = Arc::new(crate::time::clock::SystemClock::start());
+        let vitals = crate::vitals::Vitals::new(&clock);
+        let taken = take(&self.catalog, &store, std::slice::from_ref(&self.target), &vitals).await.expect("taken");
         taken.begin().await.expect("begun")
     }
 
