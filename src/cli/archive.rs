@@ -84,12 +84,13 @@ impl ArchiveArgs {
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
             let shown = Watch::open(&project, &job, owners, &clock, (terminal, mode)).await?;
+            let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
             let archived = streams.iter().enumerate().map(|(driver, stream)| {
                 let group = format!("kappa-archive-{}", stream.name);
                 let setup = archive::Setup {
                     catalog: catalog.clone(),
-                    state: (project.state.location.to_string_lossy().into_owned(), project.root.clone()),
+                    state: state.clone(),
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
