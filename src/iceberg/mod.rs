@@ -9,6 +9,7 @@
 mod catalog;
 mod compact;
 mod error;
+mod expire;
 mod order;
 mod overwrite;
 mod partition;
