@@ -30,6 +30,7 @@ pub mod sinks;
 pub mod engine;
 
 // Drivers: what a command does.
+pub mod reposition;
 pub mod live;
 pub mod archive;
 pub mod offsets;

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod compact;
+mod cut;
 mod error;
 mod order;
 mod overwrite;
@@ -28,6 +29,7 @@ mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
 pub use compact::{CompactOptions, compact};
+pub use cut::{CutOut, RowCut, TimeCut, count_cut, cut_out};
 pub use error::IcebergError;
 pub use order::Sorted;
 pub use overwrite::{Change, CommitError, Committed, Expect, Operation, Remove};

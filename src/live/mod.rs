@@ -11,6 +11,7 @@ mod checkpoint;
 mod inflow;
 mod pending;
 mod positions;
+mod republish;
 mod sealing;
 #[cfg(test)]
 mod tests;
