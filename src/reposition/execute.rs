@@ -15,32 +15,29 @@ use crate::event::{EventTime, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
 use crate::job::{Insert, Plan};
 use crate::sinks::{Publisher, layout, rejects_table, take, targets};
+use crate::vitals::Vitals;
 
 /// Savepoints of one second at most, before their names run out.
 const NAMES_MAX: usize = 100;
 
-/// Moves a job that isn't running; a run of it that goes on all the same is fenced. `now` dates the savepoint that is kept
-/// first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
+/// Moves a job that isn't running; a run of it that goes on all the same is fenced. How it stood is kept as a
+/// savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
 ///
 /// # Errors
 /// When it is refused, or store or tables fail; then the job stands where it stood, or, once the new checkpoint is put, the
 /// next run finishes it.
-pub async fn execute(
-    moving: &Moving<'_>,
-    destination: &Destination,
-    now: EventTime,
-) -> Result<Repositioned, RepositionError> {
+pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<Repositioned, RepositionError> {
     // Before the claim, which would stop a run of the other version.
     let known = moving.checkpoints.newest().await?;
     destination.check_version(moving.plan, known.manifest.as_ref())?;
-    let taken = take(moving.catalog, moving.checkpoints, &targets(moving.plan)).await?;
+    let taken = take(moving.catalog, moving.checkpoints, &targets(moving.plan), &Vitals::new(moving.clock)).await?;
     let newest = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
     // that one, and then the one below.
     let publisher = taken.begin().await?;
     let savepoint = match &newest {
-        Some(newest) => Some(keep(moving, newest, destination.reason(), now).await?),
+        Some(newest) => Some(keep(moving, newest, destination.reason()).await?),
         None => None,
     };
     let moves = moves(moving, newest.as_ref(), destination).await?;
@@ -57,12 +54,8 @@ pub async fn execute(
 }
 
 /// Keeps how the job stands, under a name of its own.
-async fn keep(
-    moving: &Moving<'_>,
-    newest: &Manifest,
-    reason: &str,
-    now: EventTime,
-) -> Result<SavepointName, RepositionError> {
+async fn keep(moving: &Moving<'_>, newest: &Manifest, reason: &str) -> Result<SavepointName, RepositionError> {
+    let now = moving.clock.now();
     let time = DateTime::from_timestamp_micros(now.0).unwrap_or_default();
     let time = time.to_rfc3339_opts(SecondsFormat::Secs, true).replace(['-', ':'], "").to_ascii_lowercase();
     let base = format!("before-{reason}-{time}");

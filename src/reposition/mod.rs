@@ -16,6 +16,7 @@ mod upgrade;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
+use std::sync::Arc;
 
 use thiserror::Error;
 
@@ -28,6 +29,7 @@ use crate::job::Plan;
 use crate::sinks::PublishError;
 use crate::sources::SourceError;
 use crate::start::StartError;
+use crate::time::clock::Clock;
 
 pub use execute::execute;
 pub use moves::plan;
@@ -42,6 +44,8 @@ pub struct Moving<'a> {
     pub catalog: &'a Catalog,
     /// Where its checkpoints are.
     pub checkpoints: &'a CheckpointStore,
+    /// The wall clock: dates the savepoint that is kept first.
+    pub clock: &'a Arc<dyn Clock>,
 }
 
 /// Where a job goes on.

@@ -44,12 +44,7 @@ pub struct Upgraded {
 /// # Errors
 /// When the logs no longer hold the first window (unless `vouched` for), tables don't fit the new version, or as
 /// [`execute`].
-pub async fn upgrade(
-    moving: &Moving<'_>,
-    logs: &Arc<dyn Logs>,
-    vouched: Vouched,
-    now: EventTime,
-) -> Result<Upgrade, RepositionError> {
+pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched) -> Result<Upgrade, RepositionError> {
     let Some(newest) = moving.checkpoints.newest().await?.manifest else { return Ok(Upgrade::NotBegun) };
     if newest.fingerprint == moving.plan.fingerprint {
         return Ok(Upgrade::UpToDate);
@@ -58,7 +53,7 @@ pub async fn upgrade(
     let first_windows = moving.plan.inserts.iter().map(|insert| insert.windows_in(&(edge..EventTime::MAX)).from);
     let first_window = first_windows.min().unwrap_or(EventTime::MIN);
     let destination = Destination::Upgrade(positions(moving, logs, first_window, vouched).await?);
-    let done = execute(moving, &destination, now).await?;
+    let done = execute(moving, &destination).await?;
     let backfill = older(moving, edge).await?;
     Ok(Upgrade::Done(Box::new(Upgraded { from: newest.fingerprint, done, backfill })))
 }

@@ -2,6 +2,7 @@
 
 mod change;
 pub mod layout;
+mod pause;
 mod progress;
 mod publish;
 mod stage;

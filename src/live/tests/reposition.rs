@@ -44,8 +44,9 @@ impl World {
 
     async fn reposition(&self, destination: &Destination) -> Result<Repositioned, RepositionError> {
         let setup = self.setup().await;
-        let moving = Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints };
-        execute(&moving, destination, EventTime(NOON)).await
+        let moving =
+            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock };
+        execute(&moving, destination).await
     }
 
     async fn reset_to(&self, time: i64) -> Repositioned {
@@ -66,8 +67,9 @@ impl World {
 
     async fn upgrade(&self) -> Upgrade {
         let setup = self.setup().await;
-        let moving = Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints };
-        let upgraded = upgrade(&moving, &setup.logs, Vouched::default(), EventTime(NOON)).await;
+        let moving =
+            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock };
+        let upgraded = upgrade(&moving, &setup.logs, Vouched::default()).await;
         upgraded.unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -187,7 +189,7 @@ async fn a_reset_back_publishes_windows_again_and_takes_out_what_does_not_come_o
     }
     let (late, rejects) = (world.records("marts.hits_late").await, world.records("marts.hits_rejects").await);
     let done = world.reset_to(back).await;
-    assert_eq!(done.savepoint.as_ref().map(SavepointName::as_str), Some("before-reset-20260101t000000z"));
+    assert!(done.savepoint.as_ref().is_some_and(|name| name.as_str().starts_with("before-reset-2")), "{done:?}");
     let (hits, totals) = (&done.moves.inserts[0], &done.moves.inserts[1]);
     assert_eq!(hits.republish.map(|range| range.from.0), Some(back));
     assert!(hits.gap.is_none() && hits.late > 0 && late.len() as u64 > hits.late, "{hits:?}");
@@ -215,7 +217,7 @@ async fn a_reset_back_publishes_windows_again_and_takes_out_what_does_not_come_o
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_snapshot_has_whole_windows_while_another_version_takes_over() {
     let logs = MemoryLogs::new(25);
-    let expected = fill(&logs, 82, 2, 3_000);
+    let expected = fill(&logs, 82, 2, 6_000);
     let mut world = World::new(&job(1), logs.clone());
     world.run_to_end(&to_end(2)).await;
     let error = {
