@@ -4,12 +4,15 @@
 //! exactly once, in offset order, from the position that was asked for; never from another one because that was
 //! easier. Sources know nothing of time, windows or checkpoints: they say where the log ends, never that it is idle.
 
+mod agreement;
+mod anew;
 mod file;
 mod history;
 mod intake;
 pub mod kafka;
 mod lane;
 mod logs;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -22,12 +25,15 @@ use thiserror::Error;
 use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
+pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
+pub use anew::{Anew, AnewError};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
 pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
 pub use logs::{Logs, RealLogs};
+pub use seen::Seen;
 
 /// A log being read, partition by partition.
 ///
