@@ -13,6 +13,7 @@ use crate::job::explain::{describe, difference};
 use crate::sinks::{Publisher, Target, layout, take};
 use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
+use crate::vitals::Vitals;
 
 /// What an attempt continues or begins.
 pub(super) struct Beginning {
@@ -63,7 +64,12 @@ fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg
 
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
 /// the file's, but for what that checkpoint itself had staged.
-pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions) -> Result<Beginning, RunError> {
+pub(super) async fn claim(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    vitals: &Vitals,
+) -> Result<Beginning, RunError> {
     let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
     // Before the tables are looked at: a changed SELECT list is a changed job.
     check_version(plan, known.manifest.as_ref())?;
@@ -76,7 +82,7 @@ pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions)
         check_unpublished(plan, &setup.catalog, first_window).await?;
         asked = Some(ends);
     }
-    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan)).await?;
+    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan), vitals).await?;
     let manifest = taken.newest().manifest.clone();
     check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;

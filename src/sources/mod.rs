@@ -6,6 +6,7 @@
 
 mod agreement;
 mod anew;
+mod ends;
 mod file;
 mod history;
 mod intake;
@@ -27,6 +28,7 @@ use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
 pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
 pub use anew::{Anew, AnewError};
+pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
 pub use intake::{Intake, IntakeEvent, TakeUp, resume};

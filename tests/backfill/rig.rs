@@ -95,6 +95,7 @@ impl Rig {
             start: Start::Earliest,
             until_end: true,
             evolve,
+            memory_max: None,
         };
         archive::archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
@@ -126,6 +127,7 @@ impl Rig {
             drain,
             epoch_rows: 50,
             rejects_max_millionths: 1_000_000,
+            memory_max: None,
             fail_point: None,
         };
         live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await
