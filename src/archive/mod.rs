@@ -30,6 +30,7 @@ use crate::sources::{
 };
 use crate::standing::{Observer, Phase, Read, Standing};
 use crate::start::{Start, StartError, Vouched, begin, read_back};
+use crate::store::Place;
 use crate::time::Watermarks;
 use crate::time::clock::Clock;
 use headroom::Headroom;
@@ -56,8 +57,8 @@ const TICK: Duration = Duration::from_millis(50);
 pub struct Setup {
     /// Where tables are.
     pub catalog: Catalog,
-    /// `state.location`, and the folder that relative ones are in.
-    pub state: (String, std::path::PathBuf),
+    /// `state.location`.
+    pub state: Place,
     /// Where records come from.
     pub logs: Arc<dyn Logs>,
     /// The wall clock.
@@ -221,7 +222,7 @@ pub async fn archive(
     let target = Target { table: history.clone(), spec, owned: true, evolve: options.evolve };
     let rejects = history.with_suffix("_rejects");
     let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
-    let store = CheckpointStore::open(&setup.state.0, &setup.state.1, &owner(history))?;
+    let store = CheckpointStore::at(&setup.state, &owner(history));
     let taken = take(&setup.catalog, &store, &[target.clone(), rejects], observer.vitals()).await?;
     let manifest = taken.newest().manifest.clone();
     let mut publisher = taken.begin().await?;
