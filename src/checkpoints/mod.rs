@@ -45,8 +45,8 @@ pub use manifest::{
     RepublishRange, StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, STREAM, TableProperties, checkpoint_property,
-    generation_property, offsets_property, snapshot_property,
+    ADDED_COLUMNS, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, STREAM, TableProperties,
+    checkpoint_property, generation_property, offsets_property, snapshot_property,
 };
 pub use protocol::{
     Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,

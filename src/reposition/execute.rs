@@ -13,8 +13,9 @@ use crate::checkpoints::{
 };
 use crate::event::{EventTime, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
+use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
-use crate::sinks::{Publisher, layout, rejects_table, take, targets};
+use crate::sinks::{Publisher, Target, layout, rejects_table, take, targets};
 use crate::vitals::Vitals;
 
 /// Savepoints of one second at most, before their names run out.
@@ -30,12 +31,18 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     // Before the claim, which would stop a run of the other version.
     let known = moving.checkpoints.newest().await?;
     destination.check_version(moving.plan, known.manifest.as_ref())?;
-    let taken = take(moving.catalog, moving.checkpoints, &targets(moving.plan), &Vitals::new(moving.clock)).await?;
+    // Another version may have more columns.
+    let evolve = matches!(destination, Destination::Upgrade(_));
+    let targets: Vec<Target> = targets(moving.plan).into_iter().map(|target| Target { evolve, ..target }).collect();
+    let taken = take(moving.catalog, moving.checkpoints, &targets, &Vitals::new(moving.clock)).await?;
     let newest = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
     // that one, and then the one below.
-    let publisher = taken.begin().await?;
+    let mut publisher = taken.begin().await?;
+    for target in targets.iter().filter(|target| target.evolve) {
+        publisher.evolve(target, &BTreeMap::new()).await?;
+    }
     let savepoint = match &newest {
         Some(newest) => Some(keep(moving, newest, destination.reason()).await?),
         None => None,
@@ -147,6 +154,7 @@ fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves
         id: publisher.begun().id(1),
         owner: plan.name.clone(),
         fingerprint: plan.fingerprint.clone(),
+        description: describe(plan),
         streams: plan.streams.iter().map(|stream| (stream.name.clone(), progress(kept, destination, stream))).collect(),
         inserts: inserts.collect(),
         watermark: kept.map_or(EventTime::MIN, |kept| kept.watermark),

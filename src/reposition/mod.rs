@@ -26,6 +26,7 @@ use crate::checkpoints::{
 use crate::event::{EventTime, ResumeOffset, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
+use crate::job::explain::{describe, difference};
 use crate::sinks::PublishError;
 use crate::sources::SourceError;
 use crate::start::StartError;
@@ -132,34 +133,29 @@ pub struct Repositioned {
 pub enum RepositionError {
     /// The job file is another version than the checkpoint.
     #[error(
-        "the newest checkpoint ({checkpoint}) was made by another version of job {job} (fingerprint {found}, the file's is \
-         {wanted}); put the job file back as it was, or go over to the new version with `kappa run --upgrade`"
+        "the newest checkpoint ({checkpoint}) was made by another version of job {job}; put the job file back as it was, or go \
+         over to the new version with `kappa run --upgrade`{}", lines(.difference)
     )]
     Version {
         /// The job.
         job: String,
         /// The checkpoint.
         checkpoint: ManifestId,
-        /// Fingerprint in the checkpoint.
-        found: String,
-        /// Fingerprint of the file.
-        wanted: String,
+        /// How the file's version differs, in lines.
+        difference: Vec<String>,
     },
     /// The job file is another version than the savepoint.
     #[error(
-        "savepoint {savepoint} was made by another version of job {job} (fingerprint {found}, the file's is {wanted}), and \
-         state doesn't pass between versions; put the job file back as it was then, or reset the job to a time with \
-         `kappa offsets reset`"
+        "savepoint {savepoint} was made by another version of job {job}, and state doesn't pass between versions; put the job \
+         file back as it was then, or reset the job to a time with `kappa offsets reset`{}", lines(.difference)
     )]
     SavepointVersion {
         /// The job.
         job: String,
         /// The savepoint.
         savepoint: SavepointName,
-        /// Fingerprint in the savepoint.
-        found: String,
-        /// Fingerprint of the file.
-        wanted: String,
+        /// How the file's version differs, in lines.
+        difference: Vec<String>,
     },
     /// Rows that waited for their partition when the savepoint was made can't be read any more.
     #[error(
@@ -242,8 +238,7 @@ impl Destination {
             return Err(RepositionError::SavepointVersion {
                 job: plan.name.clone(),
                 savepoint: savepoint.name.clone(),
-                found: savepoint.manifest.fingerprint.clone(),
-                wanted: wanted.clone(),
+                difference: difference(&savepoint.manifest.description, &describe(plan)),
             });
         }
         match (self, newest) {
@@ -251,8 +246,7 @@ impl Destination {
                 Err(RepositionError::Version {
                     job: plan.name.clone(),
                     checkpoint: newest.id,
-                    found: newest.fingerprint.clone(),
-                    wanted: wanted.clone(),
+                    difference: difference(&newest.description, &describe(plan)),
                 })
             }
             _ => Ok(()),
@@ -284,6 +278,10 @@ fn shared_edge(plan: &Plan, time: EventTime) -> EventTime {
             return edge;
         }
     }
+}
+
+fn lines(difference: &[String]) -> String {
+    difference.iter().map(|line| format!("\n{line}")).collect()
 }
 
 fn dropped(newest: Option<&Manifest>) -> DroppedState {

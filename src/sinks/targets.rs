@@ -20,7 +20,7 @@ pub fn rejects_table(plan: &Plan, stream: usize) -> Option<TableName> {
 pub fn targets(plan: &Plan) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     for insert in &plan.inserts {
-        targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true });
+        targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true, evolve: false });
     }
     for insert in &plan.inserts {
         let late = layout::late(insert, &plan.streams[insert.stream]);
@@ -36,6 +36,6 @@ pub fn targets(plan: &Plan) -> Vec<Target> {
 
 fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: TableSpec) {
     if !targets.iter().any(|target| target.table == *table) {
-        targets.push(Target { table: table.clone(), spec, owned: false });
+        targets.push(Target { table: table.clone(), spec, owned: false, evolve: false });
     }
 }
