@@ -223,13 +223,18 @@ pub async fn archive(
     let rejects = history.with_suffix("_rejects");
     let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
     let store = CheckpointStore::at(&setup.state, &owner(history));
-    let taken = take(&setup.catalog, &store, &[target.clone(), rejects], observer.vitals()).await?;
-    let manifest = taken.newest().manifest.clone();
-    let mut publisher = taken.begin().await?;
-    if let Some(widening) = &widening {
-        publisher.evolve(&target, &widening.properties).await?;
-    }
-    let take_up = take_up(stream, setup, options, manifest.as_ref()).await?;
+    let vitals = observer.vitals().clone();
+    let beginning = async {
+        let taken = take(&setup.catalog, &store, &[target.clone(), rejects], &vitals).await?;
+        let manifest = taken.newest().manifest.clone();
+        let mut publisher = taken.begin().await?;
+        if let Some(widening) = &widening {
+            publisher.evolve(&target, &widening.properties).await?;
+        }
+        let take_up = take_up(stream, setup, options, manifest.as_ref()).await?;
+        Ok::<_, ArchiveError>((manifest, publisher, take_up))
+    };
+    let (manifest, publisher, take_up) = observer.showing(beginning).await?;
     observer.standing().generation = publisher.begun().identity().generation.0;
     let writer = Writer::new(stream, publisher);
     let mut run = Loop::start(stream, setup, options, (manifest.as_ref(), &take_up), (writer, &mut observer))?;

@@ -85,12 +85,10 @@ pub(super) async fn attempt(
 ) -> Result<(), RunError> {
     observer.standing().phase = Phase::Starting;
     let vitals = observer.vitals().clone();
-    let beginning = tokio::select! {
-        beginning = claim(plan, setup, options, &vitals) => beginning?,
-        // Dropped at any point, a claim is one that a crash cut off.
-        () = stop.cancelled() => return Ok(()),
-        never = show_waiting(observer) => match never {},
-    };
+    // Dropped at any point, a claim is one that a crash cut off.
+    let claiming = stop.run_until_cancelled(claim(plan, setup, options, &vitals));
+    let Some(beginning) = observer.showing(claiming).await else { return Ok(()) };
+    let beginning = beginning?;
     if report.checkpoints == 0 {
         report.resumed = beginning.manifest.is_some();
     }
@@ -107,17 +105,6 @@ pub(super) async fn attempt(
     ended
 }
 
-/// Shows again and again that a run that isn't reading yet is alive.
-async fn show_waiting(observer: &mut Observer<'_>) -> std::convert::Infallible {
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tick.tick().await;
-        if observer.is_due() {
-            observer.show();
-        }
-    }
-}
-
 impl<'a, 'w> Loop<'a, 'w> {
     async fn start(
         plan: &'a Arc<Plan>,
@@ -128,7 +115,7 @@ impl<'a, 'w> Loop<'a, 'w> {
     ) -> Result<Loop<'a, 'w>, RunError> {
         let Beginning { publisher, manifest, first_window, take_up, restored } = beginning;
         let manifest: Option<&Manifest> = manifest.as_ref();
-        let inflow = Inflow::open(plan, setup, options, manifest, take_up).await?;
+        let inflow = observer.showing(Inflow::open(plan, setup, options, manifest, take_up)).await?;
         let publish = PublishRange { from: first_window, to: EventTime::MAX };
         let engine = EngineOptions {
             workers: options.workers,
@@ -201,18 +188,7 @@ impl<'a, 'w> Loop<'a, 'w> {
     /// tidy tables.
     async fn leave(mut self, in_order: bool, stop: &CancellationToken) {
         if in_order {
-            let stopped = stop.is_cancelled();
-            tokio::select! {
-                () = async { while self.sealing.is_busy() { self.sealing.step().await } }, if !stopped => {}
-                () = stop.cancelled() => {
-                    // One piece only; it begins the next, which is dropped.
-                    if self.sealing.is_busy()
-                        && tokio::time::timeout(SEALING_AT_STOP_MAX, self.sealing.step()).await.is_err()
-                    {
-                        tracing::info!("a partition was not rewritten; the next run does it");
-                    }
-                }
-            }
+            self.observer.showing(finish_sealing(&mut self.sealing, stop)).await;
             self.positions.finish().await;
         }
         if let Some(writing) = self.writing.take() {
@@ -416,6 +392,19 @@ impl<'a, 'w> Loop<'a, 'w> {
             limit: Bytes(memory.limit_bytes.unwrap_or(u64::MAX)),
             held: Box::new(self.observer.standing().held.clone()),
         })
+    }
+}
+
+/// Rewrites what is sealed; once the run is told to stop, only the piece that is under way, and not for long.
+async fn finish_sealing(sealing: &mut Sealing, stop: &CancellationToken) {
+    let stopped = stop.is_cancelled();
+    tokio::select! {
+        () = async { while sealing.is_busy() { sealing.step().await } }, if !stopped => return,
+        () = stop.cancelled() => {}
+    }
+    // It begins the next piece, which is dropped.
+    if sealing.is_busy() && tokio::time::timeout(SEALING_AT_STOP_MAX, sealing.step()).await.is_err() {
+        tracing::info!("a partition was not rewritten; the next run does it");
     }
 }
 
