@@ -6,6 +6,7 @@ use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
 use super::progress;
+use super::redact;
 use crate::config::LogFormat;
 use crate::job::Colour;
 
@@ -57,7 +58,7 @@ pub fn start(format: LogFormat, verbosity: Verbosity, colour: Colour) {
     drop(started);
 }
 
-/// Writes to stderr, over a progress line if one stands there.
+/// Writes to stderr, without secrets, over a progress line if one stands there.
 struct AboveProgress;
 
 impl<'a> MakeWriter<'a> for AboveProgress {
@@ -71,7 +72,10 @@ impl<'a> MakeWriter<'a> for AboveProgress {
 impl Write for AboveProgress {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         progress::make_room();
-        std::io::stderr().lock().write(bytes)
+        // The formatter gives a whole event at once, so no secret is cut in two.
+        let text = String::from_utf8_lossy(bytes);
+        std::io::stderr().lock().write_all(redact::hide(&text).as_bytes())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::job::{JobFile, JobFileError};
 use super::output;
 use super::terminal::Terminal;
-use crate::config::{ConfigError, Project};
+use crate::config::{ConfigError, Place, Project};
 
 /// Checks job files: parses, plans and type-checks them
 #[derive(Args, Clone, Debug)]
@@ -51,6 +51,9 @@ struct ProblemReport {
     line: Option<u64>,
     /// From 1, in characters.
     column: Option<u64>,
+    /// Where it is, if not in the file: an option or a variable of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside: Option<String>,
     message: String,
     help: Option<String>,
 }
@@ -60,7 +63,7 @@ impl ValidateArgs {
     pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut files = Vec::new();
         let mut problems = 0;
-        for error in self.project_errors() {
+        for error in self.project_errors(terminal) {
             terminal.error(&error.render(terminal.colour));
             let report = of_project(&error);
             problems += report.problems.len();
@@ -93,12 +96,12 @@ impl ValidateArgs {
     }
 
     /// What is wrong with the jobs' projects, each project once.
-    fn project_errors(&self) -> Vec<ConfigError> {
+    fn project_errors(&self, terminal: &Terminal) -> Vec<ConfigError> {
         let folders: BTreeSet<&Path> = self.jobs.iter().map(|job| job.parent().unwrap_or(Path::new(""))).collect();
         let mut errors: Vec<ConfigError> = Vec::new();
         for folder in folders {
             // Any name will do: a project is found from the folder.
-            if let Err(error) = Project::find(&folder.join("job.sql"))
+            if let Err(error) = Project::find(&folder.join("job.sql"), terminal.overrides)
                 && errors.iter().all(|other| other.to_string() != error.to_string())
             {
                 errors.push(error);
@@ -115,13 +118,14 @@ fn report(path: &Path, problems: Vec<ProblemReport>) -> FileReport {
 fn of_job(path: &Path, error: &JobFileError) -> FileReport {
     let problems = match error {
         JobFileError::File(message) => {
-            vec![ProblemReport { line: None, column: None, message: message.clone(), help: None }]
+            vec![ProblemReport { line: None, column: None, outside: None, message: message.clone(), help: None }]
         }
         JobFileError::Content(errors) => {
             let place = |problem: &crate::job::Problem| problem.span.map(|span| (span.start.line, span.start.column));
             let problem = |problem: &crate::job::Problem| ProblemReport {
                 line: place(problem).map(|(line, _)| line),
                 column: place(problem).map(|(_, column)| column),
+                outside: None,
                 message: problem.message.clone(),
                 help: problem.help.clone(),
             };
@@ -135,18 +139,24 @@ fn of_project(error: &ConfigError) -> FileReport {
     match error {
         ConfigError::Invalid { path, text, problems } => {
             let problems = problems.iter().map(|problem| {
-                let before = problem.span.as_ref().and_then(|span| text.get(..span.start));
+                let before = problem.place.span().and_then(|span| text.get(..span.start));
+                let outside = match &problem.place {
+                    Place::Outside(name) => Some(name.clone()),
+                    Place::File(_) | Place::Nowhere => None,
+                };
                 ProblemReport {
                     line: before.map(|before| before.matches('\n').count() as u64 + 1),
                     column: before.map(|before| before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1),
+                    outside,
                     message: problem.message.clone(),
                     help: Some(problem.help.clone()).filter(|help| !help.is_empty()),
                 }
             });
             report(path, problems.collect())
         }
-        ConfigError::Read { path, .. } | ConfigError::Folder { path, .. } => {
-            report(path, vec![ProblemReport { line: None, column: None, message: error.to_string(), help: None }])
-        }
+        ConfigError::Read { path, .. } | ConfigError::Folder { path, .. } => report(
+            path,
+            vec![ProblemReport { line: None, column: None, outside: None, message: error.to_string(), help: None }],
+        ),
     }
 }

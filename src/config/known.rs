@@ -4,9 +4,8 @@
 pub const TABLES: [&str; 4] = ["kafka", "catalog", "state", "run"];
 
 /// What comes with later versions: named, so that it is refused for what it is and not as a misspelling.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 4] = [
     ("store", "object stores aren't supported yet: warehouse and state are folders"),
-    ("profile", "profiles aren't supported yet: keep one kappa.toml for each environment"),
     ("run.memory_max", "a memory limit isn't supported yet: set it for the process from outside"),
     ("run.listen", "metrics and health over HTTP aren't supported yet"),
     ("catalog.credential", "OAuth2 client credentials aren't supported yet: get a token and set `token`"),
@@ -14,6 +13,15 @@ const LATER: [(&str, &str); 5] = [
 
 /// Keys of `[catalog]` that have a meaning of their own; all others are properties of the catalog.
 pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
+/// Properties of REST catalogs whose names hold more than dots; a variable of the environment must find them.
+const CATALOG_PROPERTIES: [&str; 6] = [
+    "oauth2-server-uri",
+    "namespace-separator",
+    "token-refresh-enabled",
+    "s3.access-key-id",
+    "s3.secret-access-key",
+    "s3.session-token",
+];
 /// Keys of `[state]`.
 pub const STATE: [&str; 1] = ["location"];
 /// Keys of `[run]`.
@@ -31,12 +39,31 @@ pub fn judge(path: &str) -> Option<(String, String)> {
         "catalog" => return misspelt_catalog_key(key),
         "state" => &STATE,
         "run" => &RUN,
+        "profile" => {
+            let help = "choose a profile by `--profile NAME` or KAPPA_PROFILE, and set the key itself";
+            return Some((format!("`{path}` would change a profile"), help.to_owned()));
+        }
         _ => return Some((format!("there is no table `{table}`"), way_out(table, &TABLES, "tables"))),
     };
     if keys.contains(&key) {
         return None;
     }
     Some((format!("[{table}] has no key `{key}`"), way_out(key, keys, "keys")))
+}
+
+/// The keys of a table that have a meaning of their own.
+pub fn keys(table: &str) -> Vec<&'static str> {
+    match table {
+        "catalog" => CATALOG.into_iter().chain(CATALOG_PROPERTIES).collect(),
+        "state" => STATE.to_vec(),
+        "run" => RUN.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// The table that a key of this name belongs into, if one has it.
+pub fn table_of(key: &str) -> Option<&'static str> {
+    TABLES.into_iter().find(|table| keys(table).contains(&key))
 }
 
 /// Any other key is a property of the catalog, so only one that all but equals a known name is a mistake.
