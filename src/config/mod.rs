@@ -12,10 +12,12 @@ mod file;
 mod known;
 mod listing;
 mod mask;
+mod operating;
 mod overrides;
 mod problem;
 mod project;
 mod settings;
+mod size;
 #[cfg(test)]
 mod tests;
 
@@ -27,3 +29,4 @@ pub use project::{
     CHECKPOINT_INTERVAL_ARCHIVE, CHECKPOINT_INTERVAL_RUN, CatalogKind, CatalogSettings, LogFormat, PROJECT_FILE,
     Project, RunSettings, Share, StateSettings,
 };
+pub use size::{SizeText, SizeTextError};

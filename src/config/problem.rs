@@ -147,12 +147,12 @@ fn shown_path(path: &Path) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::config::{Overrides, Project};
+    use crate::config::Project;
 
     #[test]
     fn problems_show_their_lines_and_the_way_out() {
         let text = "[catalog]\ntype = \"rest\"\n\n[run]\nworker = 4\ncheckpoint_interval = \"10\"\n".to_owned();
-        let problems = Project::parse(PathBuf::from("/project"), &text, Overrides::none()).expect_err("refused");
+        let problems = Project::parse(PathBuf::from("/project"), &text).expect_err("refused");
         let error = ConfigError::Invalid { path: PathBuf::from("jobs/kappa.toml"), text, problems };
         assert_eq!(error.to_string(), "jobs/kappa.toml has 3 problems");
         let expected = "\

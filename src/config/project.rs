@@ -9,9 +9,11 @@ use super::expand::{self, Surroundings};
 use super::file;
 use super::known;
 use super::listing::{self, FoundDefault, Listed};
+use super::operating::MEMORY_MAX;
 use super::overrides::Overrides;
 use super::problem::{ConfigError, ConfigProblem, Place};
 use super::settings::{Layer, Origin, Setting, Value};
+use super::size::SizeText;
 use crate::secret::{self, Redactor};
 
 /// The file that makes a folder a project.
@@ -116,6 +118,10 @@ pub struct RunSettings {
     pub checkpoint_interval: Option<Duration>,
     /// More rejects than this share of a checkpoint's records stop the job before it publishes.
     pub rejects_max: Share,
+    /// Memory that the process may use.
+    pub memory_max: SizeText,
+    /// Where metrics and health are shown, as `host:port`; `None`: nowhere.
+    pub listen: Option<String>,
     /// How logs are written.
     pub log: LogFormat,
 }
@@ -194,11 +200,11 @@ impl Project {
             Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        Project::parse(root, &text, overrides).map_err(|problems| ConfigError::Invalid { path, text, problems })
+        Project::read(root, &text, overrides).map_err(|problems| ConfigError::Invalid { path, text, problems })
     }
 
     /// Reads the text of a `kappa.toml` in the folder `root`; all problems at once, in the order of the file.
-    pub(super) fn parse(root: PathBuf, text: &str, overrides: &Overrides) -> Result<Project, Vec<ConfigProblem>> {
+    fn read(root: PathBuf, text: &str, overrides: &Overrides) -> Result<Project, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
         let settings = effective(&root, text, overrides, &mut problems);
         let redactor = redactor(&settings);
@@ -221,6 +227,12 @@ impl Project {
         Err(problems)
     }
 
+    /// The same, with nothing set beside the file.
+    #[cfg(test)]
+    pub(super) fn parse(root: PathBuf, text: &str) -> Result<Project, Vec<ConfigProblem>> {
+        Project::read(root, text, Overrides::none())
+    }
+
     /// All settings that hold, as they may be shown, by table and key.
     pub fn list(&self) -> Vec<Listed> {
         let found = vec![
@@ -229,6 +241,11 @@ impl Project {
                 path: "run.checkpoint_interval",
                 value: listing::quoted(&DurationText(CHECKPOINT_INTERVAL_RUN).to_string()),
                 remark: "; 1m for an archive",
+            },
+            FoundDefault {
+                path: "run.memory_max",
+                value: listing::quoted(MEMORY_MAX),
+                remark: " of the machine or its cgroup",
             },
         ];
         listing::list(&self.settings, found, &self.text)
@@ -289,19 +306,19 @@ fn absolute(folder: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 /// Reads settings into types and collects what is wrong; where something is, the value it returns is not used.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     root: &'a Path,
     settings: Layer,
     problems: Vec<ConfigProblem>,
 }
 
 impl Reader<'_> {
-    fn refuse(&mut self, origin: &Origin, message: String, help: impl Into<String>) {
+    pub(super) fn refuse(&mut self, origin: &Origin, message: String, help: impl Into<String>) {
         self.problems.push(ConfigProblem { place: Place::of(origin), message, help: help.into() });
     }
 
     /// The text at `path`; a value of another type is refused.
-    fn text(&mut self, path: &str) -> Option<(String, Origin)> {
+    pub(super) fn text(&mut self, path: &str) -> Option<(String, Origin)> {
         let Setting { value, origin, .. } = self.settings.get(path)?.clone();
         match value {
             Value::Text(text) | Value::Untyped(text) if !text.trim().is_empty() => Some((text, origin)),
@@ -436,7 +453,14 @@ impl Reader<'_> {
             },
             None => LogFormat::Text,
         };
-        RunSettings { workers: self.workers(), checkpoint_interval: self.checkpoint_interval(), rejects_max, log }
+        RunSettings {
+            workers: self.workers(),
+            checkpoint_interval: self.checkpoint_interval(),
+            rejects_max,
+            memory_max: self.memory_max(),
+            listen: self.listen(),
+            log,
+        }
     }
 
     fn workers(&mut self) -> usize {
@@ -485,7 +509,7 @@ mod tests {
     use super::*;
 
     fn parse(text: &str) -> Result<Project, Vec<ConfigProblem>> {
-        Project::parse(PathBuf::from("/project"), text, Overrides::none())
+        Project::parse(PathBuf::from("/project"), text)
     }
 
     fn refused(text: &str) -> Vec<(Option<String>, String, String)> {
@@ -578,9 +602,8 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_refused_for_what_it_is() {
-        let helps: Vec<String> =
-            refused("[run]\nlisten = \"127.0.0.1:1\"\n").into_iter().map(|(_, _, help)| help).collect();
-        assert!(helps[0].contains("HTTP"));
+        let helps: Vec<String> = refused("[store]\nregion = \"r\"\n").into_iter().map(|(_, _, help)| help).collect();
+        assert!(helps[0].contains("object stores"));
     }
 
     #[test]

@@ -27,7 +27,11 @@ fn bash_understands_its_completions_and_finds_every_command_in_them() {
     };
     let commands = completed(&["kappa"]);
     for command in kappa::cli::command::tree().get_subcommands() {
-        assert!(commands.split_whitespace().any(|word| word == command.get_name()), "{}: {commands}", command.get_name());
+        assert!(
+            commands.split_whitespace().any(|word| word == command.get_name()),
+            "{}: {commands}",
+            command.get_name()
+        );
     }
     assert!(completed(&["kappa", "run"]).split_whitespace().any(|word| word == "--start"));
 }
@@ -57,7 +61,10 @@ fn every_command_has_a_manual_page() {
     assert_eq!(written, expected);
     assert!(said.stderr.contains(&format!("{} manual pages written", written.len())), "{}", said.stderr);
     let page = std::fs::read_to_string(project.path().join("man/man1/kappa-backfill-plan.1")).expect("it is there");
-    assert!(page.starts_with(".ie") || page.starts_with(".TH") || page.contains("\n.TH kappa-backfill-plan 1"), "{page}");
+    assert!(
+        page.starts_with(".ie") || page.starts_with(".TH") || page.contains("\n.TH kappa-backfill-plan 1"),
+        "{page}"
+    );
     assert!(page.contains("\\-\\-from") && page.contains("Example"), "{page}");
     project.write("file", "");
     let refused = kappa(&project, &["man", "file"], &[]).exits(1);
