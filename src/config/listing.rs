@@ -80,7 +80,8 @@ pub fn list(layer: &Layer, found: Vec<FoundDefault>, text: &str) -> Vec<Listed> 
         listed(path, value, hidden, origin(&setting.origin, text), "")
     });
     let found = found.into_iter().filter(|default| layer.get(default.path).is_none());
-    let found = found.map(|FoundDefault { path, value, remark }| listed(path, value, false, ListedOrigin::Default, remark));
+    let found =
+        found.map(|FoundDefault { path, value, remark }| listed(path, value, false, ListedOrigin::Default, remark));
     let mut all: Vec<Listed> = set.chain(found).collect();
     let rank = |table: &str| known::TABLES.iter().position(|known| *known == table);
     all.sort_by(|a, b| (rank(&a.table), &a.key).cmp(&(rank(&b.table), &b.key)));

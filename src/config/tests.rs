@@ -71,7 +71,7 @@ fn the_upper_layer_wins_key_by_key_and_each_value_keeps_its_origin() {
     // What the environment replaces needs no variable of its own.
     let environment = project(&overrides(None, &[], &variables));
     assert_eq!((environment.kafka["bootstrap.servers"].as_str(), environment.run.workers), ("${not} put in:1", 4));
-    assert_eq!(shown(&environment, "run.workers"), r#""4" # KAPPA_RUN__WORKERS"#);
+    assert_eq!(shown(&environment, "run.workers"), "4 # KAPPA_RUN__WORKERS");
 
     let set = overrides(
         None,
@@ -80,7 +80,7 @@ fn the_upper_layer_wins_key_by_key_and_each_value_keeps_its_origin() {
     );
     let set = project(&set);
     assert_eq!((set.run.workers, set.kafka["client.id"].as_str()), (6, "${x}-b"));
-    assert_eq!(shown(&set, "run.workers"), r#""6" # --set"#);
+    assert_eq!(shown(&set, "run.workers"), "6 # --set");
 }
 
 #[test]
