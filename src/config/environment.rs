@@ -62,13 +62,13 @@ fn in_table(path: &str, table: &str) -> bool {
     path.strip_prefix(table).is_some_and(|rest| rest.starts_with('.'))
 }
 
-/// A key that nobody has named yet. librdkafka's properties have dots, so do those of catalogs; names of HTTP headers have
-/// hyphens; object stores and our own tables have underscores.
+/// A key that nobody has named yet. librdkafka's properties have dots, names of HTTP headers have hyphens, all others
+/// have underscores.
 fn habitual_key(table: &str, key: &str) -> String {
     let key = key.to_ascii_lowercase();
     match (table, key.strip_prefix("header_")) {
         ("catalog", Some(header)) => format!("catalog.header.{}", header.replace('_', "-")),
-        ("kafka" | "catalog", _) => format!("{table}.{}", key.replace('_', ".")),
+        ("kafka", _) => format!("{table}.{}", key.replace('_', ".")),
         _ => format!("{table}.{key}"),
     }
 }
@@ -89,7 +89,7 @@ mod tests {
     use super::*;
 
     fn key(variable: &str) -> Result<String, (String, String)> {
-        key_of(variable, &BTreeSet::from(["catalog.s3.some-key", "kafka.my.a-b", "kafka.my.a.b"]))
+        key_of(variable, &BTreeSet::from(["catalog.header.my_x", "kafka.my.a-b", "kafka.my.a.b"]))
     }
 
     #[test]
@@ -109,8 +109,8 @@ mod tests {
             ("KAPPA_KAFKA__SASL_OAUTHBEARER_TOKEN_ENDPOINT_URL", "kafka.sasl.oauthbearer.token.endpoint.url"),
             ("KAPPA_CATALOG__OAUTH2_SERVER_URI", "catalog.oauth2-server-uri"),
             ("KAPPA_CATALOG__HEADER_X_TENANT", "catalog.header.x-tenant"),
-            ("KAPPA_CATALOG__S3_SOME_KEY", "catalog.s3.some-key"),
-            ("KAPPA_CATALOG__S3_OTHER", "catalog.s3.other"),
+            ("KAPPA_CATALOG__HEADER_MY_X", "catalog.header.my_x"),
+            ("KAPPA_STORE__AWS_ACCESS_KEY_ID", "store.aws_access_key_id"),
             ("KAPPA_RUN__CHECKPOINT_INTERVAL", "run.checkpoint_interval"),
         ] {
             assert_eq!(key(variable), Ok(path.to_owned()));

@@ -1,25 +1,19 @@
 //! Which tables and keys `kappa.toml` has, and what is said about a name that isn't one of them.
 
 /// Tables that this version reads.
-pub const TABLES: [&str; 4] = ["kafka", "catalog", "state", "run"];
+pub const TABLES: [&str; 5] = ["kafka", "catalog", "store", "state", "run"];
 
-/// What comes with later versions: named, so that it is refused for what it is and not as a misspelling.
-const LATER: [(&str, &str); 2] = [
-    ("store", "object stores aren't supported yet: warehouse and state are folders"),
-    ("catalog.credential", "OAuth2 client credentials aren't supported yet: get a token and set `token`"),
-];
-
-/// Keys of `[catalog]` that have a meaning of their own; all others are properties of the catalog.
+/// Keys of `[catalog]` for catalogs of every type.
 pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
-/// Properties of REST catalogs whose names hold more than dots; a variable of the environment must find them.
-const CATALOG_PROPERTIES: [&str; 6] = [
-    "oauth2-server-uri",
-    "namespace-separator",
-    "token-refresh-enabled",
-    "s3.access-key-id",
-    "s3.secret-access-key",
-    "s3.session-token",
-];
+/// Keys of `[catalog]` for REST catalogs, beside `header.…`.
+pub const CATALOG_REST: [&str; 7] = {
+    let [token, credential, scope, audience, resource, server] = crate::iceberg::AUTH_KEYS;
+    [token, credential, scope, audience, resource, server, "prefix"]
+};
+/// What a key of a REST catalog begins with that is sent along with every request.
+const HEADER: &str = "header.";
+/// Keys of `[store]`.
+pub use crate::store::KEYS as STORE;
 /// Keys of `[state]`.
 pub const STATE: [&str; 1] = ["location"];
 /// Keys of `[run]`.
@@ -27,14 +21,11 @@ pub const RUN: [&str; 6] = ["workers", "checkpoint_interval", "rejects_max", "me
 
 /// Judges the path of a key, such as `run.workers`: what is wrong with it and the way out, if anything.
 pub fn judge(path: &str) -> Option<(String, String)> {
-    let later = LATER.iter().find(|(name, _)| path == *name || path.starts_with(&format!("{name}.")));
-    if let Some((name, reason)) = later {
-        return Some((format!("`{name}` can't be set"), (*reason).to_owned()));
-    }
     let (table, key) = path.split_once('.').unwrap_or((path, ""));
     let keys: &[&str] = match table {
         "kafka" => return None,
-        "catalog" => return misspelt_catalog_key(key),
+        "catalog" => return judge_catalog(key),
+        "store" => &STORE,
         "state" => &STATE,
         "run" => &RUN,
         "profile" => {
@@ -52,7 +43,8 @@ pub fn judge(path: &str) -> Option<(String, String)> {
 /// The keys of a table that have a meaning of their own.
 pub fn keys(table: &str) -> Vec<&'static str> {
     match table {
-        "catalog" => CATALOG.into_iter().chain(CATALOG_PROPERTIES).collect(),
+        "catalog" => [&CATALOG[..], &CATALOG_REST].concat(),
+        "store" => STORE.to_vec(),
         "state" => STATE.to_vec(),
         "run" => RUN.to_vec(),
         _ => Vec::new(),
@@ -64,10 +56,16 @@ pub fn table_of(key: &str) -> Option<&'static str> {
     TABLES.into_iter().find(|table| keys(table).contains(&key))
 }
 
-/// Any other key is a property of the catalog, so only one that all but equals a known name is a mistake.
-fn misspelt_catalog_key(key: &str) -> Option<(String, String)> {
-    let near = nearest(key, &CATALOG).filter(|near| *near != key)?;
-    Some((format!("[catalog] has no key `{key}`"), format!("did you mean `{near}`?")))
+fn judge_catalog(key: &str) -> Option<(String, String)> {
+    let known = keys("catalog");
+    if known.contains(&key) || key.starts_with(HEADER) {
+        return None;
+    }
+    let help = match key.starts_with("s3.") || key.starts_with("aws_") {
+        true => "settings of object stores stand in [store]".to_owned(),
+        false => way_out(key, &known, "keys"),
+    };
+    Some((format!("[catalog] has no key `{key}`"), help))
 }
 
 fn way_out(name: &str, known: &[&str], what: &str) -> String {
