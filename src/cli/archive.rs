@@ -1,7 +1,7 @@
 //! `kappa archive`: its arguments, and what they mean together.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::arguments::{OutputArgs, job_path};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
-use super::progress::{LiveState, Progress, ProgressMode, make_room};
+use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice};
 use super::terminal::Terminal;
+use super::watch::Watch;
 use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
@@ -29,7 +30,8 @@ use crate::start::Start;
     after_long_help = "Examples:\n  \
         kappa archive jobs/page_hits.sql                        all streams of the job, until stopped\n  \
         kappa archive jobs/page_hits.sql --until end            up to now, then exit\n  \
-        kappa archive jobs/page_hits.sql --stream web_requests  one of them"
+        kappa archive jobs/page_hits.sql --stream web_requests  one of them\n  \
+        kappa archive jobs/page_hits.sql --evolve               after columns were added to the declaration"
 )]
 pub struct ArchiveArgs {
     /// The job file
@@ -45,6 +47,9 @@ pub struct ArchiveArgs {
     /// Where to stop: `end`, the end of the log as it stands now
     #[arg(long, value_name = "END", value_parser = ["end"])]
     pub until: Option<String>,
+    /// Widen a history that was archived under a narrower declaration: new columns that may be null, wider types, keep_rest
+    #[arg(long)]
+    pub evolve: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub output: OutputArgs,
@@ -59,13 +64,16 @@ pub struct ArchiveOptions {
     pub start: Option<StartChoice>,
     /// Stop at the end of the log as it stands at the start.
     pub until_end: bool,
+    /// Widen histories to their streams' declarations.
+    pub evolve: bool,
 }
 
 impl ArchiveArgs {
     /// What the arguments mean together if it is `now` now.
     pub fn options(&self, now: EventTime, terminal: &Terminal) -> Result<ArchiveOptions, Failure> {
         let start = self.start.as_ref().map(|start| start.resolve(now, terminal)).transpose()?;
-        Ok(ArchiveOptions { stream: self.stream.clone(), start, until_end: self.until.is_some() })
+        let (stream, until_end) = (self.stream.clone(), self.until.is_some());
+        Ok(ArchiveOptions { stream, start, until_end, evolve: self.evolve })
     }
 
     /// Archives the job's streams, all at once, and says what was done.
@@ -77,17 +85,15 @@ impl ArchiveArgs {
         let options = self.options(clock.now(), terminal)?;
         let streams = chosen(streams, options.stream.as_deref())?;
         let was_said = options.start.is_some();
-        let started = clock.elapsed();
-        let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
+        let mode = ProgressMode::choose(terminal, self.output.json);
+        let owners = streams.iter().filter_map(|stream| stream.history.as_ref()).map(archive::owner).collect();
+        let job = self.job.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
+            let shown = Watch::open(&project, &job, owners, &clock, (terminal, mode)).await?;
             let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
-            let watch = |standing: &Standing| {
-                let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
-            };
-            let archived = streams.iter().map(|stream| {
+            let archived = streams.iter().enumerate().map(|(driver, stream)| {
                 let group = format!("kappa-archive-{}", stream.name);
                 let setup = archive::Setup {
                     catalog: catalog.clone(),
@@ -95,9 +101,14 @@ impl ArchiveArgs {
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
-                let driver = driver_options(&project, &options, stream);
-                let (stop, watch) = (stop.clone(), &watch);
-                async move { archive::archive(stream, &setup, &driver, &stop, watch).await.map_err(Failure::from) }
+                let options = driver_options(&project, &options, stream);
+                let (stop, shown) = (stop.clone(), &shown);
+                async move {
+                    let watch = |standing: &Standing| shown.put(driver, standing);
+                    let report = archive::archive(stream, &setup, &options, &stop, &watch).await?;
+                    shown.end(driver);
+                    Ok::<_, Failure>(report)
+                }
             });
             futures::future::try_join_all(archived).await
         });
@@ -143,6 +154,7 @@ fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) 
         checkpoint_interval: project.run.checkpoint_interval_archive(),
         start: options.start.as_ref().map_or(Start::Earliest, |start| start.for_topic(topic)),
         until_end: options.until_end,
+        evolve: options.evolve,
         memory_max: connect::memory_max(project),
     }
 }
@@ -153,6 +165,9 @@ fn summary(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Strin
     for (stream, report) in streams.iter().zip(reports) {
         let history = history_name(stream);
         let rows = output::count(report.rows, "row", "rows");
+        for change in &report.evolved {
+            text += &format!("{history}: {change}\n");
+        }
         text += &match (report.taken, report.resumed) {
             (0, true) => format!("{history}: nothing new"),
             _ => format!("{history}: {rows} added"),
@@ -179,6 +194,7 @@ struct Document {
     stream: String,
     table: String,
     resumed: bool,
+    evolved: Vec<String>,
     taken: u64,
     rows: u64,
     rejected: u64,
@@ -191,6 +207,7 @@ fn documents(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Vec
         stream: report.stream.clone(),
         table: history_name(stream),
         resumed: report.resumed,
+        evolved: report.evolved.clone(),
         taken: report.taken,
         rows: report.rows,
         rejected: report.rejected,
