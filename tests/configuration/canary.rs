@@ -134,7 +134,7 @@ fn a_server_that_repeats_what_it_was_told_gets_nothing_out() {
     ));
     let command = ["backfill", "plan", "jobs/hits.sql", "--from", "2026-01-01", "--to", "2026-01-02", "-vv"];
     let finished = kappa(&project, &command, &[]);
-    assert_eq!(finished.code, Some(1), "{}", finished.stderr);
+    assert_eq!(finished.code, Some(5), "{}", finished.stderr);
     // The server was asked, and its answer is shown: but not what it repeats.
     assert!(finished.stderr.contains("401"), "{}", finished.stderr);
     assert!(finished.stderr.contains("you sent"), "{}", finished.stderr);
