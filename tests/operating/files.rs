@@ -4,6 +4,7 @@ use std::collections::BTreeSet;
 use std::path::PathBuf;
 use std::process::Command;
 
+use crate::support::project::Project;
 use crate::support::python_interpreter;
 
 fn folder() -> PathBuf {
@@ -106,9 +107,8 @@ fn the_configuration_in_the_manifest_is_one_that_kappa_takes() {
     let rest = manifest.split("kappa.toml: |\n").nth(1).expect("a configuration");
     let lines = rest.lines().take_while(|line| line.is_empty() || line.starts_with("    "));
     let config: String = lines.map(|line| format!("{}\n", line.trim())).collect();
-    let project = tempfile::tempdir().expect("a folder");
-    std::fs::write(project.path().join("kappa.toml"), &config).expect("a file");
-    let read = kappa::config::Project::at(project.path());
-    let read = read.unwrap_or_else(|error| panic!("{config}\n{}", error.render(kappa::job::Colour::Plain)));
-    assert_eq!(read.run.listen.as_deref(), Some("0.0.0.0:8090"));
+    let project = Project::embedded();
+    project.write("kappa.toml", config);
+    let shown = project.kappa(&["config"]).ok().stdout;
+    assert!(shown.contains("0.0.0.0:8090") && shown.contains("s3://company-kappa/state"), "{shown}");
 }
