@@ -10,5 +10,6 @@ mod kafka;
 mod model;
 mod replay;
 mod servers;
+mod stores;
 mod support;
 mod smoke;
