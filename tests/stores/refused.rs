@@ -141,7 +141,11 @@ fn now() -> Instant {
 #[track_caller]
 fn check(name: &str, cases: Vec<Case>) {
     let text = said(cases);
-    let filters = [(r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"), (r"\(os error \d+\)", "(os error)")];
+    let filters = [
+        (r"127\.0\.0\.1:\d+", "127.0.0.1:[PORT]"),
+        (r"\(os error \d+\)", "(os error)"),
+        (r"[0-9a-f]{8}-[0-9a-f-]{27}", "[UUID]"),
+    ];
     insta::with_settings!({ snapshot_path => "../messages/stores", prepend_module_to_snapshot => false, filters => filters }, {
         insta::assert_snapshot!(name, text);
     });
