@@ -114,6 +114,7 @@ impl Writer {
             id: self.publisher.begun().id(self.number),
             owner: self.publisher.begun().store().owner().to_owned(),
             fingerprint: Declaration::of(&self.stream).to_json(),
+            description: Vec::new(),
             streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
             inserts: Vec::new(),
             watermark,

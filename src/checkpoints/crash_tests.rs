@@ -391,6 +391,7 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         id,
         owner: "job".into(),
         fingerprint: "f".into(),
+        description: Vec::new(),
         streams: BTreeMap::from([("log".into(), BTreeMap::from([(0, progress)]))]),
         watermark: EventTime(to),
         first_window: EventTime::MIN,

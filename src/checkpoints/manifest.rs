@@ -29,6 +29,10 @@ pub struct Manifest {
     pub owner: String,
     /// The job's version, a hash of its plan; of an archiver, of the stream's declaration.
     pub fingerprint: String,
+    /// What that version does, in lines for people: what a later version is shown against. Decides nothing. Absent in
+    /// manifests of programs before it was kept, and of archivers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub description: Vec<String>,
     /// How far each stream has been read, by stream name.
     pub streams: BTreeMap<String, StreamProgress>,
     /// What became of the records, by INSERT in the order of the job; empty for an archiver.
@@ -301,6 +305,7 @@ pub(super) mod tests {
             id,
             owner: "page_hits".into(),
             fingerprint: "ab12".into(),
+            description: vec!["stream web_requests".into()],
             streams: BTreeMap::from([(
                 "web_requests".into(),
                 BTreeMap::from([(0, progress(12, Some(EventTime(-5)))), (10, progress(0, None))]),
@@ -358,6 +363,7 @@ pub(super) mod tests {
         let text = String::from_utf8(sample(id()).encode()).expect("JSON is UTF-8");
         let expected = concat!(
             r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
+            r#""description":["stream web_requests"],"#,
             r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
             r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"accepted":{"0":6},"late":{"0":2}}],"watermark":1700000000000000,"#,
             r#""first_window":-9223372036854775808,"finished":false,"state":[{"#,

@@ -20,6 +20,10 @@ pub const FIRST_WINDOW: &str = "kappa.first_window";
 /// The canonical declaration of the stream whose history the table is (JSON; owned by `archive`).
 pub const STREAM: &str = "kappa.stream";
 
+/// Columns of a history (JSON list of names) that were declared after it had begun, and that are told for older rows from
+/// what these hold besides.
+pub const ADDED_COLUMNS: &str = "kappa.added_columns";
+
 const BEGINNING: &str = "beginning";
 const END: &str = "end";
 

@@ -9,6 +9,7 @@
 mod catalog;
 mod compact;
 mod error;
+mod evolve;
 mod order;
 mod overwrite;
 mod partition;
@@ -29,6 +30,7 @@ mod writer;
 pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
 pub use compact::{CompactOptions, compact};
 pub use error::IcebergError;
+pub use evolve::Evolution;
 pub use order::Sorted;
 pub use overwrite::{Change, CommitError, Committed, Expect, Operation, Remove};
 pub use partition::PartitionRange;

@@ -9,8 +9,9 @@ use crate::engine::RestoredPane;
 use crate::event::{EventTime, LiveFace, Micros, Stream, TableName};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::Plan;
+use crate::job::explain::{describe, difference};
 use crate::sinks::{Publisher, Target, layout, take};
-use crate::sources::{Logs, SourceError, TakeUp, resume};
+use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
 use crate::vitals::Vitals;
 
@@ -41,7 +42,7 @@ pub(super) fn rejects_table(plan: &Plan, stream: usize) -> Option<TableName> {
 pub(super) fn targets(plan: &Plan) -> Vec<Target> {
     let mut targets: Vec<Target> = Vec::new();
     for insert in &plan.inserts {
-        targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true });
+        targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true, evolve: false });
     }
     for insert in &plan.inserts {
         let late = layout::late(insert, &plan.streams[insert.stream]);
@@ -57,7 +58,7 @@ pub(super) fn targets(plan: &Plan) -> Vec<Target> {
 
 fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg::TableSpec) {
     if !targets.iter().any(|target| target.table == *table) {
-        targets.push(Target { table: table.clone(), spec, owned: false });
+        targets.push(Target { table: table.clone(), spec, owned: false, evolve: false });
     }
 }
 
@@ -70,6 +71,9 @@ pub(super) async fn claim(
     vitals: &Vitals,
 ) -> Result<Beginning, RunError> {
     let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+    // Before the tables are looked at: a changed SELECT list is a changed job.
+    check_version(plan, known.manifest.as_ref())?;
+    check_histories(plan, &setup.catalog).await?;
     let mut asked = None;
     if known.manifest.is_none() {
         // Before the claim, which would keep backfills out of the tables though nothing ever runs.
@@ -80,16 +84,7 @@ pub(super) async fn claim(
     }
     let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan), vitals).await?;
     let manifest = taken.newest().manifest.clone();
-    if let Some(manifest) = &manifest
-        && manifest.fingerprint != plan.fingerprint
-    {
-        return Err(RunError::Version {
-            job: plan.name.clone(),
-            checkpoint: manifest.id.to_string(),
-            found: manifest.fingerprint.clone(),
-            wanted: plan.fingerprint.clone(),
-        });
-    }
+    check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;
     let ends = match asked {
         Some(ends) => ends,
@@ -114,6 +109,31 @@ pub(super) async fn claim(
             Ok(Beginning { publisher, manifest: None, first_window, take_up, restored: Vec::new() })
         }
     }
+}
+
+/// State never passes between versions: no window is half old, half new.
+fn check_version(plan: &Plan, newest: Option<&Manifest>) -> Result<(), RunError> {
+    match newest {
+        Some(manifest) if manifest.fingerprint != plan.fingerprint => Err(RunError::Version {
+            job: plan.name.clone(),
+            checkpoint: manifest.id.to_string(),
+            difference: difference(&manifest.description, &describe(plan)),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Every job over one history takes the same records: otherwise `seen`, and so what is late, would not be what history
+/// says. A history that isn't there yet, or that something else fills, says nothing.
+async fn check_histories(plan: &Plan, catalog: &Catalog) -> Result<(), RunError> {
+    for stream in &plan.streams {
+        let Some(history) = &stream.history else { continue };
+        let Some(table) = catalog.load(history).await? else { continue };
+        if let Some(archived) = declaration(&table)? {
+            agree(&table, &archived, stream)?;
+        }
+    }
+    Ok(())
 }
 
 /// What the logs say now.

@@ -17,6 +17,7 @@ use crate::checkpoints::{
 use crate::engine::FrozenPane;
 use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::StagedFile;
+use crate::job::explain::describe;
 use crate::job::{Plan, Publish};
 use crate::sinks::{PublishError, Publisher, Tidy, layout, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
@@ -256,6 +257,7 @@ impl Writer {
             id: self.publisher.begun().id(self.number),
             owner: self.plan.name.clone(),
             fingerprint: self.plan.fingerprint.clone(),
+            description: describe(&self.plan),
             streams: cut.streams.clone(),
             inserts: self.inserts.clone(),
             watermark: cut.watermark,

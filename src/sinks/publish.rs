@@ -86,6 +86,8 @@ pub struct Target {
     pub spec: TableSpec,
     /// Whether it belongs to the run's job alone, as results do; late tables and rejects may be shared.
     pub owned: bool,
+    /// Whether a table that lacks columns, or has narrower ones, is taken: [`Publisher::evolve`] then widens it.
+    pub evolve: bool,
 }
 
 /// A run whose claims are made and whose newest checkpoint is known.
@@ -138,7 +140,11 @@ async fn open_table(catalog: &Catalog, target: &Target, owner: &str) -> Result<T
         Some(table) => table,
         None => catalog.create(&target.table, &target.spec).await?,
     };
-    if let Some(difference) = table.difference(&target.spec) {
+    let difference = match target.evolve {
+        true => table.evolution(&target.spec).err(),
+        false => table.difference(&target.spec),
+    };
+    if let Some(difference) = difference {
         return Err(PublishError::Layout { table: target.table.clone(), difference });
     }
     let properties = properties_of(&table, owner)?;
@@ -302,6 +308,53 @@ impl Publisher {
         let open = Checkpoint::open(self.begun.identity(), true);
         let (checkpoint, actions) = open.step(Event::FilesWritten(Arc::new(manifest)));
         self.perform(checkpoint, actions).await
+    }
+
+    /// Widens a table of the run to its spec, and sets properties in the same commit, however long the catalog takes. What
+    /// has changed, in words.
+    pub async fn evolve(
+        &mut self,
+        target: &Target,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Vec<String>, PublishError> {
+        let name = &target.table;
+        let layout = |difference| PublishError::Layout { table: name.clone(), difference };
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "widen a table");
+        let mut changes = Vec::new();
+        loop {
+            let gone = || CommitError::TableGone { table: name.clone(), detail: "doesn't exist any more".to_owned() };
+            let refused = |source| PublishError::Commit { table: name.clone(), source: Box::new(source) };
+            let table = self.look_up(name).await.ok_or_else(gone).map_err(refused)?;
+            self.check_claim(&table)?;
+            let evolution = table.evolution(&target.spec).map_err(layout)?;
+            if evolution.changes.is_empty()
+                && properties.iter().all(|(key, value)| table.properties().get(key) == Some(value))
+            {
+                self.tables.insert(name.clone(), table);
+                return Ok(changes);
+            }
+            if !evolution.changes.is_empty() {
+                changes.clone_from(&evolution.changes);
+            }
+            match self.catalog.evolve_on(&table, &evolution, properties).await {
+                // Looked at again: it must be as wanted, whatever others did meanwhile.
+                Ok(()) => pause.passed(),
+                Err(error) if may_pass(&error) => pause.wait(&error).await,
+                Err(error) => return Err(refused(error)),
+            }
+        }
+    }
+
+    /// Whether the table is still this run's.
+    fn check_claim(&self, table: &Table) -> Result<(), PublishError> {
+        let key = generation_property(&self.owner);
+        let (own, found) = (self.begun.identity().generation.padded(), table.properties().get(&key));
+        if found == Some(&own) {
+            return Ok(());
+        }
+        let (table, found) = (table.name().clone(), found.cloned().unwrap_or_else(|| "absent".to_owned()));
+        let source = CommitError::Fenced { table: table.clone(), key, expected: own, found };
+        Err(PublishError::Commit { table, source: Box::new(source) })
     }
 
     /// Commits a change that keeps a table's rows, such as a compaction, as long as this run owns the table. Conflicts are
