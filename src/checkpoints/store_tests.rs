@@ -325,7 +325,7 @@ async fn every_spoiled_file_is_found_and_named() {
             let error = store.get_state(file).await.expect_err("spoiled").to_string();
             assert!(error.contains(&file.path) && error.contains(detail), "{error}");
         }
-        objects.delete(&Path::from(path("state/0000000001-panes.arrow"))).await.expect("deletes");
+        objects.store.delete(&Path::from(path("state/0000000001-panes.arrow"))).await.expect("deletes");
         assert!(matches!(store.get_state(&two.state[0]).await, Err(CheckpointError::Missing { .. })));
 
         let first = one.encode();
@@ -349,7 +349,7 @@ async fn a_manifest_that_a_begin_record_names_and_that_is_gone_is_an_error() {
     for Somewhere { place: objects, .. } in everywhere() {
         put_with_state(&start(&over(&objects)).await, 1, &[]).await;
         start(&over(&objects)).await;
-        objects.delete(&Path::from("page_hits/0000000001/0000000001.json")).await.expect("deletes");
+        objects.store.delete(&Path::from("page_hits/0000000001/0000000001.json")).await.expect("deletes");
         let error = over(&objects).newest().await.expect_err("gone").to_string();
         assert_eq!(
             error,
@@ -426,7 +426,7 @@ async fn a_claim_on_a_table_is_made_once_and_refused_below_a_newer_one() {
 async fn owners_do_not_see_each_other() {
     for Somewhere { place: objects, .. } in everywhere() {
         put_with_state(&start(&over(&objects)).await, 1, &[]).await;
-        let other = CheckpointStore::over(Arc::clone(&objects) as Arc<dyn ObjectStore>, "page_hits_2");
+        let other = CheckpointStore::at(&objects, "page_hits_2");
         assert_eq!(other.newest().await.expect("reads").id(), None);
         assert_eq!(other.claim().await.expect("claims").generation(), Generation(1));
     }
