@@ -158,8 +158,10 @@ impl Writer {
             schema_id: table.schema_id(),
             spec_id: table.spec_id(),
             add: add.collect(),
+            remove: Vec::new(),
             operation: Operation::Append,
             properties,
+            remove_properties: Vec::new(),
             summary: BTreeMap::new(),
         }
     }

@@ -9,16 +9,17 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::change::change;
 use super::pause::Pause;
 use super::stage;
 
 use crate::checkpoints::{
-    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest, Offsets,
-    Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableChange,
-    TableProperties, TableSeen, Verdict, check_not_lost, checkpoint_property, generation_property, snapshot_property,
+    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest,
+    PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableProperties, TableSeen, Verdict,
+    check_not_lost, generation_property,
 };
 use crate::event::TableName;
-use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, StagedFile, Table, TableSpec};
+use crate::iceberg::{Catalog, Change, CommitError, IcebergError, StagedFile, Table, TableSpec};
 use crate::vitals::{Outside, Vitals};
 
 /// Why publishing stopped.
@@ -439,7 +440,16 @@ impl Publisher {
     async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause<'_>) -> Result<Event, PublishError> {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
-        let change = self.change(manifest, staged, on)?;
+        let generation = self.begun.identity().generation;
+        let change = match change(&self.owner, generation, manifest, staged, on).await {
+            Ok(change) => change,
+            // Files that others remove while they are read count as an outage too: the next look no longer finds them.
+            Err(PublishError::Iceberg(error)) if is_outage(&error) => {
+                pause.wait(&error).await;
+                return Ok(Event::CommitUnknown { table });
+            }
+            Err(error) => return Err(error),
+        };
         match self.catalog.commit_on(on, &change).await {
             Ok(_) => {
                 self.vitals.landed();
@@ -459,42 +469,6 @@ impl Publisher {
             }
             Err(error) => Err(PublishError::Commit { table, source: Box::new(error) }),
         }
-    }
-
-    fn change(&self, manifest: &Manifest, staged: &TableChange, on: &Table) -> Result<Change, PublishError> {
-        let unreadable = |detail| PublishError::Staged { table: staged.table.clone(), id: manifest.id, detail };
-        let add = staged.add.iter().map(|file| serde_json::from_value::<StagedFile>(file.clone()));
-        let add = add.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
-        let offsets: Offsets = manifest
-            .streams
-            .iter()
-            .map(|(stream, partitions)| {
-                (stream.clone(), partitions.iter().map(|(&partition, at)| (partition, at.next_offset)).collect())
-            })
-            .collect();
-        let ours =
-            TableProperties { checkpoint: Some(manifest.id), offsets: Some(offsets), ..TableProperties::default() };
-        let mut properties = staged.properties.clone();
-        properties.extend(ours.format(&self.owner));
-        let generation = self.begun.identity().generation.padded();
-        let mut summary = staged.summary.clone();
-        summary.insert("kappa.checkpoint".into(), manifest.id.padded());
-        let add_nothing = add.is_empty();
-        let operation = match staged.operation {
-            ManifestOperation::Append => Operation::Append,
-            ManifestOperation::Overwrite => Operation::Overwrite,
-            ManifestOperation::Replace => Operation::Replace,
-        };
-        Ok(Change {
-            add,
-            properties,
-            summary,
-            marker: Some((checkpoint_property(&self.owner), manifest.id.padded())),
-            fence: Some((generation_property(&self.owner), Some(generation))),
-            snapshot_property: Some(snapshot_property(&self.owner)),
-            operation: if add_nothing { Operation::Empty } else { operation },
-            ..Change::nothing(on)
-        })
     }
 
     async fn collect(&self, id: ManifestId) -> Result<(), PublishError> {
