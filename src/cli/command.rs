@@ -14,6 +14,7 @@ use super::explain::ExplainArgs;
 use super::offsets::OffsetsArgs;
 use super::panic;
 use super::run::RunArgs;
+use super::savepoint::SavepointArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
 
@@ -52,6 +53,7 @@ enum Command {
     Backfill(BackfillArgs),
     Diff(DiffArgs),
     Offsets(OffsetsArgs),
+    Savepoint(SavepointArgs),
     Demo(DemoArgs),
 }
 
@@ -100,6 +102,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
+        Command::Savepoint(arguments) => arguments.execute(terminal),
         Command::Demo(arguments) => arguments.execute(terminal),
     }
 }
