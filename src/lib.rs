@@ -31,6 +31,7 @@ pub mod sinks;
 pub mod engine;
 
 // Drivers: what a command does.
+pub mod restarts;
 pub mod live;
 pub mod archive;
 pub mod offsets;

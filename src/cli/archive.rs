@@ -10,6 +10,7 @@ use super::arguments::{OutputArgs, job_path};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::progress::{LiveState, Progress, ProgressMode, make_room};
+use super::run::waits_for;
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice};
 use super::terminal::Terminal;
@@ -44,6 +45,9 @@ pub struct ArchiveArgs {
     /// Where to stop: `end`, the end of the log as it stands now
     #[arg(long, value_name = "END", value_parser = ["end"])]
     pub until: Option<String>,
+    /// Don't wait while another process archives the history: take over from it at once; it stops with exit 5
+    #[arg(long)]
+    pub take_over: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub output: OutputArgs,
@@ -58,13 +62,16 @@ pub struct ArchiveOptions {
     pub start: Option<StartChoice>,
     /// Stop at the end of the log as it stands at the start.
     pub until_end: bool,
+    /// Don't wait while another process archives the history.
+    pub take_over: bool,
 }
 
 impl ArchiveArgs {
     /// What the arguments mean together if it is `now` now.
     pub fn options(&self, now: EventTime, terminal: &Terminal) -> Result<ArchiveOptions, Failure> {
         let start = self.start.as_ref().map(|start| start.resolve(now, terminal)).transpose()?;
-        Ok(ArchiveOptions { stream: self.stream.clone(), start, until_end: self.until.is_some() })
+        let (until_end, take_over) = (self.until.is_some(), self.take_over);
+        Ok(ArchiveOptions { stream: self.stream.clone(), start, until_end, take_over })
     }
 
     /// Archives the job's streams, all at once, and says what was done.
@@ -81,7 +88,10 @@ impl ArchiveArgs {
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
             let stop = stop_token(*terminal)?;
-            let watch = |state: &archive::ArchiveProgress| {
+            let watch = |stream: &Stream, state: &archive::ArchiveProgress| {
+                if let Some(holder) = &state.waits_for {
+                    return terminal.note(&waits_for(&format!("the archive of {}", history_name(stream)), holder));
+                }
                 let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
                 let elapsed = clock.elapsed().saturating_sub(started);
                 progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
@@ -96,9 +106,17 @@ impl ArchiveArgs {
                 };
                 let driver = driver_options(&project, &options, stream);
                 let (stop, watch) = (stop.clone(), &watch);
-                async move { archive::archive(stream, &setup, &driver, &stop, watch).await.map_err(Failure::from) }
+                async move {
+                    let watch = |state: &archive::ArchiveProgress| watch(stream, state);
+                    let ended = archive::archive(stream, &setup, &driver, &stop, &watch).await;
+                    if ended.is_err() {
+                        // The others stop in order, too: one process archives all of them or none.
+                        stop.cancel();
+                    }
+                    ended.map_err(Failure::from)
+                }
             });
-            futures::future::try_join_all(archived).await
+            futures::future::join_all(archived).await.into_iter().collect::<Result<Vec<_>, Failure>>()
         });
         make_room();
         let reports = reports?;
@@ -142,6 +160,8 @@ fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) 
         checkpoint_interval: project.run.checkpoint_interval_archive(),
         start: options.start.as_ref().map_or(Start::Earliest, |start| start.for_topic(topic)),
         until_end: options.until_end,
+        take_over: options.take_over,
+        listens: None,
     }
 }
 

@@ -40,7 +40,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Source(error) => error.into(),
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
-            ArchiveError::Iceberg(_) => Failure::running(error),
+            ArchiveError::Iceberg(_) | ArchiveError::TaskDied { .. } => Failure::running(error),
         }
     }
 }
@@ -79,6 +79,7 @@ impl From<PublishError> for Failure {
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
         match error {
+            CheckpointError::Held { .. } => Failure::Unsafe(error.to_string()),
             CheckpointError::Fenced { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }

@@ -16,6 +16,7 @@ use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_tim
 use super::terminal::Terminal;
 use super::time::TimeArgument;
 use super::{connect, job, output};
+use crate::checkpoints::{Claim, STALE_AFTER};
 use crate::config::Project;
 use crate::event::{EventTime, LiveFace};
 use crate::job::Plan;
@@ -55,6 +56,9 @@ pub struct RunArgs {
     /// State that nothing below the start belongs to a window from this time on
     #[arg(long, value_name = "TIME")]
     pub whole_from: Option<TimeArgument>,
+    /// Don't wait while another process runs the job: take over from it at once; it stops with exit 5
+    #[arg(long)]
+    pub take_over: bool,
     /// Worker threads [default: `workers` in kappa.toml, else the cores]
     #[arg(long, value_name = "N", value_parser = workers())]
     pub workers: Option<u16>,
@@ -74,6 +78,8 @@ pub struct RunOptions {
     pub drain: bool,
     /// What the user states about windows that the start may have cut off.
     pub vouched: Vouched,
+    /// Don't wait while another process runs the job.
+    pub take_over: bool,
     /// Worker threads, 1 to 256.
     pub workers: usize,
 }
@@ -98,7 +104,7 @@ impl RunArgs {
         let whole_from = self.whole_from.as_ref().map(|time| resolve_time(time, now, terminal));
         let workers = self.workers.map_or(project.run.workers, usize::from);
         let vouched = Vouched { whole_from, allow_partial: self.allow_partial };
-        Ok(RunOptions { start, until, drain: self.drain, vouched, workers })
+        Ok(RunOptions { start, until, drain: self.drain, vouched, take_over: self.take_over, workers })
     }
 
     /// Runs the job and says what it did.
@@ -120,6 +126,9 @@ impl RunArgs {
             };
             let stop = stop_token(*terminal)?;
             let watch = |state: &live::Progress| {
+                if let Some(holder) = &state.waits_for {
+                    return terminal.note(&waits_for(&format!("job {}", plan.name), holder));
+                }
                 let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
                 let elapsed = clock.elapsed().saturating_sub(started);
                 progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
@@ -137,6 +146,16 @@ impl RunArgs {
         }
         Ok(Exit::Done)
     }
+}
+
+/// What is said once when somebody else is at work already.
+pub(super) fn waits_for(what: &str, holder: &Claim) -> String {
+    let listens = holder.listens.as_ref().map_or_else(String::new, |listens| format!(", listening at {listens}"));
+    format!(
+        "{what} is being run by {holder}{listens}: waiting until that process stops, or isn't heard of for {} s; \
+         --take-over doesn't wait",
+        STALE_AFTER.as_secs()
+    )
 }
 
 fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::RunOptions {
@@ -157,6 +176,8 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::Ru
             Some(Until::Time(time)) => live::Until::Time(time),
         },
         drain: options.drain,
+        take_over: options.take_over,
+        listens: None,
         epoch_rows: live::EPOCH_ROWS,
         rejects_max_millionths: project.run.rejects_max.millionths(),
         fail_point: None,

@@ -16,11 +16,12 @@ use super::inflow::{Inflow, Taken};
 use super::pending::{PENDING_ROWS_MAX, Pending};
 use super::positions::Positions;
 use super::sealing::Sealing;
-use super::{Progress, RunError, RunOptions, RunReport, Setup, Until};
-use crate::checkpoints::{Manifest, PartitionProgress, StreamProgress};
+use super::{Progress, RunError, RunOptions, RunReport, Setup, SoFar, Until};
+use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
 use crate::job::Plan;
+use crate::sinks::PublishError;
 use crate::sources::Intake;
 use crate::windows::PublishRange;
 
@@ -47,6 +48,7 @@ struct Loop<'a> {
     setup: &'a Setup,
     options: &'a RunOptions,
     report: &'a mut RunReport,
+    heartbeat: Arc<Heartbeat>,
     engine: Engine,
     inflow: Inflow,
     /// Closed, and to be waited for.
@@ -77,26 +79,36 @@ pub(super) async fn attempt(
     options: &RunOptions,
     stop: &CancellationToken,
     watch: &(dyn Fn(&Progress) + Sync),
-    report: &mut RunReport,
+    so_far: &mut SoFar,
 ) -> Result<(), RunError> {
     let beginning = tokio::select! {
-        beginning = claim(plan, setup, options) => beginning?,
+        beginning = claim(plan, setup, options, &so_far.claimant) => beginning?,
         // Dropped at any point, a claim is one that a crash cut off.
         () = stop.cancelled() => return Ok(()),
     };
-    if report.checkpoints == 0 {
-        report.resumed = beginning.manifest.is_some();
-    }
-    if let Some(manifest) = &beginning.manifest {
-        report.watermark = manifest.watermark;
-        if manifest.finished {
-            report.finished = true;
-            return Ok(());
+    so_far.restarts.began();
+    // Whoever has taken over from this run since then is left alone by its next attempt.
+    so_far.claimant.take_over = false;
+    let heartbeat = beginning.publisher.heartbeat().clone();
+    let report = &mut so_far.report;
+    let ended = async {
+        if report.checkpoints == 0 {
+            report.resumed = beginning.manifest.is_some();
         }
-    }
-    let mut run = Loop::start(plan, setup, options, beginning, report).await?;
-    let ended = run.go(stop, watch).await;
-    run.leave(ended.is_ok(), stop).await;
+        if let Some(manifest) = &beginning.manifest {
+            report.watermark = manifest.watermark;
+            if manifest.finished {
+                report.finished = true;
+                return Ok(());
+            }
+        }
+        let mut run = Loop::start(plan, setup, options, beginning, report).await?;
+        let ended = run.go(stop, watch).await;
+        run.leave(ended.is_ok(), stop).await;
+        ended
+    };
+    let ended = ended.await;
+    heartbeat.release().await;
     ended
 }
 
@@ -125,6 +137,7 @@ impl<'a> Loop<'a> {
             setup,
             options,
             report,
+            heartbeat: publisher.heartbeat().clone(),
             engine,
             inflow,
             closed: None,
@@ -158,6 +171,7 @@ impl<'a> Loop<'a> {
             tokio::select! {
                 // The inflow last: it may always have something, and the others must have their turn.
                 biased;
+                newer = self.heartbeat.fenced() => return Err(PublishError::from(newer).into()),
                 () = stop.cancelled(), if self.ending.is_none() => self.end(Ending::Stop),
                 output = self.engine.next() => self.on_output(output?),
                 written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,
@@ -337,6 +351,7 @@ impl<'a> Loop<'a> {
 
     fn progress(&mut self) -> Progress {
         Progress {
+            waits_for: None,
             records: self.inflow.taken(),
             watermark: self.inflow.watermarks().stated(),
             checkpoints: self.report.checkpoints,

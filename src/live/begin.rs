@@ -4,12 +4,12 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{Begun, Manifest, TableProperties};
+use crate::checkpoints::{Begun, Claimant, Manifest, TableProperties};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, LiveFace, Micros, Stream, TableName};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::Plan;
-use crate::sinks::{Publisher, Target, layout, take};
+use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
 use crate::sources::{Logs, SourceError, TakeUp, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
 
@@ -62,8 +62,13 @@ fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg
 
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
 /// the file's, but for what that checkpoint itself had staged.
-pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions) -> Result<Beginning, RunError> {
-    let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+pub(super) async fn claim(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    claimant: &Claimant,
+) -> Result<Beginning, RunError> {
+    let known = setup.checkpoints.newest().await.map_err(PublishError::from)?;
     let mut asked = None;
     if known.manifest.is_none() {
         // Before the claim, which would keep backfills out of the tables though nothing ever runs.
@@ -72,7 +77,27 @@ pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions)
         check_unpublished(plan, &setup.catalog, first_window).await?;
         asked = Some(ends);
     }
-    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan)).await?;
+    let taken = take(&setup.catalog, &setup.checkpoints, claimant, &targets(plan)).await?;
+    let heartbeat = taken.heartbeat().clone();
+    let beginning = tokio::select! {
+        beginning = begin_claimed(plan, setup, options, taken, asked) => beginning,
+        // Finishing the newest checkpoint may take as long as an outage does.
+        newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
+    };
+    if beginning.is_err() {
+        heartbeat.release().await;
+    }
+    beginning
+}
+
+/// Goes on from the newest checkpoint, or begins; `asked` is what the logs have said.
+async fn begin_claimed(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    taken: Taken,
+    asked: Option<Vec<BTreeMap<i32, LogFacts>>>,
+) -> Result<Beginning, RunError> {
     let manifest = taken.newest().manifest.clone();
     if let Some(manifest) = &manifest
         && manifest.fingerprint != plan.fingerprint
@@ -195,7 +220,7 @@ fn start_anew(plan: &Plan, options: &RunOptions, facts: &[BTreeMap<i32, LogFacts
 async fn restore(begun: &Begun, manifest: &Manifest) -> Result<Vec<RestoredPane>, RunError> {
     let mut restored = Vec::new();
     for file in &manifest.state {
-        let bytes = begun.store().get_state(file).await.map_err(crate::sinks::PublishError::from)?;
+        let bytes = begun.store().get_state(file).await.map_err(PublishError::from)?;
         for (start, rows) in crate::state::decode(&bytes)? {
             if file.panes.contains(&start) {
                 restored.push(RestoredPane { insert: file.insert, start, rows });

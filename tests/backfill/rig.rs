@@ -77,8 +77,8 @@ impl Rig {
         let options = ArchiveOptions {
             lanes,
             checkpoint_interval: Duration::from_millis(5),
-            start: Start::Earliest,
             until_end: true,
+            ..ArchiveOptions::default()
         };
         archive::archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
@@ -110,7 +110,7 @@ impl Rig {
             drain,
             epoch_rows: 50,
             rejects_max_millionths: 1_000_000,
-            fail_point: None,
+            ..RunOptions::default()
         };
         live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await
     }

@@ -14,7 +14,6 @@ use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, plan_files
 use kappa::job::{Plan, compile};
 use kappa::live::{RunOptions, Setup, Until, run};
 use kappa::recompute::Requested;
-use kappa::start::Start;
 use kappa::time::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 
@@ -142,8 +141,8 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
         let options = ArchiveOptions {
             lanes: random.pick(&[1, 2]),
             checkpoint_interval: Duration::from_millis(20),
-            start: Start::Earliest,
             until_end: true,
+            ..ArchiveOptions::default()
         };
         let ended = archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));

@@ -5,10 +5,11 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
 
 use super::*;
-use crate::checkpoints::CheckpointStore;
+use crate::checkpoints::{CheckpointStore, Claimant};
 use crate::event::{TIMESTAMP_ZONE, Transform, timestamp_type};
 use crate::iceberg::{CatalogConfig, CatalogKind, Change, Operation, read_file};
 use crate::sinks::{Target, stage, take};
+use crate::time::clock::SystemClock;
 
 const HOUR: i64 = 3_600_000_000;
 const MINUTE: i64 = HOUR / 60;
@@ -44,7 +45,8 @@ impl World {
     /// A new run, which fences older ones.
     async fn publisher(&self) -> Publisher {
         let store = CheckpointStore::open("state", self.folder.path(), "job").expect("a folder");
-        let taken = take(&self.catalog, &store, std::slice::from_ref(&self.target)).await.expect("taken");
+        let claimant = Claimant::new(Arc::new(SystemClock::start()));
+        let taken = take(&self.catalog, &store, &claimant, std::slice::from_ref(&self.target)).await.expect("taken");
         taken.begin().await.expect("begun")
     }
 
