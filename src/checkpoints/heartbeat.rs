@@ -135,7 +135,13 @@ impl Heartbeat {
         let (tell, newer) = watch::channel(None);
         let stop = CancellationToken::new();
         let generation = claim.generation;
-        let beat = Beat { store: store.clone(), claimant: claimant.clone(), claim, is_away: false };
+        let beat = Beat {
+            store: store.clone(),
+            claimant: claimant.clone(),
+            claim,
+            renewed: claimant.clock.elapsed(),
+            is_away: false,
+        };
         let task = tokio::spawn(beat.go_on(stop.clone(), tell));
         Heartbeat { generation, stop, newer, task: Mutex::new(Some(task)) }
     }
@@ -174,23 +180,24 @@ struct Beat {
     store: CheckpointStore,
     claimant: Claimant,
     claim: Claim,
+    /// When the last renewal was made or tried.
+    renewed: Duration,
     /// Whether the last renewal failed.
     is_away: bool,
 }
 
 impl Beat {
     async fn go_on(mut self, stop: CancellationToken, tell: watch::Sender<Option<Newer>>) {
-        let mut renewed = self.claimant.clock.elapsed();
         loop {
             tokio::select! {
                 () = tokio::time::sleep(LOOK_EVERY) => {}
                 () = stop.cancelled() => return self.release().await,
             }
             let now = self.claimant.clock.elapsed();
-            if now.saturating_sub(renewed) < RENEW_EVERY {
+            if now.saturating_sub(self.renewed) < RENEW_EVERY {
                 continue;
             }
-            renewed = now;
+            self.renewed = now;
             if let Err(CheckpointError::Fenced { newest, by, .. }) = self.renew().await {
                 // Nobody to tell: the run is over.
                 drop(tell.send(Some(Newer { generation: newest, by })));
