@@ -9,24 +9,33 @@ use std::time::Duration;
 use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
-use super::write::{Batch, Writer};
-use super::{ArchiveError, ArchiveOptions, ArchiveProgress, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
-use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress};
+use super::headroom::{self, Headroom};
+use super::write::{Batch, Writer, Written};
+use super::{ArchiveError, ArchiveOptions, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
+use crate::checkpoints::{Claimant, Heartbeat, Manifest, PartitionProgress, StreamProgress};
 use crate::event::{EventTime, Micros, ResumeOffset, Stream, TableName};
 use crate::iceberg::Catalog;
 use crate::job::Declaration;
+use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
 use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, resume};
+use crate::standing::{Observer, Phase, Read};
 use crate::start::{Start, Vouched, begin, read_back};
 use crate::time::Watermarks;
+use crate::vitals::Vitals;
 
 /// How often a quiet loop looks whether a checkpoint is due.
 const TICK: Duration = Duration::from_millis(50);
 
 /// Claims, recovers and archives until the end or a failure. What is in history is in the report, whatever comes then.
-pub(super) async fn attempt(work: &Work<'_>, so_far: &mut SoFar) -> Result<(), ArchiveError> {
+pub(super) async fn attempt(
+    work: &Work<'_>,
+    observer: &mut Observer<'_>,
+    so_far: &mut SoFar,
+) -> Result<(), ArchiveError> {
+    observer.standing().phase = Phase::Starting;
     let taken = tokio::select! {
-        taken = claim(work, so_far) => taken?,
+        taken = claim(work, observer.vitals(), &so_far.claimant) => taken?,
         // Dropped at any point, a claim is one that a crash cut off.
         () = work.stop.cancelled() => return Ok(()),
     };
@@ -44,7 +53,7 @@ pub(super) async fn attempt(work: &Work<'_>, so_far: &mut SoFar) -> Result<(), A
         }
     };
     let ended = match beginning {
-        Ok(beginning) => run(work, beginning, &mut so_far.report).await,
+        Ok(beginning) => run(work, beginning, observer, &mut so_far.report).await,
         Err(error) => Err(error),
     };
     heartbeat.release().await;
@@ -58,7 +67,7 @@ struct Beginning {
     take_up: BTreeMap<i32, TakeUp>,
 }
 
-async fn claim(work: &Work<'_>, so_far: &SoFar) -> Result<Taken, ArchiveError> {
+async fn claim(work: &Work<'_>, vitals: &Vitals, claimant: &Claimant) -> Result<Taken, ArchiveError> {
     let (catalog, stream, history) = (&work.setup.catalog, work.stream, work.history);
     check_declaration(catalog, history, stream).await?;
     let mut spec = layout::history(stream);
@@ -68,7 +77,7 @@ async fn claim(work: &Work<'_>, so_far: &SoFar) -> Result<Taken, ArchiveError> {
         Target { table: history.clone(), spec, owned: true },
         Target { table: rejects, spec: layout::rejects(), owned: false },
     ];
-    Ok(take(catalog, work.store, &so_far.claimant, &targets).await?)
+    Ok(take(catalog, work.store, claimant, &targets, vitals).await?)
 }
 
 /// Finishes the newest checkpoint's commits, and asks the log where to go on.
@@ -79,11 +88,17 @@ async fn begin_claimed(work: &Work<'_>, taken: Taken) -> Result<Beginning, Archi
     Ok(Beginning { publisher, manifest, take_up })
 }
 
-async fn run(work: &Work<'_>, beginning: Beginning, report: &mut ArchiveReport) -> Result<(), ArchiveError> {
+async fn run(
+    work: &Work<'_>,
+    beginning: Beginning,
+    observer: &mut Observer<'_>,
+    report: &mut ArchiveReport,
+) -> Result<(), ArchiveError> {
+    observer.standing().generation = beginning.publisher.begun().identity().generation.0;
     if report.checkpoints == 0 {
         report.resumed = beginning.manifest.is_some();
     }
-    let mut run = Loop::start(work, beginning, report)?;
+    let mut run = Loop::start(work, beginning, (report, observer))?;
     let ended = run.go(work).await;
     run.leave().await;
     ended
@@ -137,10 +152,14 @@ async fn take_up(
     Ok(partitions.map(|(partition, from)| (partition, TakeUp { from, seen: None, limit: limit(partition) })).collect())
 }
 
-struct Loop<'a> {
+struct Loop<'a, 'w> {
     stream: &'a Arc<Stream>,
     setup: &'a Setup,
     options: &'a ArchiveOptions,
+    observer: &'a mut Observer<'w>,
+    read: Read,
+    headroom: Headroom,
+    memory: Memory,
     intake: Option<Intake>,
     watermarks: Watermarks,
     progress: StreamProgress,
@@ -156,15 +175,21 @@ struct Loop<'a> {
     writer: Option<Writer>,
     writing: Option<Writing>,
     last_checkpoint: Duration,
+    /// Whether the checkpoint that is being written was cut to give memory back.
+    is_for_relief: bool,
     ending: bool,
     written_last: bool,
     report: &'a mut ArchiveReport,
 }
 
-type Writing = AbortOnDropHandle<(Writer, Result<(), ArchiveError>)>;
+type Writing = AbortOnDropHandle<(Writer, Result<Written, ArchiveError>)>;
 
-impl<'a> Loop<'a> {
-    fn start(work: &Work<'a>, beginning: Beginning, report: &'a mut ArchiveReport) -> Result<Loop<'a>, ArchiveError> {
+impl<'a, 'w> Loop<'a, 'w> {
+    fn start(
+        work: &Work<'a>,
+        beginning: Beginning,
+        (report, observer): (&'a mut ArchiveReport, &'a mut Observer<'w>),
+    ) -> Result<Loop<'a, 'w>, ArchiveError> {
         let Work { stream, setup, options, .. } = *work;
         let Beginning { publisher, manifest, take_up } = beginning;
         let manifest = manifest.as_ref();
@@ -189,11 +214,17 @@ impl<'a> Loop<'a> {
         let intake =
             Intake::open(&setup.logs, std::slice::from_ref(stream), &positions, options.lanes, !options.until_end)?;
         let limits = take_up.iter().filter_map(|(&partition, take_up)| Some((partition, take_up.limit?))).collect();
+        observer.attempt(std::slice::from_ref(&progress));
+        observer.standing().frontier = stated;
         report.watermark = stated;
         Ok(Loop {
             stream,
             setup,
             options,
+            observer,
+            read: Read::default(),
+            headroom: Headroom::default(),
+            memory: Memory::default(),
             intake: Some(intake),
             watermarks,
             progress,
@@ -206,6 +237,7 @@ impl<'a> Loop<'a> {
             writer: Some(Writer::new(stream, publisher)),
             writing: None,
             last_checkpoint: setup.clock.elapsed(),
+            is_for_relief: false,
             ending: false,
             written_last: false,
             report,
@@ -217,17 +249,18 @@ impl<'a> Loop<'a> {
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.end_if_reached();
         while !(self.written_last && self.writing.is_none()) {
-            let may_take = !self.ending && !self.batch.is_over(2);
+            let may_take = !self.ending && !self.batch.is_over(2) && self.memory.pressure() < Pressure::Over;
             tokio::select! {
                 biased;
                 newer = self.heartbeat.fenced() => return Err(PublishError::from(newer).into()),
                 () = work.stop.cancelled(), if !self.ending => self.end(),
                 written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,
                 event = next(&mut self.intake), if may_take => self.on_intake(event)?,
-                _ = tick.tick() => (work.watch)(&self.progress()),
+                _ = tick.tick() => self.look(),
             }
             self.cut_if_due();
         }
+        self.show();
         Ok(())
     }
 
@@ -277,6 +310,8 @@ impl<'a> Loop<'a> {
         self.counts.taken += count;
         self.counts.rejected += rejected;
         self.counts.rows += taken.records.num_rows() as u64;
+        self.read.bytes += taken.bytes;
+        self.read.logged.extend(taken.logged.map(|logged| (taken.partition, logged)));
         self.watermarks.observe(0, taken.partition, taken.seen);
         self.batch.add(taken.records, taken.rejects);
         self.end_if_reached();
@@ -301,7 +336,8 @@ impl<'a> Loop<'a> {
         let since = self.setup.clock.elapsed() - self.last_checkpoint;
         let has_news = || !self.batch.is_empty() || self.watermarks.clone().state() > self.cut_at;
         let due = since >= self.options.checkpoint_interval && has_news();
-        if !(self.ending || due || self.batch.is_over(1)) {
+        let is_short = self.memory.pressure() == Pressure::Over;
+        if !(self.ending || due || is_short || self.batch.is_over(1)) {
             return;
         }
         self.written_last = self.ending;
@@ -310,6 +346,8 @@ impl<'a> Loop<'a> {
         self.counts_writing = std::mem::take(&mut self.counts);
         let (batch, progress) = (std::mem::take(&mut self.batch), self.progress.clone());
         let mut writer = self.writer.take().expect("one checkpoint is written at a time");
+        self.observer.checkpoint_begun();
+        self.is_for_relief = is_short;
         self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let written = writer.write(batch, progress, watermark).await;
             (writer, written)
@@ -319,12 +357,12 @@ impl<'a> Loop<'a> {
 
     fn on_written(
         &mut self,
-        written: Result<(Writer, Result<(), ArchiveError>), JoinError>,
+        written: Result<(Writer, Result<Written, ArchiveError>), JoinError>,
     ) -> Result<(), ArchiveError> {
         self.writing = None;
         let died = |source| ArchiveError::TaskDied { task: "writing a checkpoint", source };
         let (writer, written) = written.map_err(died)?;
-        written?;
+        let written = written?;
         self.writer = Some(writer);
         let counts = std::mem::take(&mut self.counts_writing);
         let report = &mut *self.report;
@@ -333,17 +371,53 @@ impl<'a> Loop<'a> {
         report.rejected += counts.rejected;
         report.checkpoints += 1;
         report.watermark = self.cut_at;
+        self.observer.checkpoint_written(written.bytes, written.watermark);
+        let shown = &mut self.observer.standing().tables[0];
+        shown.rows += written.rows;
+        shown.accepted += written.rows;
+        self.memory = Memory::now(self.options.memory_max);
+        if std::mem::take(&mut self.is_for_relief) && self.memory.pressure() == Pressure::Over && !self.ending {
+            let Memory { used_bytes, limit_bytes } = self.memory;
+            return Err(ArchiveError::Memory {
+                used: Bytes(used_bytes),
+                limit: Bytes(limit_bytes.unwrap_or(u64::MAX)),
+            });
+        }
         Ok(())
     }
 
-    fn progress(&self) -> ArchiveProgress {
-        let (report, writing, counts) = (&self.report, &self.counts_writing, &self.counts);
-        ArchiveProgress {
-            waits_for: None,
-            records: report.taken + writing.taken + counts.taken,
-            rows: report.rows + writing.rows + counts.rows,
-            watermark: self.watermarks.stated(),
+    /// Looks at memory and headroom, and shows how the archive stands.
+    fn look(&mut self) {
+        self.memory = Memory::now(self.options.memory_max);
+        if !self.observer.is_due() {
+            return;
         }
+        self.show();
+        let standing = self.observer.standing();
+        let warnings = self.headroom.look(&standing.streams[0].partitions, standing.now, self.setup.clock.elapsed());
+        for warning in warnings {
+            let headroom::Warning { partition, records, share, time } = warning;
+            tracing::warn!(
+                stream = self.stream.name,
+                partition,
+                headroom_records = records,
+                headroom_percent = (share * 100.0).round(),
+                headroom_s = time.map(|time| time.as_secs()),
+                "retention is about to remove records that are not archived yet: they would be lost for good; let the \
+                 topic keep them longer, or give the archive more to run with"
+            );
+        }
+    }
+
+    fn show(&mut self) {
+        self.observer.stream(0, &self.progress, &self.read);
+        let standing = self.observer.standing();
+        standing.phase = if self.ending { Phase::Ending } else { Phase::Reading };
+        standing.watermark = self.watermarks.stated();
+        standing.holder = self.watermarks.holder().map(|holder| (self.stream.name.clone(), holder.partition));
+        standing.memory = self.memory;
+        standing.held.pending_bytes = self.batch.bytes() as u64;
+        self.observer.show();
     }
 }
 
@@ -358,7 +432,7 @@ async fn next(intake: &mut Option<Intake>) -> Option<IntakeEvent> {
     }
 }
 
-async fn finished(writing: &mut Option<Writing>) -> Result<(Writer, Result<(), ArchiveError>), JoinError> {
+async fn finished(writing: &mut Option<Writing>) -> Result<(Writer, Result<Written, ArchiveError>), JoinError> {
     match writing {
         Some(writing) => writing.await,
         None => std::future::pending().await,

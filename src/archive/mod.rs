@@ -6,6 +6,7 @@
 //! Invariant: the archiver's identity is the history table, whatever job it was started from.
 
 mod attempt;
+mod headroom;
 mod write;
 
 use std::sync::Arc;
@@ -18,9 +19,11 @@ use crate::checkpoints::{ARCHIVE, CheckpointError, CheckpointStore, Claim, Claim
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::DeclarationError;
+use crate::memory::Bytes;
 use crate::restarts::{Fault, Restarts};
 use crate::sinks::{PublishError, is_outage};
 use crate::sources::{Logs, SourceError};
+use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError};
 use crate::time::clock::Clock;
 
@@ -51,6 +54,8 @@ pub struct ArchiveOptions {
     pub start: Start,
     /// Stop at the end of the log as it stands when the run starts.
     pub until_end: bool,
+    /// Bytes of memory that the process may hold; `None`: as many as it likes.
+    pub memory_max: Option<u64>,
     /// Don't wait while another process archives the history: fence it.
     pub take_over: bool,
     /// Where metrics and health are served, for whoever asks who archives the history.
@@ -65,6 +70,7 @@ impl Default for ArchiveOptions {
             checkpoint_interval: Duration::from_secs(60),
             start: Start::Earliest,
             until_end: false,
+            memory_max: None,
             take_over: false,
             listens: None,
         }
@@ -88,19 +94,6 @@ pub struct ArchiveReport {
     pub watermark: EventTime,
     /// Whether a checkpoint was continued.
     pub resumed: bool,
-}
-
-/// How an archiver stands.
-#[derive(Clone, Debug, Default)]
-pub struct ArchiveProgress {
-    /// Another process archives the history: its claim, whose end is waited for. Nothing else has begun then.
-    pub waits_for: Option<Claim>,
-    /// Records taken since this run began.
-    pub records: u64,
-    /// Rows added to history.
-    pub rows: u64,
-    /// The stream's watermark.
-    pub watermark: EventTime,
 }
 
 /// Why archiving ended.
@@ -145,6 +138,18 @@ pub enum ArchiveError {
     /// A table can't be read or written.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
+    /// There is less memory than a checkpoint needs.
+    #[error(
+        "{used} of memory are in use, more than the {limit} of [run] memory_max, and a checkpoint has given none of it back; \
+         nothing is lost, and an archive with more memory goes on from there: raise memory_max, run it on a larger machine, \
+         or archive one stream a process with --stream"
+    )]
+    Memory {
+        /// What the process holds.
+        used: Bytes,
+        /// What it may hold.
+        limit: Bytes,
+    },
     /// The checkpoints can't be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
@@ -185,7 +190,6 @@ struct Work<'a> {
     store: &'a CheckpointStore,
     options: &'a ArchiveOptions,
     stop: &'a CancellationToken,
-    watch: &'a (dyn Fn(&ArchiveProgress) + Sync),
 }
 
 /// What the attempts of an archiver share.
@@ -203,13 +207,17 @@ pub async fn archive(
     setup: &Setup,
     options: &ArchiveOptions,
     stop: &CancellationToken,
-    watch: &(dyn Fn(&ArchiveProgress) + Sync),
+    watch: &(dyn Fn(&Standing) + Sync),
 ) -> Result<ArchiveReport, ArchiveError> {
     let Some(history) = &stream.history else {
         return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
     };
+    let streams = std::slice::from_ref(stream);
+    let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
+    let mut observer = Observer::new(standing, (&setup.logs, streams), &setup.clock, watch);
+    observer.show();
     let store = CheckpointStore::open(&setup.state.0, &setup.state.1, &owner(history))?;
-    let work = Work { stream, history, setup, store: &store, options, stop, watch };
+    let work = Work { stream, history, setup, store: &store, options, stop };
     let claimant = Claimant {
         listens: options.listens.clone(),
         take_over: options.take_over,
@@ -217,15 +225,14 @@ pub async fn archive(
     };
     let report = ArchiveReport { stream: stream.name.clone(), ..ArchiveReport::default() };
     let mut so_far = SoFar { report, claimant, restarts: Restarts::default() };
-    let waits =
-        |claim: &Claim| watch(&ArchiveProgress { waits_for: Some(claim.clone()), ..ArchiveProgress::default() });
     loop {
+        let mut waits = |claim: &Claim| observer.waits_for(claim);
         tokio::select! {
-            free = store.wait_until_free(&so_far.claimant, &waits) => free?,
+            free = store.wait_until_free(&so_far.claimant, &mut waits) => free?,
             () = stop.cancelled() => return Ok(so_far.report),
         }
         let before = so_far.report.checkpoints;
-        let error = match attempt::attempt(&work, &mut so_far).await {
+        let error = match attempt::attempt(&work, &mut observer, &mut so_far).await {
             Ok(()) => return Ok(so_far.report),
             Err(error) if error.is_held() => continue,
             Err(error) => error,

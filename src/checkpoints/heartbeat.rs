@@ -62,7 +62,7 @@ impl CheckpointStore {
     pub async fn wait_until_free(
         &self,
         claimant: &Claimant,
-        told: &(dyn Fn(&Claim) + Sync),
+        told: &mut (dyn FnMut(&Claim) + Send),
     ) -> Result<(), CheckpointError> {
         let mut known = None;
         while let Some(claim) = self.other_holder(claimant).await? {

@@ -160,8 +160,8 @@ async fn waiting_ends_with_the_release_and_names_whom_it_waits_for_once() {
     let heartbeat = claimed.keep_alive();
     let (store, claimant) = (world.store(), world.this());
     let told = Mutex::new(Vec::new());
-    let tell = |claim: &Claim| told.lock().expect("ours").push(claim.process.host.clone());
-    let waiting = store.wait_until_free(&claimant, &tell);
+    let mut tell = |claim: &Claim| told.lock().expect("ours").push(claim.process.host.clone());
+    let waiting = store.wait_until_free(&claimant, &mut tell);
     let release = async {
         while told.lock().expect("ours").is_empty() {
             tokio::time::sleep(Duration::from_millis(5)).await;

@@ -18,6 +18,7 @@ use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
 use crate::event::{EventTime, LiveFace, Stream};
+use crate::standing::Standing;
 use crate::start::Start;
 
 /// Copies a job's topics into their Iceberg history, exactly once
@@ -88,13 +89,12 @@ impl ArchiveArgs {
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
             let stop = stop_token(*terminal)?;
-            let watch = |stream: &Stream, state: &archive::ArchiveProgress| {
-                if let Some(holder) = &state.waits_for {
+            let watch = |stream: &Stream, standing: &Standing| {
+                if let Some(holder) = &standing.waits_for {
                     return terminal.note(&waits_for(&format!("the archive of {}", history_name(stream)), holder));
                 }
-                let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
                 let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
+                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
             };
             let archived = streams.iter().map(|stream| {
                 let group = format!("kappa-archive-{}", stream.name);
@@ -107,7 +107,7 @@ impl ArchiveArgs {
                 let driver = driver_options(&project, &options, stream);
                 let (stop, watch) = (stop.clone(), &watch);
                 async move {
-                    let watch = |state: &archive::ArchiveProgress| watch(stream, state);
+                    let watch = |standing: &Standing| watch(stream, standing);
                     let ended = archive::archive(stream, &setup, &driver, &stop, &watch).await;
                     if ended.is_err() {
                         // The others stop in order, too: one process archives all of them or none.
@@ -162,6 +162,7 @@ fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) 
         until_end: options.until_end,
         take_over: options.take_over,
         listens: None,
+        memory_max: connect::memory_max(project),
     }
 }
 

@@ -21,6 +21,7 @@ use crate::config::Project;
 use crate::event::{EventTime, LiveFace};
 use crate::job::Plan;
 use crate::live;
+use crate::standing::Standing;
 use crate::start::Vouched;
 
 /// Runs a job live: from its newest checkpoint, until it is stopped
@@ -125,13 +126,12 @@ impl RunArgs {
                 clock: clock.clone(),
             };
             let stop = stop_token(*terminal)?;
-            let watch = |state: &live::Progress| {
-                if let Some(holder) = &state.waits_for {
+            let watch = |standing: &Standing| {
+                if let Some(holder) = &standing.waits_for {
                     return terminal.note(&waits_for(&format!("job {}", plan.name), holder));
                 }
-                let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
                 let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
+                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
             };
             live::run(&plan, &setup, &options, &stop, &watch).await.map_err(Failure::from)
         });
@@ -180,6 +180,7 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::Ru
         listens: None,
         epoch_rows: live::EPOCH_ROWS,
         rejects_max_millionths: project.run.rejects_max.millionths(),
+        memory_max: connect::memory_max(project),
         fail_point: None,
     }
 }

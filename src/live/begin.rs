@@ -12,6 +12,7 @@ use crate::job::Plan;
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
 use crate::sources::{Logs, SourceError, TakeUp, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
+use crate::vitals::Vitals;
 
 /// What an attempt continues or begins.
 pub(super) struct Beginning {
@@ -66,7 +67,7 @@ pub(super) async fn claim(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
-    claimant: &Claimant,
+    (claimant, vitals): (&Claimant, &Vitals),
 ) -> Result<Beginning, RunError> {
     let known = setup.checkpoints.newest().await.map_err(PublishError::from)?;
     let mut asked = None;
@@ -77,7 +78,7 @@ pub(super) async fn claim(
         check_unpublished(plan, &setup.catalog, first_window).await?;
         asked = Some(ends);
     }
-    let taken = take(&setup.catalog, &setup.checkpoints, claimant, &targets(plan)).await?;
+    let taken = take(&setup.catalog, &setup.checkpoints, claimant, &targets(plan), vitals).await?;
     let heartbeat = taken.heartbeat().clone();
     let beginning = tokio::select! {
         beginning = begin_claimed(plan, setup, options, taken, asked) => beginning,

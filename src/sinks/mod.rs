@@ -3,6 +3,7 @@
 mod error;
 pub mod layout;
 mod outage;
+mod pause;
 mod progress;
 mod publish;
 mod rollback;

@@ -8,7 +8,8 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
-use super::outage::{Pause, is_outage, may_pass};
+use super::outage::{is_outage, may_pass};
+use super::pause::Pause;
 use super::rollback::rollback;
 use super::take::properties_of;
 use super::{PublishError, stage};
@@ -19,6 +20,7 @@ use crate::checkpoints::{
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, Operation, StagedFile, Table};
+use crate::vitals::{Outside, Vitals};
 
 /// A run that may publish.
 #[derive(Clone, Debug)]
@@ -28,6 +30,7 @@ pub struct Publisher {
     pub(super) begun: Begun,
     pub(super) heartbeat: Arc<Heartbeat>,
     pub(super) tables: BTreeMap<TableName, Table>,
+    pub(super) vitals: Vitals,
 }
 
 impl Publisher {
@@ -64,10 +67,13 @@ impl Publisher {
         sort: &[String],
         batches: Vec<RecordBatch>,
     ) -> Result<Vec<StagedFile>, PublishError> {
-        let mut pause = Pause::new("write rows");
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "write rows");
         loop {
             match stage(self.table(table), sort, batches.clone()).await {
-                Ok(files) => return Ok(files),
+                Ok(files) => {
+                    pause.passed();
+                    return Ok(files);
+                }
                 Err(error) if is_outage(&error) => pause.wait(&error).await,
                 Err(error) => return Err(error.into()),
             }
@@ -82,10 +88,13 @@ impl Publisher {
         bytes: Bytes,
         content: StateContent,
     ) -> Result<StateFile, PublishError> {
-        let mut pause = Pause::new("put a state file");
+        let mut pause = Pause::new(&self.vitals, Outside::Checkpoints, "put a state file");
         loop {
             match self.begun.put_state(number, name, bytes.clone(), content.clone()).await {
-                Ok(file) => return Ok(file),
+                Ok(file) => {
+                    pause.passed();
+                    return Ok(file);
+                }
                 Err(error) if error.is_outage() => pause.wait(&error).await,
                 Err(error) => return Err(error.into()),
             }
@@ -111,7 +120,7 @@ impl Publisher {
     pub(super) async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
         let mut actions: VecDeque<Action> = actions.into();
         let mut seen: HashMap<TableName, Table> = HashMap::new();
-        let mut pause = Pause::new("commit to a table");
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "commit to a table");
         while let Some(action) = actions.pop_front() {
             let event = match action {
                 Action::PutManifest(manifest) => self.put(&manifest).await?,
@@ -156,10 +165,13 @@ impl Publisher {
     }
 
     async fn put(&self, manifest: &Manifest) -> Result<Event, PublishError> {
-        let mut pause = Pause::new("put a checkpoint");
+        let mut pause = Pause::new(&self.vitals, Outside::Checkpoints, "put a checkpoint");
         loop {
             match self.begun.put(manifest).await {
-                Ok(()) => return Ok(Event::ManifestPut),
+                Ok(()) => {
+                    pause.passed();
+                    return Ok(Event::ManifestPut);
+                }
                 Err(CheckpointError::Fenced { newest, .. }) => return Ok(Event::FencedInStore { newest }),
                 Err(error) if error.is_outage() => pause.wait(&error).await,
                 Err(error) => return Err(error.into()),
@@ -168,10 +180,13 @@ impl Publisher {
     }
 
     async fn look_up(&self, name: &TableName) -> Option<Table> {
-        let mut pause = Pause::new("load a table");
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "load a table");
         loop {
             match self.catalog.load(name).await {
-                Ok(table) => return table,
+                Ok(table) => {
+                    pause.passed();
+                    return table;
+                }
                 Err(error) => pause.wait(&error).await,
             }
         }
@@ -187,21 +202,24 @@ impl Publisher {
         })
     }
 
-    async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause) -> Result<Event, PublishError> {
+    async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause<'_>) -> Result<Event, PublishError> {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
         let change = self.change(manifest, staged, on)?;
         match self.catalog.commit_on(on, &change).await {
             Ok(_) => {
-                *pause = Pause::new("commit to a table");
+                self.vitals.landed();
+                pause.passed();
                 Ok(Event::TableCommitted { table })
             }
             Err(CommitError::Conflict { .. } | CommitError::Fenced { .. }) if pause.is_fresh() => {
                 // Somebody was first, as a background rewrite of our own may be: the next try most likely lands.
+                self.vitals.repeated();
                 pause.grow();
                 Ok(Event::CommitUnknown { table })
             }
             Err(error) if may_pass(&error) => {
+                self.vitals.repeated();
                 pause.wait(&error).await;
                 Ok(Event::CommitUnknown { table })
             }

@@ -4,7 +4,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::outage::Pause;
+use super::pause::Pause;
 use super::rollback::rollback;
 use super::{PublishError, Publisher};
 use crate::checkpoints::{
@@ -13,6 +13,7 @@ use crate::checkpoints::{
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, Table, TableSpec};
+use crate::vitals::{Outside, Vitals};
 
 /// A table that a run writes to.
 #[derive(Clone, Debug)]
@@ -33,15 +34,18 @@ pub struct Taken {
     read: ReadNewest,
     heartbeat: Arc<Heartbeat>,
     tables: BTreeMap<TableName, Table>,
+    vitals: Vitals,
 }
 
 /// Claims the store, then every table by a commit, and only then reads the newest checkpoint. Tables that aren't there
 /// are made. Refuses with [`CheckpointError::Held`] while another process has a live claim, unless the claimant takes over.
+/// What fails and is repeated, then and later, is told to `vitals`.
 pub async fn take(
     catalog: &Catalog,
     store: &CheckpointStore,
     claimant: &Claimant,
     targets: &[Target],
+    vitals: &Vitals,
 ) -> Result<Taken, PublishError> {
     let owner = store.owner().to_owned();
     // A preview, as an older run may still put others: what it shows to be lost is lost whatever comes, and is told before
@@ -63,7 +67,7 @@ pub async fn take(
     let mut tables = BTreeMap::new();
     for name in &names {
         let owned = targets.iter().any(|target| target.table == *name && target.owned);
-        if let Some(table) = claim_table(catalog, name, &owner, owned, &claimed).await? {
+        if let Some(table) = claim_table((catalog, vitals), name, &owner, owned, &claimed).await? {
             tables.insert(name.clone(), table);
         }
     }
@@ -72,7 +76,7 @@ pub async fn take(
         let properties = properties_of(table, &owner)?;
         check_not_lost(read.newest().id(), read.newest().abandoned, name, properties.checkpoint)?;
     }
-    Ok(Taken { catalog: catalog.clone(), owner, read, heartbeat, tables })
+    Ok(Taken { catalog: catalog.clone(), owner, read, heartbeat, tables, vitals: vitals.clone() })
 }
 
 /// Checks that a table, as it is `found`, holds what was published to it.
@@ -117,18 +121,21 @@ async fn open_table(
 /// Claims a table by an empty snapshot, so that any commit that an older run has prepared conflicts. `None`: it is gone,
 /// which the newest checkpoint will say if it matters.
 async fn claim_table(
-    catalog: &Catalog,
+    (catalog, vitals): (&Catalog, &Vitals),
     name: &TableName,
     owner: &str,
     owned: bool,
     claimed: &Claimed,
 ) -> Result<Option<Table>, PublishError> {
-    let mut pause = Pause::new("claim a table");
+    let mut pause = Pause::new(vitals, Outside::Tables, "claim a table");
     loop {
         let Some(table) = catalog.load(name).await? else { return Ok(None) };
         let known = properties_of(&table, owner)?;
         match claimed.decide(name, known.generation).await? {
-            Verdict::Done => return Ok(Some(table)),
+            Verdict::Done => {
+                pause.passed();
+                return Ok(Some(table));
+            }
             Verdict::Commit => {}
         }
         let claim = TableProperties {
@@ -184,6 +191,7 @@ impl Taken {
             begun,
             heartbeat: self.heartbeat,
             tables: self.tables,
+            vitals: self.vitals,
         };
         if let Some(manifest) = newest {
             let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));

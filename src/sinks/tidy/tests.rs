@@ -9,7 +9,8 @@ use crate::checkpoints::{CheckpointStore, Claimant};
 use crate::event::{TIMESTAMP_ZONE, Transform, timestamp_type};
 use crate::iceberg::{CatalogConfig, CatalogKind, Change, Operation, read_file};
 use crate::sinks::{Target, stage, take};
-use crate::time::clock::SystemClock;
+use crate::time::clock::{Clock, SystemClock};
+use crate::vitals::Vitals;
 
 const HOUR: i64 = 3_600_000_000;
 const MINUTE: i64 = HOUR / 60;
@@ -45,8 +46,10 @@ impl World {
     /// A new run, which fences older ones.
     async fn publisher(&self) -> Publisher {
         let store = CheckpointStore::open("state", self.folder.path(), "job").expect("a folder");
-        let claimant = Claimant::new(Arc::new(SystemClock::start()));
-        let taken = take(&self.catalog, &store, &claimant, std::slice::from_ref(&self.target)).await.expect("taken");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let (claimant, vitals) = (Claimant::new(clock.clone()), Vitals::new(&clock));
+        let targets = std::slice::from_ref(&self.target);
+        let taken = take(&self.catalog, &store, &claimant, targets, &vitals).await.expect("taken");
         taken.begin().await.expect("begun")
     }
 

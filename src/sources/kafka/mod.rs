@@ -7,6 +7,7 @@
 mod batch;
 mod client;
 mod log;
+mod retention;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +28,7 @@ use crate::event::{ResumeOffset, Stream};
 use crate::time::clock::{Clock, SystemClock};
 
 pub use log::{KafkaLog, LogEnds};
+pub(in crate::sources) use retention::retention;
 
 /// How often the ends of partitions that were read up are asked for.
 const END_INTERVAL: Duration = Duration::from_secs(1);
