@@ -25,6 +25,7 @@ use crate::sinks::{PublishError, is_outage};
 use crate::sources::{Logs, SourceError};
 use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError};
+use crate::store::Place;
 use crate::time::clock::Clock;
 
 /// Table property of a history: what decided which records are in it.
@@ -35,8 +36,8 @@ pub const STREAM_PROPERTY: &str = crate::checkpoints::STREAM;
 pub struct Setup {
     /// Where tables are.
     pub catalog: Catalog,
-    /// `state.location`, and the folder that relative ones are in.
-    pub state: (String, std::path::PathBuf),
+    /// `state.location`.
+    pub state: Place,
     /// Where records come from.
     pub logs: Arc<dyn Logs>,
     /// The wall clock.
@@ -216,7 +217,7 @@ pub async fn archive(
     let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
     let mut observer = Observer::new(standing, (&setup.logs, streams), &setup.clock, watch);
     observer.show();
-    let store = CheckpointStore::open(&setup.state.0, &setup.state.1, &owner(history))?;
+    let store = CheckpointStore::at(&setup.state, &owner(history));
     let work = Work { stream, history, setup, store: &store, options, stop };
     let claimant = Claimant {
         listens: options.listens.clone(),

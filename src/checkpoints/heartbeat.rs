@@ -109,7 +109,7 @@ impl CheckpointStore {
     async fn put_heartbeat(&self, claim: &Claim) -> Result<(), CheckpointError> {
         let path = self.layout().heartbeat(claim.generation);
         let put = self.objects().put(&path, PutPayload::from(claim.encode())).await;
-        put.map(|_| ()).map_err(|source| CheckpointError::Write { path: path.to_string(), source })
+        put.map(|_| ()).map_err(|source| CheckpointError::Write { path: path.to_string(), source: source.into() })
     }
 }
 
