@@ -40,6 +40,7 @@ pub mod engine;
 
 // Drivers: what a command does.
 pub mod restarts;
+pub mod reposition;
 pub mod live;
 pub mod archive;
 pub mod offsets;
@@ -49,6 +50,8 @@ pub mod diff;
 
 // Surfaces.
 pub mod config;
+pub mod metrics;
+pub mod server;
 
 pub mod demo;
 

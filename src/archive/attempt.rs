@@ -10,11 +10,11 @@ use tokio::task::JoinError;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::headroom::{self, Headroom};
+use super::widening::{Widening, widening};
 use super::write::{Batch, Writer, Written};
 use super::{ArchiveError, ArchiveOptions, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
 use crate::checkpoints::{Claimant, Heartbeat, Manifest, PartitionProgress, StreamProgress};
-use crate::event::{EventTime, Micros, ResumeOffset, Stream, TableName};
-use crate::iceberg::Catalog;
+use crate::event::{EventTime, Micros, ResumeOffset, Stream};
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
@@ -42,7 +42,7 @@ pub(super) async fn attempt(
     so_far.restarts.began();
     // Whoever has taken over from this run since then is left alone by its next attempt.
     so_far.claimant.take_over = false;
-    let heartbeat = taken.heartbeat().clone();
+    let heartbeat = taken.0.heartbeat().clone();
     let beginning = tokio::select! {
         beginning = begin_claimed(work, taken) => beginning,
         // Finishing the newest checkpoint may take as long as an outage does.
@@ -65,27 +65,41 @@ struct Beginning {
     publisher: Publisher,
     manifest: Option<Manifest>,
     take_up: BTreeMap<i32, TakeUp>,
+    /// How the history was widened, in words.
+    evolved: Vec<String>,
 }
 
-async fn claim(work: &Work<'_>, vitals: &Vitals, claimant: &Claimant) -> Result<Taken, ArchiveError> {
-    let (catalog, stream, history) = (&work.setup.catalog, work.stream, work.history);
-    check_declaration(catalog, history, stream).await?;
+/// The history with its claim, and how it is to be widened.
+async fn claim(
+    work: &Work<'_>,
+    vitals: &Vitals,
+    claimant: &Claimant,
+) -> Result<(Taken, Option<(Target, Widening)>), ArchiveError> {
+    let Work { declared, stream, history, setup, options, .. } = *work;
+    let widening = widening(&setup.catalog, history, declared, options.evolve).await?;
     let mut spec = layout::history(stream);
-    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
+    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(declared).to_json());
+    let target = Target { table: history.clone(), spec, owned: true, evolve: options.evolve };
     let rejects = history.with_suffix("_rejects");
-    let targets = [
-        Target { table: history.clone(), spec, owned: true },
-        Target { table: rejects, spec: layout::rejects(), owned: false },
-    ];
-    Ok(take(catalog, work.store, claimant, &targets, vitals).await?)
+    let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
+    let taken = take(&setup.catalog, work.store, claimant, &[target.clone(), rejects], vitals).await?;
+    Ok((taken, widening.map(|widening| (target, widening))))
 }
 
-/// Finishes the newest checkpoint's commits, and asks the log where to go on.
-async fn begin_claimed(work: &Work<'_>, taken: Taken) -> Result<Beginning, ArchiveError> {
+/// Finishes the newest checkpoint's commits, widens the history, and asks the log where to go on.
+async fn begin_claimed(
+    work: &Work<'_>,
+    (taken, widened): (Taken, Option<(Target, Widening)>),
+) -> Result<Beginning, ArchiveError> {
     let manifest = taken.newest().manifest.clone();
-    let publisher = taken.begin().await?;
+    let mut publisher = taken.begin().await?;
+    let mut evolved = Vec::new();
+    if let Some((target, widening)) = widened {
+        publisher.evolve(&target, &widening.properties).await?;
+        evolved = widening.changes;
+    }
     let take_up = take_up(work.stream, work.setup, work.options, manifest.as_ref()).await?;
-    Ok(Beginning { publisher, manifest, take_up })
+    Ok(Beginning { publisher, manifest, take_up, evolved })
 }
 
 async fn run(
@@ -98,6 +112,7 @@ async fn run(
     if report.checkpoints == 0 {
         report.resumed = beginning.manifest.is_some();
     }
+    report.evolved.extend(beginning.evolved.iter().cloned());
     let mut run = Loop::start(work, beginning, (report, observer))?;
     let ended = run.go(work).await;
     run.leave().await;
@@ -110,22 +125,6 @@ struct Counts {
     taken: u64,
     rows: u64,
     rejected: u64,
-}
-
-async fn check_declaration(catalog: &Catalog, history: &TableName, stream: &Stream) -> Result<(), ArchiveError> {
-    let Some(table) = catalog.load(history).await? else { return Ok(()) };
-    let Some(text) = table.properties().get(STREAM_PROPERTY) else {
-        let difference = format!("it has no property {STREAM_PROPERTY}, so something else has made it");
-        return Err(ArchiveError::Declaration { table: history.clone(), difference });
-    };
-    let unreadable = |source| ArchiveError::UnreadableDeclaration { table: history.clone(), source };
-    let declared = Declaration::parse(text).map_err(unreadable)?;
-    let difference = Declaration::of(stream).difference(&declared);
-    // The bound decides nothing that history holds.
-    if difference.records.is_empty() && difference.time.is_empty() {
-        return Ok(());
-    }
-    Err(ArchiveError::Declaration { table: history.clone(), difference: difference.all().join("; ") })
 }
 
 async fn take_up(
@@ -191,7 +190,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         (report, observer): (&'a mut ArchiveReport, &'a mut Observer<'w>),
     ) -> Result<Loop<'a, 'w>, ArchiveError> {
         let Work { stream, setup, options, .. } = *work;
-        let Beginning { publisher, manifest, take_up } = beginning;
+        let Beginning { publisher, manifest, take_up, .. } = beginning;
         let manifest = manifest.as_ref();
         // A watermark by another bound says nothing about this one's.
         let same_bound = |manifest: &&Manifest| {

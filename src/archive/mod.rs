@@ -7,6 +7,7 @@
 
 mod attempt;
 mod headroom;
+mod widening;
 mod write;
 
 use std::sync::Arc;
@@ -18,11 +19,10 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoints::{ARCHIVE, CheckpointError, CheckpointStore, Claim, Claimant};
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
-use crate::job::DeclarationError;
 use crate::memory::Bytes;
 use crate::restarts::{Fault, Restarts};
 use crate::sinks::{PublishError, is_outage};
-use crate::sources::{Logs, SourceError};
+use crate::sources::{DisagreementError, Logs, SourceError};
 use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError};
 use crate::store::Place;
@@ -55,6 +55,8 @@ pub struct ArchiveOptions {
     pub start: Start,
     /// Stop at the end of the log as it stands when the run starts.
     pub until_end: bool,
+    /// Widen a history that was archived under a narrower declaration.
+    pub evolve: bool,
     /// Bytes of memory that the process may hold; `None`: as many as it likes.
     pub memory_max: Option<u64>,
     /// Don't wait while another process archives the history: fence it.
@@ -71,6 +73,7 @@ impl Default for ArchiveOptions {
             checkpoint_interval: Duration::from_secs(60),
             start: Start::Earliest,
             until_end: false,
+            evolve: false,
             memory_max: None,
             take_over: false,
             listens: None,
@@ -95,6 +98,8 @@ pub struct ArchiveReport {
     pub watermark: EventTime,
     /// Whether a checkpoint was continued.
     pub resumed: bool,
+    /// How the history was widened, in words.
+    pub evolved: Vec<String>,
 }
 
 /// Why archiving ended.
@@ -109,24 +114,29 @@ pub enum ArchiveError {
         stream: String,
     },
     /// The history was made under another declaration.
+    #[error("{table} was archived under another declaration of the stream: {difference}; {}", way_out(*widens))]
+    Declaration {
+        /// The history.
+        table: TableName,
+        /// In words.
+        difference: String,
+        /// Whether the history can be widened to it.
+        widens: bool,
+    },
+    /// The history can't be widened to the declaration.
     #[error(
-        "{table} was archived under another declaration of the stream: {difference}; declare it as it was, or archive into \
+        "{table} can't be widened to this declaration of the stream: {difference}; declare that as it was, or archive into \
          another table"
     )]
-    Declaration {
+    NotWider {
         /// The history.
         table: TableName,
         /// In words.
         difference: String,
     },
     /// The history's declaration can't be read.
-    #[error("{table}: {source}")]
-    UnreadableDeclaration {
-        /// The history.
-        table: TableName,
-        /// What is wrong.
-        source: DeclarationError,
-    },
+    #[error(transparent)]
+    Disagreement(#[from] DisagreementError),
     /// The log can't be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -164,6 +174,13 @@ pub enum ArchiveError {
     },
 }
 
+fn way_out(widens: bool) -> &'static str {
+    match widens {
+        true => "`kappa archive --evolve` widens the history to it; or declare it as it was",
+        false => "declare it as it was, or archive into another table",
+    }
+}
+
 impl ArchiveError {
     /// What it means for another attempt.
     fn fault(&self) -> Fault {
@@ -185,6 +202,9 @@ impl ArchiveError {
 
 /// What an archiver is to do.
 struct Work<'a> {
+    /// The stream as the job declares it.
+    declared: &'a Stream,
+    /// The stream as it is archived.
     stream: &'a Arc<Stream>,
     history: &'a TableName,
     setup: &'a Setup,
@@ -213,12 +233,13 @@ pub async fn archive(
     let Some(history) = &stream.history else {
         return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
     };
-    let streams = std::slice::from_ref(stream);
+    let archived = Arc::new(stream.archived());
+    let streams = std::slice::from_ref(&archived);
     let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
     let mut observer = Observer::new(standing, (&setup.logs, streams), &setup.clock, watch);
     observer.show();
     let store = CheckpointStore::at(&setup.state, &owner(history));
-    let work = Work { stream, history, setup, store: &store, options, stop };
+    let work = Work { declared: stream, stream: &archived, history, setup, store: &store, options, stop };
     let claimant = Claimant {
         listens: options.listens.clone(),
         take_over: options.take_over,

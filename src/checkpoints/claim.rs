@@ -147,6 +147,8 @@ pub struct Claimant {
     pub listens: Option<String>,
     /// Don't wait for a live claim: fence its run.
     pub take_over: bool,
+    /// Go on with tables that somebody has rolled back: what was taken out of them is to be published again.
+    pub accepts_rollback: bool,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -154,7 +156,7 @@ pub struct Claimant {
 impl Claimant {
     /// This process, which waits for a live claim and listens nowhere.
     pub fn new(clock: Arc<dyn Clock>) -> Claimant {
-        Claimant { process: Process::this(), listens: None, take_over: false, clock }
+        Claimant { process: Process::this(), listens: None, take_over: false, accepts_rollback: false, clock }
     }
 
     /// Its claim of a generation, made now.

@@ -27,6 +27,7 @@ mod manifest;
 mod properties;
 mod protocol;
 mod run;
+mod savepoint;
 mod store;
 mod verdict;
 
@@ -39,6 +40,8 @@ mod heartbeat_tests;
 #[cfg(test)]
 mod protocol_tests;
 #[cfg(test)]
+mod savepoint_tests;
+#[cfg(test)]
 mod store_tests;
 
 pub use claim::{Claim, Claimant, Process, RENEW_EVERY, STALE_AFTER, is_live};
@@ -47,14 +50,15 @@ pub use heartbeat::Heartbeat;
 pub use id::{Generation, ManifestId};
 pub use manifest::{
     BadManifest, BeginRecord, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
-    StateFile, StreamProgress, TableChange, checksum_text,
+    RepublishRange, StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties, checkpoint_property,
-    generation_property, offsets_property, snapshot_property,
+    ADDED_COLUMNS, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, STREAM, TableProperties,
+    checkpoint_property, generation_property, offsets_property, snapshot_property,
 };
 pub use protocol::{Action, Checkpoint, Event, Stage};
 pub use run::{Begun, Claimed, ReadNewest, StateContent};
+pub use savepoint::{BadSavepointName, Savepoint, SavepointLabel, SavepointName};
 pub use store::{CheckpointStore, Newest};
 pub use verdict::{
     ARCHIVE, ProtocolError, Rollback, RunIdentity, TableSeen, Verdict, check_not_lost, check_not_rolled_back,

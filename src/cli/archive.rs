@@ -1,7 +1,7 @@
 //! `kappa archive`: its arguments, and what they mean together.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -9,11 +9,11 @@ use serde::Serialize;
 use super::arguments::{OutputArgs, job_path};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
-use super::progress::{LiveState, Progress, ProgressMode, make_room};
-use super::run::waits_for;
+use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice};
 use super::terminal::Terminal;
+use super::watch::Watch;
 use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
@@ -30,7 +30,8 @@ use crate::start::Start;
     after_long_help = "Examples:\n  \
         kappa archive jobs/page_hits.sql                        all streams of the job, until stopped\n  \
         kappa archive jobs/page_hits.sql --until end            up to now, then exit\n  \
-        kappa archive jobs/page_hits.sql --stream web_requests  one of them"
+        kappa archive jobs/page_hits.sql --stream web_requests  one of them\n  \
+        kappa archive jobs/page_hits.sql --evolve               after columns were added to the declaration"
 )]
 pub struct ArchiveArgs {
     /// The job file
@@ -49,6 +50,9 @@ pub struct ArchiveArgs {
     /// Don't wait while another process archives the history: take over from it at once; it stops with exit 5
     #[arg(long)]
     pub take_over: bool,
+    /// Widen a history that was archived under a narrower declaration: new columns that may be null, wider types, keep_rest
+    #[arg(long)]
+    pub evolve: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub output: OutputArgs,
@@ -65,14 +69,16 @@ pub struct ArchiveOptions {
     pub until_end: bool,
     /// Don't wait while another process archives the history.
     pub take_over: bool,
+    /// Widen histories to their streams' declarations.
+    pub evolve: bool,
 }
 
 impl ArchiveArgs {
     /// What the arguments mean together if it is `now` now.
     pub fn options(&self, now: EventTime, terminal: &Terminal) -> Result<ArchiveOptions, Failure> {
         let start = self.start.as_ref().map(|start| start.resolve(now, terminal)).transpose()?;
-        let (until_end, take_over) = (self.until.is_some(), self.take_over);
-        Ok(ArchiveOptions { stream: self.stream.clone(), start, until_end, take_over })
+        let (stream, until_end, take_over) = (self.stream.clone(), self.until.is_some(), self.take_over);
+        Ok(ArchiveOptions { stream, start, until_end, take_over, evolve: self.evolve })
     }
 
     /// Archives the job's streams, all at once, and says what was done.
@@ -84,20 +90,15 @@ impl ArchiveArgs {
         let options = self.options(clock.now(), terminal)?;
         let streams = chosen(streams, options.stream.as_deref())?;
         let was_said = options.start.is_some();
-        let started = clock.elapsed();
-        let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
+        let mode = ProgressMode::choose(terminal, self.output.json);
+        let owners = streams.iter().filter_map(|stream| stream.history.as_ref()).map(archive::owner).collect();
+        let job = self.job.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
+            let shown = Watch::open(&project, &job, owners, &clock, (terminal, mode)).await?;
             let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
-            let watch = |stream: &Stream, standing: &Standing| {
-                if let Some(holder) = &standing.waits_for {
-                    return terminal.note(&waits_for(&format!("the archive of {}", history_name(stream)), holder));
-                }
-                let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
-            };
-            let archived = streams.iter().map(|stream| {
+            let archived = streams.iter().enumerate().map(|(driver, stream)| {
                 let group = format!("kappa-archive-{}", stream.name);
                 let setup = archive::Setup {
                     catalog: catalog.clone(),
@@ -105,14 +106,16 @@ impl ArchiveArgs {
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
-                let driver = driver_options(&project, &options, stream);
-                let (stop, watch) = (stop.clone(), &watch);
+                let options =
+                    archive::ArchiveOptions { listens: shown.address(), ..driver_options(&project, &options, stream) };
+                let (stop, shown) = (stop.clone(), &shown);
                 async move {
-                    let watch = |standing: &Standing| watch(stream, standing);
-                    let ended = archive::archive(stream, &setup, &driver, &stop, &watch).await;
-                    if ended.is_err() {
+                    let watch = |standing: &Standing| shown.put(driver, standing);
+                    let ended = archive::archive(stream, &setup, &options, &stop, &watch).await;
+                    match &ended {
+                        Ok(_) => shown.end(driver),
                         // The others stop in order, too: one process archives all of them or none.
-                        stop.cancel();
+                        Err(_) => stop.cancel(),
                     }
                     ended.map_err(Failure::from)
                 }
@@ -163,6 +166,7 @@ fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) 
         until_end: options.until_end,
         take_over: options.take_over,
         listens: None,
+        evolve: options.evolve,
         memory_max: connect::memory_max(project),
     }
 }
@@ -173,6 +177,9 @@ fn summary(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Strin
     for (stream, report) in streams.iter().zip(reports) {
         let history = history_name(stream);
         let rows = output::count(report.rows, "row", "rows");
+        for change in &report.evolved {
+            text += &format!("{history}: {change}\n");
+        }
         text += &match (report.taken, report.resumed) {
             (0, true) => format!("{history}: nothing new"),
             _ => format!("{history}: {rows} added"),
@@ -199,6 +206,7 @@ struct Document {
     stream: String,
     table: String,
     resumed: bool,
+    evolved: Vec<String>,
     taken: u64,
     rows: u64,
     rejected: u64,
@@ -211,6 +219,7 @@ fn documents(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Vec
         stream: report.stream.clone(),
         table: history_name(stream),
         resumed: report.resumed,
+        evolved: report.evolved.clone(),
         taken: report.taken,
         rows: report.rows,
         rejected: report.rejected,

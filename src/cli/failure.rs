@@ -17,9 +17,10 @@ use crate::sources::SourceError;
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
         match error {
-            RunError::Version { .. } | RunError::AlreadyPublished { .. } | RunError::Start(_) => {
-                Failure::invalid(error)
-            }
+            RunError::Version { .. }
+            | RunError::History(_)
+            | RunError::AlreadyPublished { .. }
+            | RunError::Start(_) => Failure::invalid(error),
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
@@ -36,7 +37,8 @@ impl From<ArchiveError> for Failure {
         match error {
             ArchiveError::NoHistory { .. }
             | ArchiveError::Declaration { .. }
-            | ArchiveError::UnreadableDeclaration { .. }
+            | ArchiveError::NotWider { .. }
+            | ArchiveError::Disagreement(_)
             | ArchiveError::Start(_) => Failure::invalid(error),
             ArchiveError::Source(error) => error.into(),
             ArchiveError::Publish(error) => error.into(),

@@ -10,6 +10,8 @@ use super::tokens::{Cursor, Parsed};
 use crate::event::{Format, FormatKind, LiveFace, TimestampUnit};
 
 const LIVE_HELP: &str = "write LIVE FROM KAFKA 'topic' FORMAT JSON, or LIVE FROM FILE 'path.jsonl'";
+const REST_HELP: &str =
+    "write WITH (keep_rest = true): history then keeps undeclared fields, for columns declared later";
 const UNIT_HELP: &str = "write WITH (timestamp_unit = 's'), 'ms' or 'us'";
 
 /// Takes what stands behind `LIVE`.
@@ -25,7 +27,7 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
             let message = "messages in Kafka are read as JSON; CSV and PARQUET are for FILE";
             return Err(Problem::new(span, message, "write FORMAT JSON"));
         }
-        return Ok(LiveFace::Kafka { topic, format: Format { kind, timestamp_unit: parse_options(cursor)? } });
+        return Ok(LiveFace::Kafka { topic, format: parse_options(cursor, kind)? });
     }
     if cursor.eat_words(&["FILE"]) {
         let path = cursor.text("the path of a file", LIVE_HELP)?;
@@ -33,7 +35,7 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
             Some((kind, _)) => kind,
             None => format_by_extension(&path)?,
         };
-        let format = Format { kind, timestamp_unit: parse_options(cursor)? };
+        let format = parse_options(cursor, kind)?;
         return Ok(LiveFace::File { path: path.value, format });
     }
     if cursor.at_words(&["ICEBERG"]) {
@@ -72,37 +74,63 @@ fn format_by_extension(path: &Spanned<String>) -> Parsed<FormatKind> {
 }
 
 /// Takes `WITH (…)` if it stands here.
-fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Option<TimestampUnit>> {
+fn parse_options(cursor: &mut Cursor<'_>, kind: FormatKind) -> Parsed<Format> {
+    let mut format = Format { kind, timestamp_unit: None, keep_rest: false };
     if !cursor.eat_words(&["WITH"]) {
-        return Ok(None);
+        return Ok(format);
     }
     let mut options = cursor.parenthesized(UNIT_HELP)?.value;
-    let mut unit = None;
+    let mut given: Vec<String> = Vec::new();
     loop {
         let name = match options.peek() {
             Some(Token::SingleQuotedString(_)) => options.text("an option", UNIT_HELP)?,
             _ => options.name("an option", UNIT_HELP)?,
         };
-        options.expect(&Token::Eq, UNIT_HELP)?;
-        match name.value.to_ascii_lowercase().as_str() {
+        let option = name.value.to_ascii_lowercase();
+        options.expect(&Token::Eq, if option == "keep_rest" { REST_HELP } else { UNIT_HELP })?;
+        match option.as_str() {
             "timestamp_unit" => {
                 let value = options.text("a unit", UNIT_HELP)?;
-                let known = timestamp_unit(&value)?;
-                if unit.replace(known).is_some() {
-                    return Err(Problem::new(name.span, "a second timestamp_unit", "leave out one of them"));
+                format.timestamp_unit = Some(timestamp_unit(&value)?);
+            }
+            "keep_rest" => {
+                format.keep_rest = keep_rest(&mut options)?;
+                if format.keep_rest && kind != FormatKind::Json {
+                    let message = "keep_rest is for FORMAT JSON";
+                    return Err(Problem::new(name.span, message, "leave it out: declare the file's columns"));
                 }
             }
-            option @ ("keep_rest" | "compacted") => {
-                let message = format!("the option {option} is not supported yet");
+            "compacted" => {
+                let message = "the option compacted is not supported yet";
                 return Err(Problem::new(name.span, message, "leave it out"));
             }
             other => return Err(unknown_option(other, name.span)),
         }
+        if given.contains(&option) {
+            return Err(Problem::new(name.span, format!("a second {option}"), "leave out one of them"));
+        }
+        given.push(option);
         if !options.eat(&Token::Comma) {
             break;
         }
     }
-    if options.is_at_end() { Ok(unit) } else { Err(options.unexpected("`,` or `)`", UNIT_HELP)) }
+    if options.is_at_end() { Ok(format) } else { Err(options.unexpected("`,` or `)`", UNIT_HELP)) }
+}
+
+/// `true` or `false`, in quotes or not.
+fn keep_rest(options: &mut Cursor<'_>) -> Parsed<bool> {
+    let span = options.span();
+    let value = match options.peek() {
+        Some(Token::SingleQuotedString(text)) => text.to_ascii_lowercase(),
+        Some(Token::Word(word)) => word.value.to_ascii_lowercase(),
+        _ => return Err(options.unexpected("`true` or `false`", REST_HELP)),
+    };
+    options.advance();
+    match value.as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Problem::new(span, format!("keep_rest is true or false, not `{value}`"), REST_HELP)),
+    }
 }
 
 fn unknown_option(name: &str, span: Span) -> Problem {
@@ -111,9 +139,9 @@ fn unknown_option(name: &str, span: Span) -> Problem {
     } else if name.starts_with("scan.") {
         "where a run begins is said on the command line: kappa run JOB --start earliest".to_owned()
     } else {
-        match nearest(name, ["timestamp_unit"]) {
+        match nearest(name, ["timestamp_unit", "keep_rest"]) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => "known here: `timestamp_unit`".to_owned(),
+            None => "known here: `timestamp_unit`, `keep_rest`".to_owned(),
         }
     };
     Problem::new(span, format!("unknown option `{name}`"), help)

@@ -1,5 +1,6 @@
 //! Where rows go: layouts of the tables, staging of files, and the durable order in which they become visible.
 
+mod change;
 mod error;
 pub mod layout;
 mod outage;
@@ -9,6 +10,7 @@ mod publish;
 mod rollback;
 mod stage;
 mod take;
+mod targets;
 mod tidy;
 
 pub use error::PublishError;
@@ -19,4 +21,5 @@ pub use publish::Publisher;
 pub use rollback::WATERMARK;
 pub use stage::{split_by_partition, stage};
 pub use take::{Taken, Target, take};
+pub use targets::{rejects_table, targets};
 pub use tidy::{Rewrite, Tidy};

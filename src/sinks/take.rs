@@ -24,6 +24,8 @@ pub struct Target {
     pub spec: TableSpec,
     /// Whether it belongs to the run's job alone, as results do; late tables and rejects may be shared.
     pub owned: bool,
+    /// Whether a table that lacks columns, or has narrower ones, is taken: [`Publisher::evolve`] then widens it.
+    pub evolve: bool,
 }
 
 /// A run whose claims are made and whose newest checkpoint is known.
@@ -35,6 +37,7 @@ pub struct Taken {
     heartbeat: Arc<Heartbeat>,
     tables: BTreeMap<TableName, Table>,
     vitals: Vitals,
+    accepts_rollback: bool,
 }
 
 /// Claims the store, then every table by a commit, and only then reads the newest checkpoint. Tables that aren't there
@@ -47,13 +50,13 @@ pub async fn take(
     targets: &[Target],
     vitals: &Vitals,
 ) -> Result<Taken, PublishError> {
-    let owner = store.owner().to_owned();
+    let (owner, accepts_rollback) = (store.owner().to_owned(), claimant.accepts_rollback);
     // A preview, as an older run may still put others: what it shows to be lost is lost whatever comes, and is told before
     // anything is made or claimed, so that it can be undone as it was found.
     let known = store.newest().await?;
     for target in targets {
         let found = catalog.load(&target.table).await?;
-        check_not_lost_before(&known, &owner, &target.table, found.as_ref())?;
+        check_not_lost_before(&known, (&owner, claimant), &target.table, found.as_ref())?;
         open_table(catalog, target, found, &owner).await?;
     }
     let claimed = store.claim(claimant).await?;
@@ -76,20 +79,20 @@ pub async fn take(
         let properties = properties_of(table, &owner)?;
         check_not_lost(read.newest().id(), read.newest().abandoned, name, properties.checkpoint)?;
     }
-    Ok(Taken { catalog: catalog.clone(), owner, read, heartbeat, tables, vitals: vitals.clone() })
+    Ok(Taken { catalog: catalog.clone(), owner, read, heartbeat, tables, vitals: vitals.clone(), accepts_rollback })
 }
 
 /// Checks that a table, as it is `found`, holds what was published to it.
 fn check_not_lost_before(
     known: &Newest,
-    owner: &str,
+    (owner, claimant): (&str, &Claimant),
     name: &TableName,
     found: Option<&Table>,
 ) -> Result<(), PublishError> {
     check_same_table(known.manifest.as_ref(), name, found.map(Table::uuid))?;
     if let Some(table) = found {
         let properties = properties_of(table, owner)?;
-        let rollback = rollback(table, owner, &properties);
+        let rollback = rollback(table, owner, &properties).filter(|_| !claimant.accepts_rollback);
         check_not_rolled_back(known.abandoned, name, properties.checkpoint, rollback.as_ref())?;
     }
     Ok(())
@@ -106,7 +109,11 @@ async fn open_table(
         Some(table) => table,
         None => catalog.create(&target.table, &target.spec).await?,
     };
-    if let Some(difference) = table.difference(&target.spec) {
+    let difference = match target.evolve {
+        true => table.evolution(&target.spec).err(),
+        false => table.difference(&target.spec),
+    };
+    if let Some(difference) = difference {
         return Err(PublishError::Layout { table: target.table.clone(), difference });
     }
     let properties = properties_of(&table, owner)?;
@@ -192,6 +199,7 @@ impl Taken {
             heartbeat: self.heartbeat,
             tables: self.tables,
             vitals: self.vitals,
+            accepts_rollback: self.accepts_rollback,
         };
         if let Some(manifest) = newest {
             let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));
