@@ -12,5 +12,6 @@ mod model;
 mod operating;
 mod replay;
 mod servers;
+mod stores;
 mod support;
 mod smoke;
