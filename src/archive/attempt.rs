@@ -109,6 +109,7 @@ async fn run(
     report: &mut ArchiveReport,
 ) -> Result<(), ArchiveError> {
     observer.standing().generation = beginning.publisher.begun().identity().generation.0;
+    observer.show();
     if report.checkpoints == 0 {
         report.resumed = beginning.manifest.is_some();
     }

@@ -141,6 +141,8 @@ impl<'a, 'w> Loop<'a, 'w> {
         let standing = observer.standing();
         standing.generation = publisher.begun().identity().generation.0;
         standing.frontier = stated;
+        // Whoever reads a log wants to know the generation, however soon the run ends.
+        observer.show();
         Ok(Loop {
             plan,
             setup,

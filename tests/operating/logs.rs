@@ -34,7 +34,7 @@ fn every_line_of_a_run_is_an_object_that_names_its_job() {
     let project = project();
     let finished = project.kappa(&["-v", "run", "jobs/hits.sql"]).ok();
     let lines = lines(&finished.stderr);
-    assert!(lines.len() > 1, "{}", finished.stderr);
+    assert!(!lines.is_empty(), "it says where it listens");
     for line in &lines {
         let text = |name: &str| line[name].as_str().unwrap_or_default();
         assert!(text("time").starts_with("20") && text("time").ends_with('Z'), "{line}");

@@ -85,7 +85,7 @@ fn the_metrics_of_a_run_are_the_numbers_of_its_report() {
 
 #[test]
 fn an_archive_shows_how_far_retention_is_from_what_it_lacks() {
-    let topic = kafka::create_topic_with("headroom", 1, &[("retention.ms", "3600000000")]);
+    let topic = kafka::create_topic_with("headroom", 1, &[("retention.ms", "3600000000000")]);
     kafka::produce(&topic, &(0..100).map(|second| click(0, second)).collect::<Vec<_>>());
     kafka::trim(&topic, 0, 40);
     let project = Project::on_kafka(Catalog::Sql, RUN);
@@ -99,8 +99,8 @@ fn an_archive_shows_how_far_retention_is_from_what_it_lacks() {
     });
     assert_eq!(of(&scrape, "kappa_log_headroom_records"), [60.0]);
     assert_eq!(of(&scrape, "kappa_log_headroom_ratio"), [1.0], "nothing is missing");
-    assert_eq!(of(&scrape, "kappa_log_retention_seconds"), [3_600_000.0]);
-    assert_eq!(of(&scrape, "kappa_log_headroom_seconds"), [3_600_000.0]);
+    assert_eq!(of(&scrape, "kappa_log_retention_seconds"), [3_600_000_000.0]);
+    assert_eq!(of(&scrape, "kappa_log_headroom_seconds"), [3_600_000_000.0]);
     archive.terminate();
     archive.wait(LIMIT).ok();
 }
