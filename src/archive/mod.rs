@@ -5,7 +5,9 @@
 //! taken since the last one, as files, and the positions behind them.
 //! Invariant: the archiver's identity is the history table, whatever job it was started from.
 
+mod evolve;
 mod headroom;
+mod rejects;
 mod write;
 
 use std::collections::BTreeMap;
@@ -16,24 +18,24 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::{
-    ADDED_COLUMNS, CheckpointError, CheckpointStore, Manifest, PartitionProgress, StreamProgress,
-};
+use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionProgress, StreamProgress};
 use crate::event::{EventTime, Micros, Reject, ResumeOffset, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
-use crate::job::{Declaration, DeclaredColumn};
+use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
-use crate::sinks::{PublishError, Target, layout, take};
+use crate::sinks::{PublishError, Publisher, Target, layout, take};
 use crate::sources::{
-    DisagreementError, Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, added_columns,
-    declaration, resume,
+    AnewError, DisagreementError, Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, resume,
 };
 use crate::standing::{Observer, Phase, Read, Standing};
 use crate::start::{Start, StartError, Vouched, begin, read_back};
 use crate::store::Place;
 use crate::time::Watermarks;
 use crate::time::clock::Clock;
+use crate::vitals::Vitals;
+use evolve::{Widening, widening};
 use headroom::Headroom;
+pub use rejects::{RejectsReport, decode_rejects};
 use write::{Batch, Writer, Written};
 
 /// Table property of a history: what decided which records are in it.
@@ -135,6 +137,17 @@ pub enum ArchiveError {
         /// In words.
         difference: String,
     },
+    /// Raw bytes alone don't make records of this stream.
+    #[error("rejects of stream {stream} can't be decoded again: {reason}")]
+    RawOnly {
+        /// The stream.
+        stream: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// What decides `_seen` can't be read.
+    #[error(transparent)]
+    Anew(#[from] AnewError),
     /// The history's declaration can't be read.
     #[error(transparent)]
     Disagreement(#[from] DisagreementError),
@@ -206,10 +219,7 @@ pub async fn archive(
     stop: &CancellationToken,
     watch: &(dyn Fn(&Standing) + Sync),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let Some(history) = &stream.history else {
-        return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
-    };
-    let declared = Declaration::of(stream).to_json();
+    let history = history_of(stream)?;
     let archived = Arc::new(stream.archived());
     let streams = std::slice::from_ref(&archived);
     let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
@@ -217,18 +227,7 @@ pub async fn archive(
     observer.show();
     let widening = widening(&setup.catalog, history, stream, options.evolve).await?;
     let stream = &archived;
-    let mut spec = layout::history(stream);
-    spec.properties.insert(STREAM_PROPERTY.into(), declared);
-    let target = Target { table: history.clone(), spec, owned: true, evolve: options.evolve };
-    let rejects = history.with_suffix("_rejects");
-    let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
-    let store = CheckpointStore::at(&setup.state, &owner(history));
-    let taken = take(&setup.catalog, &store, &[target.clone(), rejects], observer.vitals()).await?;
-    let manifest = taken.newest().manifest.clone();
-    let mut publisher = taken.begin().await?;
-    if let Some(widening) = &widening {
-        publisher.evolve(&target, &widening.properties).await?;
-    }
+    let (publisher, manifest) = claim(stream, setup, widening.as_ref(), observer.vitals()).await?;
     let take_up = take_up(stream, setup, options, manifest.as_ref()).await?;
     observer.standing().generation = publisher.begun().identity().generation.0;
     let writer = Writer::new(stream, publisher);
@@ -238,60 +237,36 @@ pub async fn archive(
     Ok(run.report)
 }
 
+fn history_of(stream: &Stream) -> Result<&TableName, ArchiveError> {
+    stream.history.as_ref().ok_or_else(|| ArchiveError::NoHistory { stream: stream.name.clone() })
+}
+
+/// Claims the history of `stream`, as archived, finishes what its newest checkpoint has begun, and widens it.
+async fn claim(
+    stream: &Stream,
+    setup: &Setup,
+    widening: Option<&Widening>,
+    vitals: &Vitals,
+) -> Result<(Publisher, Option<Manifest>), ArchiveError> {
+    let history = history_of(stream)?;
+    let mut spec = layout::history(stream);
+    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
+    let target = Target { table: history.clone(), spec, owned: true, evolve: widening.is_some() };
+    let rejects = history.with_suffix("_rejects");
+    let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
+    let store = CheckpointStore::at(&setup.state, &owner(history));
+    let taken = take(&setup.catalog, &store, &[target.clone(), rejects], vitals).await?;
+    let manifest = taken.newest().manifest.clone();
+    let mut publisher = taken.begin().await?;
+    if let Some(widening) = widening {
+        publisher.evolve(&target, &widening.properties).await?;
+    }
+    Ok((publisher, manifest))
+}
+
 /// The name under which a history's archiver claims, checkpoints and commits.
 pub fn owner(history: &TableName) -> String {
     format!("archive-{history}")
-}
-
-/// How a history is widened.
-struct Widening {
-    /// In words.
-    changes: Vec<String>,
-    properties: BTreeMap<String, String>,
-}
-
-/// Holds the stream's declaration against the history's. `None`: history goes on as it is.
-async fn widening(
-    catalog: &Catalog,
-    history: &TableName,
-    stream: &Stream,
-    evolve: bool,
-) -> Result<Option<Widening>, ArchiveError> {
-    let Some(table) = catalog.load(history).await? else { return Ok(None) };
-    let Some(archived) = declaration(&table)? else {
-        let difference = format!("it has no property {STREAM_PROPERTY}, so something else has made it");
-        return Err(ArchiveError::Declaration { table: history.clone(), difference, widens: false });
-    };
-    let declared = Declaration::of(stream);
-    let mut difference = declared.difference(&archived);
-    // The bound decides nothing that history holds.
-    difference.bound.clear();
-    if difference.is_empty() {
-        return Ok(None);
-    }
-    match declared.widens(&archived) {
-        Ok(changes) if evolve => {
-            let mut added = added_columns(&table)?;
-            let told = |column: &&DeclaredColumn| {
-                !archived.columns.iter().any(|there| there.name == column.name) && archived.cant_tell(column).is_none()
-            };
-            added.extend(declared.columns.iter().filter(told).map(|column| column.name.clone()));
-            let mut properties = BTreeMap::from([(STREAM_PROPERTY.to_owned(), declared.to_json())]);
-            if !added.is_empty() {
-                let names = serde_json::to_string(&added).expect("a list of names always becomes JSON");
-                properties.insert(ADDED_COLUMNS.to_owned(), names);
-            }
-            Ok(Some(Widening { changes, properties }))
-        }
-        Err(against) if evolve => {
-            Err(ArchiveError::NotWider { table: history.clone(), difference: against.join("; ") })
-        }
-        widened => Err(ArchiveError::Declaration {
-            table: history.clone(),
-            difference: difference.all().join("; "),
-            widens: widened.is_ok(),
-        }),
-    }
 }
 
 async fn take_up(

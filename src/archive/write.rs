@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use super::{ArchiveError, CHECKPOINT_BYTES_MAX, CHECKPOINT_ROWS_MAX, Rejects, SORTING_BYTES};
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
 use crate::event::{EventTime, Stream, TableName};
-use crate::iceberg::StagedFile;
+use crate::iceberg::{StagedFile, Table};
 use crate::job::Declaration;
 use crate::sinks::{HistoryProgress, Publisher, Tidy, layout};
 
@@ -100,7 +100,7 @@ impl Writer {
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
-            tables.push(self.change(&self.history, &files, properties));
+            tables.push(change(self.publisher.table(&self.history), &files, Vec::new(), properties));
             self.stated = watermark;
         }
         if !batch.rejects.is_empty() {
@@ -108,27 +108,11 @@ impl Writer {
             let rows = layout::reject_rows(&self.stream, &batch.rejects);
             let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            tables.push(self.change(&name, &files, BTreeMap::new()));
+            tables.push(change(self.publisher.table(&name), &files, Vec::new(), BTreeMap::new()));
         }
-        let manifest = Manifest {
-            id: self.publisher.begun().id(self.number),
-            owner: self.publisher.begun().store().owner().to_owned(),
-            fingerprint: Declaration::of(&self.stream).to_json(),
-            description: Vec::new(),
-            streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
-            inserts: Vec::new(),
-            watermark,
-            first_window: EventTime::MIN,
-            finished: false,
-            state: Vec::new(),
-            claimed: self
-                .publisher
-                .tables()
-                .map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() })
-                .collect(),
-            tables,
-            held: Vec::new(),
-        };
+        let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
+        let fingerprint = Declaration::of(&self.stream).to_json();
+        let manifest = manifest(&self.publisher, self.number, (streams, watermark, fingerprint), tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.tidy_up(watermark).await;
@@ -148,19 +132,50 @@ impl Writer {
             rewrite.run(&self.publisher).await;
         }
     }
+}
 
-    fn change(&self, name: &TableName, files: &[StagedFile], properties: BTreeMap<String, String>) -> TableChange {
-        let table = self.publisher.table(name);
-        let add = files.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
-        TableChange {
-            table: name.clone(),
-            uuid: table.uuid(),
-            schema_id: table.schema_id(),
-            spec_id: table.spec_id(),
-            add: add.collect(),
-            operation: Operation::Append,
-            properties,
-            summary: BTreeMap::new(),
-        }
+/// A checkpoint of an archiver: how far its stream is read, its watermark, its declaration, and what is committed.
+pub(super) fn manifest(
+    publisher: &Publisher,
+    number: u64,
+    (streams, watermark, fingerprint): (BTreeMap<String, StreamProgress>, EventTime, String),
+    tables: Vec<TableChange>,
+) -> Manifest {
+    let claimed = publisher.tables();
+    Manifest {
+        id: publisher.begun().id(number),
+        owner: publisher.begun().store().owner().to_owned(),
+        fingerprint,
+        description: Vec::new(),
+        streams,
+        inserts: Vec::new(),
+        watermark,
+        first_window: EventTime::MIN,
+        finished: false,
+        state: Vec::new(),
+        claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),
+        tables,
+        held: Vec::new(),
+    }
+}
+
+/// A change of one table: files that come, and files that go.
+pub(super) fn change(
+    table: &Table,
+    add: &[StagedFile],
+    remove: Vec<String>,
+    properties: BTreeMap<String, String>,
+) -> TableChange {
+    let add = add.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
+    TableChange {
+        table: table.name().clone(),
+        uuid: table.uuid(),
+        schema_id: table.schema_id(),
+        spec_id: table.spec_id(),
+        add: add.collect(),
+        operation: if remove.is_empty() { Operation::Append } else { Operation::Overwrite },
+        remove,
+        properties,
+        summary: BTreeMap::new(),
     }
 }

@@ -371,6 +371,7 @@ impl Work {
 
 fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manifest {
     let change = |table: TableName| TableChange {
+        remove: Vec::new(),
         uuid: uuid_of(&table),
         schema_id: 0,
         spec_id: 0,

@@ -125,6 +125,9 @@ pub struct TableChange {
     pub spec_id: i32,
     /// Staged data files, opaque in here.
     pub add: Vec<Value>,
+    /// Locations of files that the commit removes: only of a table that nobody else writes, as they must still be there.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub remove: Vec<String>,
     /// What kind of snapshot it makes.
     pub operation: Operation,
     /// Table properties set by the same commit, beside those that name the checkpoint.
@@ -333,6 +336,7 @@ pub(super) mod tests {
                 schema_id: 0,
                 spec_id: 0,
                 add: vec![json!({"file": "a.parquet", "rows": 1.5})],
+                remove: vec!["c.parquet".into()],
                 operation: Operation::Append,
                 properties: BTreeMap::from([("kappa.sealed_edge".into(), "beginning".into())]),
                 summary: BTreeMap::from([("kappa.late".into(), "2".into())]),
@@ -373,7 +377,7 @@ pub(super) mod tests {
             r#""uuid":"00000000-0000-0000-0000-000000000007"}],"#,
             r#""tables":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""uuid":"00000000-0000-0000-0000-000000000007","schema_id":0,"spec_id":0,"#,
-            r#""add":[{"file":"a.parquet","rows":1.5}],"operation":"append","#,
+            r#""add":[{"file":"a.parquet","rows":1.5}],"remove":["c.parquet"],"operation":"append","#,
             r#""properties":{"kappa.sealed_edge":"beginning"},"summary":{"kappa.late":"2"}}],"#,
             r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}]}}"#,

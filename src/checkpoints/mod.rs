@@ -42,8 +42,8 @@ pub use manifest::{
     StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    ADDED_COLUMNS, FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties,
-    checkpoint_property, generation_property, offsets_property, snapshot_property,
+    ADDED_COLUMNS, FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, SEEN_ANEW, STREAM, TableProperties,
+    checkpoint_property, format_time, generation_property, offsets_property, parse_time, snapshot_property,
 };
 pub use protocol::{
     Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,

@@ -12,7 +12,7 @@ use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::sinks::PublishError;
-use crate::sources::SourceError;
+use crate::sources::{AnewError, SourceError};
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
@@ -38,13 +38,15 @@ impl From<ArchiveError> for Failure {
             ArchiveError::NoHistory { .. }
             | ArchiveError::Declaration { .. }
             | ArchiveError::NotWider { .. }
+            | ArchiveError::RawOnly { .. }
+            | ArchiveError::Anew(AnewError::TooMuch { .. } | AnewError::Decoder(_))
             | ArchiveError::Disagreement(_)
             | ArchiveError::Start(_) => Failure::invalid(error),
             ArchiveError::Source(error) => error.into(),
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
-            ArchiveError::Iceberg(error) => error.into(),
+            ArchiveError::Iceberg(error) | ArchiveError::Anew(AnewError::Iceberg(error)) => error.into(),
         }
     }
 }
@@ -74,7 +76,7 @@ impl From<PublishError> for Failure {
             PublishError::Layout { .. } | PublishError::OtherOwner { .. } | PublishError::Property { .. } => {
                 Failure::invalid(error)
             }
-            PublishError::Staged { .. } => Failure::Person(error.into()),
+            PublishError::Staged { .. } | PublishError::Rewritten { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
             PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
                 Failure::Person(error.into())
@@ -149,7 +151,7 @@ impl From<RangeError> for Failure {
     fn from(error: RangeError) -> Failure {
         match error {
             RangeError::Incomplete(_) | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
-            RangeError::Iceberg(error) => error.into(),
+            RangeError::Iceberg(error) | RangeError::Anew(AnewError::Iceberg(error)) => error.into(),
             _ => Failure::invalid(error),
         }
     }

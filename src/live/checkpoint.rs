@@ -241,6 +241,7 @@ impl Writer {
                 schema_id: table.schema_id(),
                 spec_id: table.spec_id(),
                 add: files.files.iter().map(to_value).collect(),
+                remove: Vec::new(),
                 operation: Operation::Append,
                 properties: files.properties,
                 summary: files.summary,

@@ -18,7 +18,9 @@ use crate::checkpoints::{
     TableProperties, TableSeen, Verdict, check_not_lost, checkpoint_property, generation_property, snapshot_property,
 };
 use crate::event::TableName;
-use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, StagedFile, Table, TableSpec};
+use crate::iceberg::{
+    Catalog, Change, CommitError, IcebergError, Operation, Remove, ScanFilter, StagedFile, Table, TableSpec, plan_files,
+};
 use crate::vitals::{Outside, Vitals};
 
 /// Why publishing stopped.
@@ -64,6 +66,17 @@ pub enum PublishError {
         table: TableName,
         /// What the catalog says.
         source: Box<CommitError>,
+    },
+    /// A file that a checkpoint replaces is gone.
+    #[error(
+        "{table}: a checkpoint replaces its file {file}, which is gone: something else has rewritten the table meanwhile; roll \
+         it back to the snapshot before that, and start again"
+    )]
+    Rewritten {
+        /// The table.
+        table: TableName,
+        /// The file.
+        file: String,
     },
     /// A staged file of a manifest can't be read back.
     #[error("a staged file for {table} in checkpoint {id} can't be read back: {detail}")]
@@ -440,6 +453,7 @@ impl Publisher {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
         let change = self.change(manifest, staged, on)?;
+        self.check_removed(staged, on).await?;
         match self.catalog.commit_on(on, &change).await {
             Ok(_) => {
                 self.vitals.landed();
@@ -458,6 +472,18 @@ impl Publisher {
                 Ok(Event::CommitUnknown { table })
             }
             Err(error) => Err(PublishError::Commit { table, source: Box::new(error) }),
+        }
+    }
+
+    /// Whether the files that are to be removed are there: they will not come back.
+    async fn check_removed(&self, staged: &TableChange, on: &Table) -> Result<(), PublishError> {
+        if staged.remove.is_empty() {
+            return Ok(());
+        }
+        let live = plan_files(on, None, &ScanFilter::default()).await?;
+        match staged.remove.iter().find(|wanted| !live.iter().any(|file| file.path == **wanted)) {
+            None => Ok(()),
+            Some(gone) => Err(PublishError::Rewritten { table: staged.table.clone(), file: gone.clone() }),
         }
     }
 
@@ -492,7 +518,11 @@ impl Publisher {
             marker: Some((checkpoint_property(&self.owner), manifest.id.padded())),
             fence: Some((generation_property(&self.owner), Some(generation))),
             snapshot_property: Some(snapshot_property(&self.owner)),
-            operation: if add_nothing { Operation::Empty } else { operation },
+            operation: if add_nothing && staged.remove.is_empty() { Operation::Empty } else { operation },
+            remove: match staged.remove.is_empty() {
+                true => Remove::None,
+                false => Remove::Files(staged.remove.clone()),
+            },
             ..Change::nothing(on)
         })
     }

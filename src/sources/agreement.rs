@@ -6,8 +6,8 @@
 
 use thiserror::Error;
 
-use crate::checkpoints::{ADDED_COLUMNS, STREAM};
-use crate::event::{Micros, Stream, TableName};
+use crate::checkpoints::{ADDED_COLUMNS, SEEN_ANEW, STREAM, parse_time};
+use crate::event::{EventTime, Micros, Stream, TableName};
 use crate::iceberg::Table;
 use crate::job::{Declaration, DeclarationError};
 
@@ -20,6 +20,8 @@ pub struct Agreement {
     pub added: Vec<String>,
     /// Why `seen` isn't what the rows say, in words; empty: it is.
     pub anew: Vec<String>,
+    /// The event time below which it isn't either: records that had been rejects have come in since.
+    pub seen_anew: Option<EventTime>,
 }
 
 /// Why a history can't be read, or written, under a declaration.
@@ -44,6 +46,16 @@ pub enum DisagreementError {
         table: TableName,
         /// What is wrong.
         source: DeclarationError,
+    },
+    /// The time up to which `_seen` isn't what rows say can't be read.
+    #[error(
+        "{table}: its property {SEEN_ANEW} is {value:?}, which is no time: something else has set it; put back its old value"
+    )]
+    SeenAnew {
+        /// The history.
+        table: TableName,
+        /// What it holds.
+        value: String,
     },
     /// The list of columns declared later can't be read.
     #[error(
@@ -79,6 +91,13 @@ pub fn added_columns(table: &Table) -> Result<Vec<String>, DisagreementError> {
     serde_json::from_str(text).map_err(|source| DisagreementError::Added { table: table.name().clone(), source })
 }
 
+/// The event time below which `_seen` of a history's rows may be too low.
+pub fn seen_anew(table: &Table) -> Result<Option<EventTime>, DisagreementError> {
+    let Some(text) = table.properties().get(SEEN_ANEW) else { return Ok(None) };
+    let unreadable = || DisagreementError::SeenAnew { table: table.name().clone(), value: text.clone() };
+    parse_time(text).map(Some).ok_or_else(unreadable)
+}
+
 /// Holds the declaration of `stream` against the one that its history was archived under.
 pub fn agree(table: &Table, archived: &Declaration, stream: &Stream) -> Result<Agreement, DisagreementError> {
     let own = Declaration::of(stream);
@@ -106,7 +125,7 @@ pub fn agree(table: &Table, archived: &Declaration, stream: &Stream) -> Result<A
     if !added.is_empty() {
         anew.push(format!("columns that history tells from the rest of its messages: {}", added.join(", ")));
     }
-    Ok(Agreement { bound: Micros(archived.bound_us), added, anew })
+    Ok(Agreement { bound: Micros(archived.bound_us), added, anew, seen_anew: seen_anew(table)? })
 }
 
 fn has(declaration: &Declaration, name: &str) -> bool {

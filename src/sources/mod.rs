@@ -26,7 +26,7 @@ use thiserror::Error;
 use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
-pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
+pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration, seen_anew};
 pub use anew::{Anew, AnewError};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
