@@ -28,7 +28,7 @@ pub struct Agreement {
 #[derive(Debug, Error)]
 pub enum DisagreementError {
     /// It was archived under another one.
-    #[error("{table} was archived under another declaration of {stream}: {difference}; {}", way_out(*adds_only))]
+    #[error("{table} was archived under another declaration of {stream}: {difference}; {}", way_out(*widens))]
     Other {
         /// The history.
         table: TableName,
@@ -36,8 +36,8 @@ pub enum DisagreementError {
         stream: String,
         /// In words.
         difference: String,
-        /// Whether the stream only declares more columns, all of which may be null.
-        adds_only: bool,
+        /// Whether the history can be widened to it.
+        widens: bool,
     },
     /// Its own declaration can't be read.
     #[error("{table}: {source}")]
@@ -69,11 +69,9 @@ pub enum DisagreementError {
     },
 }
 
-fn way_out(adds_only: bool) -> &'static str {
-    match adds_only {
-        true => {
-            "`kappa archive --evolve` adds the columns to the history, null in the rows that it has already; or leave them out"
-        }
+fn way_out(widens: bool) -> &'static str {
+    match widens {
+        true => "`kappa archive --evolve` widens the history to it; or declare it as it was",
         false => "declare it as it was",
     }
 }
@@ -103,7 +101,6 @@ pub fn agree(table: &Table, archived: &Declaration, stream: &Stream) -> Result<A
     let own = Declaration::of(stream);
     let difference = own.difference(archived);
     let mut refused = difference.records.clone();
-    let adds_only = refused.is_empty();
     let mut added = added_columns(table)?;
     added.retain(|name| own.columns.iter().any(|column| column.name == *name));
     let only_here = own.columns.iter().filter(|column| !column.required && !has(archived, &column.name));
@@ -118,7 +115,7 @@ pub fn agree(table: &Table, archived: &Declaration, stream: &Stream) -> Result<A
             table: table.name().clone(),
             stream: stream.name.clone(),
             difference: refused.join("; "),
-            adds_only,
+            widens: own.widens(archived).is_ok(),
         });
     }
     let mut anew = difference.time;
