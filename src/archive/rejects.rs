@@ -5,10 +5,10 @@
 //! the `_seen` by which they were archived; up to the event time to which it may be too low, which the history states,
 //! readers find it anew.
 
-use std::collections::{BTreeMap, HashSet};
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::array::{Array, AsArray, BooleanArray, TimestampMicrosecondArray};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
@@ -20,8 +20,8 @@ use super::write::{change, manifest};
 use super::{ArchiveError, Setup, claim, history_of};
 use crate::checkpoints::{Manifest, SEEN_ANEW, format_time};
 use crate::decode::{Decoder, RawBatch, RawRecord};
-use crate::event::{Column, EventTime, Metadata, Micros, Origin, ResumeOffset, Stream, TableName};
-use crate::iceberg::{ScanFile, ScanFilter, Table, plan_files, read_file};
+use crate::event::{Column, EventTime, Metadata, Micros, Origin, ResumeOffset, Stream, TIMESTAMP, TableName};
+use crate::iceberg::{RowCut, ScanFile, ScanFilter, Table, plan_files, read_file};
 use crate::sinks::{HistoryProgress, Publisher, layout};
 use crate::sources::{Agreement, Anew, Seen, SourceError, seen_anew};
 use crate::vitals::Vitals;
@@ -83,7 +83,7 @@ pub async fn decode_rejects(stream: &Arc<Stream>, setup: &Setup) -> Result<Rejec
                 report.times = Some((least.min(EventTime(time)), greatest.max(EventTime(time))));
             }
         }
-        moving.take(&stream, file, decoded).await?;
+        moving.take(&stream, decoded).await?;
     }
     Ok(report)
 }
@@ -118,7 +118,7 @@ struct Decoded {
     /// Those that are taken, laid out as records, by partition.
     records: Vec<RecordBatch>,
     /// Their positions.
-    taken: HashSet<(i32, i64)>,
+    taken: BTreeSet<(i32, i64)>,
 }
 
 struct Again<'a> {
@@ -175,22 +175,22 @@ impl Again<'_> {
         let schema = layout::rejects().schema;
         let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
         let rows: Vec<RecordBatch> = read_file(self.rejects, file, &names, None).await?.try_collect().await?;
-        let mut sorted: BTreeMap<i32, BTreeMap<i64, (Option<i64>, &[u8])>> = BTreeMap::new();
+        let mut sorted: BTreeMap<i32, BTreeMap<i64, RawRecord<'_>>> = BTreeMap::new();
         for batch in &rows {
             let stamps = batch.column(3).as_primitive::<TimestampMicrosecondType>();
             let raw = batch.column(4).as_binary::<i32>();
             for (row, (partition, offset)) in rejected(batch).enumerate() {
-                let stamp = stamps.is_valid(row).then(|| stamps.value(row));
-                let bytes = if raw.is_valid(row) { raw.value(row) } else { &[] };
-                sorted.entry(partition).or_default().insert(offset, (stamp, bytes));
+                let timestamp = stamps.is_valid(row).then(|| stamps.value(row));
+                let value = if raw.is_valid(row) { raw.value(row) } else { &[] };
+                sorted.entry(partition).or_default().insert(offset, RawRecord { offset, timestamp, value });
             }
         }
-        let (mut records, mut taken) = (Vec::new(), HashSet::new());
+        let (mut records, mut taken) = (Vec::new(), BTreeSet::new());
         for (partition, messages) in sorted {
             let mut raw = RawBatch::new(partition, self.decoder.inputs());
             let next = messages.keys().last().map_or(0, |last| last + 1);
-            for (offset, (timestamp, value)) in messages {
-                raw.push(RawRecord { offset, timestamp, value }, []);
+            for message in messages.into_values() {
+                raw.push(message, []);
             }
             let decoded = self.decoder.decode(&raw, ResumeOffset(next));
             if decoded.records.num_rows() > 0 {
@@ -217,13 +217,25 @@ impl Decoded {
         counts
     }
 
-    /// The rows that stay rejects, as they are.
-    fn left(&self) -> Vec<RecordBatch> {
-        let stays = |batch: &RecordBatch| {
-            let stays: Vec<bool> = rejected(batch).map(|position| !self.taken.contains(&position)).collect();
-            filter_record_batch(batch, &BooleanArray::from(stays)).expect("the mask is as long as the batch")
+    /// The rows that are rejects no longer.
+    fn cut(&self) -> RowCut {
+        let mut records: BTreeMap<i32, Vec<i64>> = BTreeMap::new();
+        for &(partition, offset) in &self.taken {
+            records.entry(partition).or_default().push(offset);
+        }
+        // Only files of these times are looked at; a record without a timestamp may be in any.
+        let stamps = self.records.iter().map(|records| records.column(records.num_columns() - 2));
+        let stamps: Vec<&TimestampMicrosecondArray> = stamps.map(|stamps| stamps.as_primitive()).collect();
+        let known = stamps.iter().all(|stamps| stamps.null_count() == 0);
+        let least = stamps.iter().filter_map(|stamps| arrow::compute::min(*stamps)).min();
+        let most = stamps.iter().filter_map(|stamps| arrow::compute::max(*stamps)).max();
+        let cut = match (known, least, most) {
+            (true, Some(least), Some(most)) => {
+                RowCut::of_times(TIMESTAMP, EventTime(least), EventTime(most.saturating_add(1)))
+            }
+            _ => RowCut::default(),
         };
-        self.rows.iter().map(stays).filter(|batch| batch.num_rows() > 0).collect()
+        RowCut { records: Some(records), ..cut }
     }
 }
 
@@ -261,18 +273,17 @@ struct Moving<'a> {
 }
 
 impl Moving<'_> {
-    async fn take(&mut self, stream: &Stream, file: &ScanFile, decoded: Decoded) -> Result<(), ArchiveError> {
+    async fn take(&mut self, stream: &Stream, decoded: Decoded) -> Result<(), ArchiveError> {
         for records in &decoded.records {
             self.account(stream, records);
         }
-        let left = decoded.left();
+        let cut = decoded.cut();
         let records = decoded.records.into_iter().map(|records| self.found.seen.fill(stream, records)).collect();
         let sort = layout::history(stream).sort;
         let rows = self.publisher.stage(self.history, &sort, records).await?;
-        let left = self.publisher.stage(&self.name, &layout::rejects().sort, left).await?;
         let tables = vec![
-            change(self.publisher.table(self.history), &rows, Vec::new(), self.properties()),
-            change(self.publisher.table(&self.name), &left, vec![file.path.clone()], BTreeMap::new()),
+            change(self.publisher.table(self.history), &rows, &[], self.properties()),
+            change(self.publisher.table(&self.name), &[], &[cut], BTreeMap::new()),
         ];
         let streams = self.newest.streams.clone();
         let fingerprint = self.newest.fingerprint.clone();

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use super::{ArchiveError, CHECKPOINT_BYTES_MAX, CHECKPOINT_ROWS_MAX, Rejects, SORTING_BYTES};
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
 use crate::event::{EventTime, Stream, TableName};
-use crate::iceberg::{StagedFile, Table};
+use crate::iceberg::{RowCut, StagedFile, Table};
 use crate::job::Declaration;
 use crate::sinks::{HistoryProgress, Publisher, Tidy, layout};
 
@@ -100,7 +100,7 @@ impl Writer {
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
-            tables.push(change(self.publisher.table(&self.history), &files, Vec::new(), properties));
+            tables.push(change(self.publisher.table(&self.history), &files, &[], properties));
             self.stated = watermark;
         }
         if !batch.rejects.is_empty() {
@@ -108,7 +108,7 @@ impl Writer {
             let rows = layout::reject_rows(&self.stream, &batch.rejects);
             let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            tables.push(change(self.publisher.table(&name), &files, Vec::new(), BTreeMap::new()));
+            tables.push(change(self.publisher.table(&name), &files, &[], BTreeMap::new()));
         }
         let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
         let fingerprint = Declaration::of(&self.stream).to_json();
@@ -159,11 +159,11 @@ pub(super) fn manifest(
     }
 }
 
-/// A change of one table: files that come, and files that go.
+/// A change of one table: files that come, and rows that go.
 pub(super) fn change(
     table: &Table,
     add: &[StagedFile],
-    remove: Vec<String>,
+    remove: &[RowCut],
     properties: BTreeMap<String, String>,
 ) -> TableChange {
     let add = add.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
@@ -173,9 +173,10 @@ pub(super) fn change(
         schema_id: table.schema_id(),
         spec_id: table.spec_id(),
         add: add.collect(),
-        operation: if remove.is_empty() { Operation::Append } else { Operation::Overwrite },
-        remove,
+        remove: remove.iter().map(|cut| serde_json::to_value(cut).expect("cuts are texts and numbers")).collect(),
+        operation: Operation::Append,
         properties,
+        remove_properties: Vec::new(),
         summary: BTreeMap::new(),
     }
 }

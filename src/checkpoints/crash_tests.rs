@@ -371,13 +371,14 @@ impl Work {
 
 fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manifest {
     let change = |table: TableName| TableChange {
-        remove: Vec::new(),
         uuid: uuid_of(&table),
         schema_id: 0,
         spec_id: 0,
         add: (from..to).filter(|record| belongs(&table, *record)).map(|record| json!(record)).collect::<Vec<Value>>(),
+        remove: vec![],
         operation: Operation::Append,
         properties: BTreeMap::new(),
+        remove_properties: vec![],
         summary: BTreeMap::new(),
         table,
     };

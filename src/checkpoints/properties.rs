@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, SecondsFormat};
 use thiserror::Error;
 
-use super::{Generation, ManifestId};
+use super::{Generation, ManifestId, RepublishRange};
 use crate::event::{EventTime, ResumeOffset};
 
 /// The job that a result table belongs to.
@@ -17,6 +17,9 @@ pub const SEALED_EDGE: &str = "kappa.sealed_edge";
 /// Start of the first window that the live job publishes. Set by the live run when it claims the table, so its presence
 /// says that there is or was a live job.
 pub const FIRST_WINDOW: &str = "kappa.first_window";
+/// The published windows that the live job publishes again, by their time in the time partition column, as
+/// `from/to`: what is left of them. Absent: it publishes new windows only.
+pub const REPUBLISH: &str = "kappa.republish";
 /// The canonical declaration of the stream whose history the table is (JSON; owned by `archive`).
 pub const STREAM: &str = "kappa.stream";
 
@@ -70,6 +73,8 @@ pub struct TableProperties {
     pub sealed_edge: Option<EventTime>,
     /// [`FIRST_WINDOW`]
     pub first_window: Option<EventTime>,
+    /// [`REPUBLISH`]
+    pub republish: Option<RepublishRange>,
 }
 
 /// A property that isn't what this program writes.
@@ -110,6 +115,7 @@ impl TableProperties {
             snapshot: read(properties, snapshot_property(owner), "a snapshot id", |text| text.parse().ok())?,
             sealed_edge: read(properties, SEALED_EDGE.to_owned(), TIME_EXPECTED, parse_time)?,
             first_window: read(properties, FIRST_WINDOW.to_owned(), TIME_EXPECTED, parse_time)?,
+            republish: read(properties, REPUBLISH.to_owned(), RANGE_EXPECTED, parse_range)?,
         })
     }
 
@@ -127,12 +133,14 @@ impl TableProperties {
             (snapshot_property(owner), self.snapshot.map(|id| id.to_string())),
             (SEALED_EDGE.to_owned(), self.sealed_edge.map(format_time)),
             (FIRST_WINDOW.to_owned(), self.first_window.map(format_time)),
+            (REPUBLISH.to_owned(), self.republish.map(format_range)),
         ];
         entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
 const TIME_EXPECTED: &str = "a time such as 2026-07-03T00:00:00.000000Z";
+const RANGE_EXPECTED: &str = "a range such as 2026-07-03T00:00:00.000000Z/2026-07-03T05:00:00.000000Z";
 
 fn read<T>(
     properties: &HashMap<String, String>,
@@ -169,6 +177,15 @@ pub fn parse_time(text: &str) -> Option<EventTime> {
     }
 }
 
+fn format_range(range: RepublishRange) -> String {
+    format!("{}/{}", format_time(range.from), format_time(range.to))
+}
+
+fn parse_range(text: &str) -> Option<RepublishRange> {
+    let (from, to) = text.split_once('/')?;
+    Some(RepublishRange { from: parse_time(from)?, to: parse_time(to)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +199,7 @@ mod tests {
             snapshot: Some(-8),
             sealed_edge: Some(EventTime(1_700_000_000_000_001)),
             first_window: Some(EventTime::MIN),
+            republish: Some(RepublishRange { from: EventTime::MIN, to: EventTime(1_700_000_000_000_000) }),
         }
     }
 
@@ -197,6 +215,7 @@ mod tests {
                 "kappa.job.offsets = {\"clicks\":{\"0\":12}}",
                 "kappa.job.snapshot = -8",
                 "kappa.owner = page_hits",
+                "kappa.republish = beginning/2023-11-14T22:13:20.000000Z",
                 "kappa.sealed_edge = 2023-11-14T22:13:20.000001Z",
             ]
         );

@@ -76,7 +76,7 @@ impl From<PublishError> for Failure {
             PublishError::Layout { .. } | PublishError::OtherOwner { .. } | PublishError::Property { .. } => {
                 Failure::invalid(error)
             }
-            PublishError::Staged { .. } | PublishError::Rewritten { .. } => Failure::Person(error.into()),
+            PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
             PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
                 Failure::Person(error.into())

@@ -8,6 +8,7 @@
 
 mod catalog;
 mod compact;
+mod cut;
 mod error;
 mod evolve;
 mod order;
@@ -29,6 +30,7 @@ mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
 pub use compact::{CompactOptions, compact};
+pub use cut::{CutOut, RowCut, TimeCut, count_cut, cut_out};
 pub use error::IcebergError;
 pub use evolve::Evolution;
 pub use order::Sorted;

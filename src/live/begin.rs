@@ -6,11 +6,11 @@ use std::sync::Arc;
 use super::{RunError, RunOptions, Setup, Until};
 use crate::checkpoints::{Begun, Manifest, TableProperties};
 use crate::engine::RestoredPane;
-use crate::event::{EventTime, LiveFace, Micros, Stream, TableName};
+use crate::event::{EventTime, LiveFace, Micros, Stream};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::Plan;
 use crate::job::explain::{describe, difference};
-use crate::sinks::{Publisher, Target, layout, take};
+use crate::sinks::{Publisher, layout, take, targets};
 use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
 use crate::vitals::Vitals;
@@ -26,40 +26,6 @@ pub(super) struct Beginning {
     pub(super) take_up: Vec<BTreeMap<i32, TakeUp>>,
     /// Open windows.
     pub(super) restored: Vec<RestoredPane>,
-}
-
-/// The table that takes a stream's rejects in a live run: only streams without a history need one, as the archive
-/// keeps the others' rejects.
-pub(super) fn rejects_table(plan: &Plan, stream: usize) -> Option<TableName> {
-    if plan.streams[stream].history.is_some() {
-        return None;
-    }
-    let first = plan.inserts.iter().find(|insert| insert.stream == stream)?;
-    Some(first.table.with_suffix("_rejects"))
-}
-
-/// Every table that a job writes to, results first.
-pub(super) fn targets(plan: &Plan) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
-    for insert in &plan.inserts {
-        targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true, evolve: false });
-    }
-    for insert in &plan.inserts {
-        let late = layout::late(insert, &plan.streams[insert.stream]);
-        add_shared(&mut targets, &insert.late, late);
-    }
-    for stream in 0..plan.streams.len() {
-        if let Some(table) = rejects_table(plan, stream) {
-            add_shared(&mut targets, &table, layout::rejects());
-        }
-    }
-    targets
-}
-
-fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg::TableSpec) {
-    if !targets.iter().any(|target| target.table == *table) {
-        targets.push(Target { table: table.clone(), spec, owned: false, evolve: false });
-    }
 }
 
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be

@@ -12,6 +12,7 @@ mod inflow;
 mod pending;
 mod positions;
 mod relief;
+mod republish;
 mod sealing;
 #[cfg(test)]
 mod tests;

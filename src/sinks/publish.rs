@@ -9,18 +9,17 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::change::change;
 use super::pause::Pause;
 use super::stage;
 
 use crate::checkpoints::{
-    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest, Offsets,
-    Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableChange,
-    TableProperties, TableSeen, Verdict, check_not_lost, checkpoint_property, generation_property, snapshot_property,
+    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest,
+    PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableProperties, TableSeen, Verdict,
+    check_not_lost, generation_property,
 };
 use crate::event::TableName;
-use crate::iceberg::{
-    Catalog, Change, CommitError, IcebergError, Operation, Remove, ScanFilter, StagedFile, Table, TableSpec, plan_files,
-};
+use crate::iceberg::{Catalog, Change, CommitError, IcebergError, StagedFile, Table, TableSpec};
 use crate::vitals::{Outside, Vitals};
 
 /// Why publishing stopped.
@@ -66,17 +65,6 @@ pub enum PublishError {
         table: TableName,
         /// What the catalog says.
         source: Box<CommitError>,
-    },
-    /// A file that a checkpoint replaces is gone.
-    #[error(
-        "{table}: a checkpoint replaces its file {file}, which is gone: something else has rewritten the table meanwhile; roll \
-         it back to the snapshot before that, and start again"
-    )]
-    Rewritten {
-        /// The table.
-        table: TableName,
-        /// The file.
-        file: String,
     },
     /// A staged file of a manifest can't be read back.
     #[error("a staged file for {table} in checkpoint {id} can't be read back: {detail}")]
@@ -452,8 +440,16 @@ impl Publisher {
     async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause<'_>) -> Result<Event, PublishError> {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
-        let change = self.change(manifest, staged, on)?;
-        self.check_removed(staged, on).await?;
+        let generation = self.begun.identity().generation;
+        let change = match change(&self.owner, generation, manifest, staged, on).await {
+            Ok(change) => change,
+            // Files that others remove while they are read count as an outage too: the next look no longer finds them.
+            Err(PublishError::Iceberg(error)) if is_outage(&error) => {
+                pause.wait(&error).await;
+                return Ok(Event::CommitUnknown { table });
+            }
+            Err(error) => return Err(error),
+        };
         match self.catalog.commit_on(on, &change).await {
             Ok(_) => {
                 self.vitals.landed();
@@ -473,58 +469,6 @@ impl Publisher {
             }
             Err(error) => Err(PublishError::Commit { table, source: Box::new(error) }),
         }
-    }
-
-    /// Whether the files that are to be removed are there: they will not come back.
-    async fn check_removed(&self, staged: &TableChange, on: &Table) -> Result<(), PublishError> {
-        if staged.remove.is_empty() {
-            return Ok(());
-        }
-        let live = plan_files(on, None, &ScanFilter::default()).await?;
-        match staged.remove.iter().find(|wanted| !live.iter().any(|file| file.path == **wanted)) {
-            None => Ok(()),
-            Some(gone) => Err(PublishError::Rewritten { table: staged.table.clone(), file: gone.clone() }),
-        }
-    }
-
-    fn change(&self, manifest: &Manifest, staged: &TableChange, on: &Table) -> Result<Change, PublishError> {
-        let unreadable = |detail| PublishError::Staged { table: staged.table.clone(), id: manifest.id, detail };
-        let add = staged.add.iter().map(|file| serde_json::from_value::<StagedFile>(file.clone()));
-        let add = add.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
-        let offsets: Offsets = manifest
-            .streams
-            .iter()
-            .map(|(stream, partitions)| {
-                (stream.clone(), partitions.iter().map(|(&partition, at)| (partition, at.next_offset)).collect())
-            })
-            .collect();
-        let ours =
-            TableProperties { checkpoint: Some(manifest.id), offsets: Some(offsets), ..TableProperties::default() };
-        let mut properties = staged.properties.clone();
-        properties.extend(ours.format(&self.owner));
-        let generation = self.begun.identity().generation.padded();
-        let mut summary = staged.summary.clone();
-        summary.insert("kappa.checkpoint".into(), manifest.id.padded());
-        let add_nothing = add.is_empty();
-        let operation = match staged.operation {
-            ManifestOperation::Append => Operation::Append,
-            ManifestOperation::Overwrite => Operation::Overwrite,
-            ManifestOperation::Replace => Operation::Replace,
-        };
-        Ok(Change {
-            add,
-            properties,
-            summary,
-            marker: Some((checkpoint_property(&self.owner), manifest.id.padded())),
-            fence: Some((generation_property(&self.owner), Some(generation))),
-            snapshot_property: Some(snapshot_property(&self.owner)),
-            operation: if add_nothing && staged.remove.is_empty() { Operation::Empty } else { operation },
-            remove: match staged.remove.is_empty() {
-                true => Remove::None,
-                false => Remove::Files(staged.remove.clone()),
-            },
-            ..Change::nothing(on)
-        })
     }
 
     async fn collect(&self, id: ManifestId) -> Result<(), PublishError> {
