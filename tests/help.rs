@@ -157,7 +157,7 @@ mod meaning {
     fn project() -> Project {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("kappa.toml"), "[run]\nworkers = 3\n").expect("a file");
-        Project::at(folder.path()).expect("a project")
+        Project::at(folder.path(), kappa::config::Overrides::none()).expect("a project")
     }
 
     fn run(arguments: &[&str]) -> Result<RunOptions, (Exit, String)> {

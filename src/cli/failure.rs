@@ -54,7 +54,9 @@ impl From<ArchiveError> for Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Failure {
         match error {
-            SourceError::OffsetOutOfRange { .. } => Failure::Person(error.into()),
+            SourceError::OffsetOutOfRange { .. } | SourceError::Refused { .. } | SourceError::NotAllowed { .. } => {
+                Failure::Person(error.into())
+            }
             SourceError::TopicMissing { .. }
             | SourceError::PropertyOwned { .. }
             | SourceError::Configuration { .. }

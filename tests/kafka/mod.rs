@@ -1,6 +1,11 @@
 //! Jobs on the real broker, from the topic to what independent readers find in the tables.
 
+mod behind_watermark;
 mod broken_messages;
 mod drift;
 mod flights;
+mod hours;
 mod readers;
+mod retention;
+mod security;
+mod starts;
