@@ -5,7 +5,7 @@ mod difference;
 
 use serde::{Deserialize, Serialize};
 
-use crate::event::{Column, ColumnType, Format, LiveFace, Metadata, Micros, Origin, Stream};
+use crate::event::{Column, ColumnType, Format, LiveFace, Metadata, Origin, Stream};
 
 pub use difference::Difference;
 
