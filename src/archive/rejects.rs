@@ -15,14 +15,15 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use futures::TryStreamExt;
 
-use super::evolve::widening;
+use super::attempt::targets;
+use super::widening::widening;
 use super::write::{change, manifest};
-use super::{ArchiveError, Setup, claim, history_of};
-use crate::checkpoints::{Manifest, SEEN_ANEW, format_time};
+use super::{ArchiveError, Setup, history_of, owner};
+use crate::checkpoints::{CheckpointStore, Claimant, Manifest, SEEN_ANEW, format_time};
 use crate::decode::{Decoder, RawBatch, RawRecord};
 use crate::event::{Column, EventTime, Metadata, Micros, Origin, ResumeOffset, Stream, TIMESTAMP, TableName};
 use crate::iceberg::{RowCut, ScanFile, ScanFilter, Table, plan_files, read_file};
-use crate::sinks::{HistoryProgress, Publisher, layout};
+use crate::sinks::{HistoryProgress, Publisher, layout, take};
 use crate::sources::{Agreement, Anew, Seen, SourceError, seen_anew};
 use crate::vitals::Vitals;
 
@@ -39,7 +40,7 @@ pub struct RejectsReport {
     pub times: Option<(EventTime, EventTime)>,
 }
 
-/// Decodes the rejects of a stream's history again. No archiver of it may run meanwhile: it would be fenced.
+/// Decodes the rejects of a stream's history again. Refused while an archiver of it runs.
 ///
 /// # Errors
 /// If the stream's declaration isn't the history's, or its records are more than their bytes; nothing is changed then.
@@ -52,16 +53,39 @@ pub async fn decode_rejects(stream: &Arc<Stream>, setup: &Setup) -> Result<Rejec
         return Ok(report);
     }
     widening(&setup.catalog, history, stream, false).await?;
-    let stream = Arc::new(stream.archived());
-    let (publisher, newest) = claim(&stream, setup, None, &Vitals::new(&setup.clock)).await?;
-    // Without a checkpoint nothing was ever archived.
-    let Some(newest) = newest else { return Ok(report) };
+    let archived = Arc::new(stream.archived());
+    let (store, claimant) = (CheckpointStore::at(&setup.state, &owner(history)), Claimant::new(setup.clock.clone()));
+    let tables = targets(&archived, history, false);
+    let taken = take(&setup.catalog, &store, &claimant, &tables, &Vitals::new(&setup.clock)).await?;
+    let heartbeat = taken.heartbeat().clone();
+    let newest = taken.newest().manifest.clone();
+    let moved = async {
+        let publisher = taken.begin().await?;
+        match newest {
+            Some(newest) => move_rejects(&archived, setup, (publisher, newest), &mut report).await,
+            // Nothing was ever archived.
+            None => Ok(()),
+        }
+    };
+    let moved = moved.await;
+    heartbeat.release().await;
+    moved.map(|()| report)
+}
+
+async fn move_rejects(
+    stream: &Arc<Stream>,
+    setup: &Setup,
+    (publisher, newest): (Publisher, Manifest),
+    report: &mut RejectsReport,
+) -> Result<(), ArchiveError> {
+    let history = history_of(stream)?;
+    let name = history.with_suffix("_rejects");
     let (Some(table), Some(rejects)) = (setup.catalog.load(history).await?, setup.catalog.load(&name).await?) else {
-        return Ok(report);
+        return Ok(());
     };
     let decoder =
-        Decoder::new(&stream).map_err(|source| SourceError::Decoder { stream: stream.name.clone(), source })?;
-    let mut again = Again { stream: &stream, rejects: &rejects, decoder };
+        Decoder::new(stream).map_err(|source| SourceError::Decoder { stream: stream.name.clone(), source })?;
+    let mut again = Again { stream, rejects: &rejects, decoder };
     let files = plan_files(&rejects, None, &ScanFilter::default()).await?;
     let found = again.find(&table, &files).await?;
     let mut moving = Moving { publisher, history, name, newest, number: 1, found, table };
@@ -83,9 +107,9 @@ pub async fn decode_rejects(stream: &Arc<Stream>, setup: &Setup) -> Result<Rejec
                 report.times = Some((least.min(EventTime(time)), greatest.max(EventTime(time))));
             }
         }
-        moving.take(&stream, decoded).await?;
+        moving.take(stream, decoded).await?;
     }
-    Ok(report)
+    Ok(())
 }
 
 /// Rejects keep the bytes of messages and nothing else.

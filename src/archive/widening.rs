@@ -1,4 +1,5 @@
-//! Under which declaration a history goes on: its own, or a wider one that it is widened to.
+//! Holding a stream's declaration against the history's, and widening history to it.
+//! Invariant: nothing that history holds changes its meaning.
 
 use std::collections::BTreeMap;
 
@@ -13,7 +14,7 @@ use crate::sources::{added_columns, declaration};
 pub(super) struct Widening {
     /// In words.
     pub(super) changes: Vec<String>,
-    /// What the table says of it.
+    /// Of the history.
     pub(super) properties: BTreeMap<String, String>,
 }
 
