@@ -11,9 +11,25 @@ use crate::event::{Format, FormatKind, LiveFace, TimestampUnit};
 
 const LIVE_HELP: &str = "write LIVE FROM KAFKA 'topic' FORMAT JSON, or LIVE FROM FILE 'path.jsonl'";
 const UNIT_HELP: &str = "write WITH (timestamp_unit = 's'), 'ms' or 'us'";
+const COMPACTED_HELP: &str = "write WITH (compacted = 'accept'), or leave it out";
+
+/// A live face as written.
+pub(super) struct Live {
+    pub(super) face: LiveFace,
+    /// `WITH (compacted = 'accept')`.
+    pub(super) accepts_compacted: bool,
+}
+
+/// What stands in `WITH (…)`.
+#[derive(Default)]
+struct Options {
+    timestamp_unit: Option<TimestampUnit>,
+    /// Where it stands, if it does.
+    compacted: Option<Span>,
+}
 
 /// Takes what stands behind `LIVE`.
-pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
+pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<Live> {
     cursor.expect_word("FROM", LIVE_HELP)?;
     if cursor.eat_words(&["KAFKA"]) {
         let topic = parse_topic(cursor)?;
@@ -25,7 +41,9 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
             let message = "messages in Kafka are read as JSON; CSV and PARQUET are for FILE";
             return Err(Problem::new(span, message, "write FORMAT JSON"));
         }
-        return Ok(LiveFace::Kafka { topic, format: Format { kind, timestamp_unit: parse_options(cursor)? } });
+        let Options { timestamp_unit, compacted } = parse_options(cursor)?;
+        let face = LiveFace::Kafka { topic, format: Format { kind, timestamp_unit } };
+        return Ok(Live { face, accepts_compacted: compacted.is_some() });
     }
     if cursor.eat_words(&["FILE"]) {
         let path = cursor.text("the path of a file", LIVE_HELP)?;
@@ -33,8 +51,12 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
             Some((kind, _)) => kind,
             None => format_by_extension(&path)?,
         };
-        let format = Format { kind, timestamp_unit: parse_options(cursor)? };
-        return Ok(LiveFace::File { path: path.value, format });
+        let Options { timestamp_unit, compacted } = parse_options(cursor)?;
+        if let Some(span) = compacted {
+            return Err(Problem::new(span, "a file is never compacted", "leave the option out"));
+        }
+        let face = LiveFace::File { path: path.value, format: Format { kind, timestamp_unit } };
+        return Ok(Live { face, accepts_compacted: false });
     }
     if cursor.at_words(&["ICEBERG"]) {
         return Err(Problem::new(cursor.span(), "a table is not a live face", "write HISTORY FROM ICEBERG '…'"));
@@ -72,12 +94,12 @@ fn format_by_extension(path: &Spanned<String>) -> Parsed<FormatKind> {
 }
 
 /// Takes `WITH (…)` if it stands here.
-fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Option<TimestampUnit>> {
+fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Options> {
+    let mut parsed = Options::default();
     if !cursor.eat_words(&["WITH"]) {
-        return Ok(None);
+        return Ok(parsed);
     }
     let mut options = cursor.parenthesized(UNIT_HELP)?.value;
-    let mut unit = None;
     loop {
         let name = match options.peek() {
             Some(Token::SingleQuotedString(_)) => options.text("an option", UNIT_HELP)?,
@@ -88,12 +110,22 @@ fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Option<TimestampUnit>> {
             "timestamp_unit" => {
                 let value = options.text("a unit", UNIT_HELP)?;
                 let known = timestamp_unit(&value)?;
-                if unit.replace(known).is_some() {
+                if parsed.timestamp_unit.replace(known).is_some() {
                     return Err(Problem::new(name.span, "a second timestamp_unit", "leave out one of them"));
                 }
             }
-            option @ ("keep_rest" | "compacted") => {
-                let message = format!("the option {option} is not supported yet");
+            "compacted" => {
+                let value = options.text("`'accept'`", COMPACTED_HELP)?;
+                if !value.value.eq_ignore_ascii_case("accept") {
+                    let message = format!("unknown value '{}' of compacted", value.value);
+                    return Err(Problem::new(value.span, message, COMPACTED_HELP));
+                }
+                if parsed.compacted.replace(name.span).is_some() {
+                    return Err(Problem::new(name.span, "a second compacted", "leave out one of them"));
+                }
+            }
+            "keep_rest" => {
+                let message = "the option keep_rest is not supported yet";
                 return Err(Problem::new(name.span, message, "leave it out"));
             }
             other => return Err(unknown_option(other, name.span)),
@@ -102,7 +134,7 @@ fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Option<TimestampUnit>> {
             break;
         }
     }
-    if options.is_at_end() { Ok(unit) } else { Err(options.unexpected("`,` or `)`", UNIT_HELP)) }
+    if options.is_at_end() { Ok(parsed) } else { Err(options.unexpected("`,` or `)`", UNIT_HELP)) }
 }
 
 fn unknown_option(name: &str, span: Span) -> Problem {
@@ -111,9 +143,9 @@ fn unknown_option(name: &str, span: Span) -> Problem {
     } else if name.starts_with("scan.") {
         "where a run begins is said on the command line: kappa run JOB --start earliest".to_owned()
     } else {
-        match nearest(name, ["timestamp_unit"]) {
+        match nearest(name, ["timestamp_unit", "compacted"]) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => "known here: `timestamp_unit`".to_owned(),
+            None => "known here: `timestamp_unit` and `compacted`".to_owned(),
         }
     };
     Problem::new(span, format!("unknown option `{name}`"), help)

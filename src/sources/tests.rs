@@ -32,6 +32,7 @@ fn stream(kind: FormatKind, columns: Vec<Column>) -> Stream {
         idle_after: None,
         max_future: None,
         live: LiveFace::File { path: "events".to_owned(), format: Format { kind, timestamp_unit: None } },
+        accepts_compacted: false,
         history: None,
     }
 }
