@@ -7,6 +7,7 @@
 
 // Vocabulary.
 pub mod event;
+pub mod secret;
 
 // Meaning: pure, no I/O, no async.
 pub mod time;
