@@ -16,12 +16,12 @@ use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionProgress, StreamProgress};
-use crate::event::{EventTime, Micros, Reject, ResumeOffset, Stream, TableName};
+use crate::event::{EventTime, LiveFace, Micros, Reject, ResumeOffset, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::{Declaration, DeclarationError};
 use crate::sinks::{PublishError, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, resume};
-use crate::start::{Start, StartError, Vouched, begin, read_back};
+use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, ask, resume};
+use crate::start::{Place, Start, StartError, Vouched, admit, begin};
 use crate::time::Watermarks;
 use crate::time::clock::Clock;
 use write::{Batch, Writer};
@@ -186,8 +186,8 @@ pub async fn archive(
     let taken = take(&setup.catalog, &store, &targets).await?;
     let manifest = taken.newest().manifest.clone();
     let publisher = taken.begin().await?;
-    let take_up = take_up(stream, setup, options, manifest.as_ref()).await?;
-    let writer = Writer::new(stream, publisher);
+    let (take_up, whole_from) = take_up(stream, setup, options, manifest.as_ref()).await?;
+    let writer = Writer::new(stream, publisher, whole_from);
     let mut run = Loop::start(stream, setup, options, manifest.as_ref(), &take_up, writer)?;
     run.go(stop, watch).await?;
     Ok(run.report)
@@ -214,28 +214,35 @@ async fn check_declaration(catalog: &Catalog, history: &TableName, stream: &Stre
     Err(ArchiveError::Declaration { table: history.clone(), difference: difference.all().join("; ") })
 }
 
+/// Where partitions are taken up; for a history that begins here, also from where on windows are whole in it.
 async fn take_up(
     stream: &Arc<Stream>,
     setup: &Setup,
     options: &ArchiveOptions,
     manifest: Option<&Manifest>,
-) -> Result<BTreeMap<i32, TakeUp>, ArchiveError> {
-    let at = match &options.start {
-        Start::Time(time) => stream.max_future.map(|ahead| read_back(*time, Micros(0), ahead)),
-        _ => None,
+) -> Result<(BTreeMap<i32, TakeUp>, Option<EventTime>), ArchiveError> {
+    let start = match (&stream.live, manifest) {
+        (LiveFace::Kafka { .. }, None) => options.start.clone(),
+        _ => Start::Earliest,
     };
-    let (logs, asked) = (setup.logs.clone(), stream.clone());
-    let facts = tokio::task::spawn_blocking(move || logs.facts(&asked, at)).await;
-    let facts = facts.expect("asking a log doesn't panic")?;
-    if let Some(manifest) = manifest {
-        return Ok(resume(manifest.streams.get(&stream.name), &facts, options.until_end));
+    let answers = ask(&setup.logs, stream, start, Micros(0)).await?;
+    if let Some(advice) = admit(stream, answers.nature)? {
+        tracing::warn!("{}", advice.text);
     }
+    if let Some(manifest) = manifest {
+        return Ok((resume(manifest.streams.get(&stream.name), &answers.facts, options.until_end), None));
+    }
+    let now = setup.clock.now();
+    let whole = begin(&answers.asked(stream, Vouched::default(), now));
+    let whole_from = whole.as_ref().ok().map(|begun| begun.whole_from);
     // History may begin anywhere: which windows are whole is judged when it is read.
     let vouched = Vouched { whole_from: None, allow_partial: true };
-    let begun = begin(&stream.name, &options.start, stream.max_future, &facts, vouched)?;
-    let limit = |partition: i32| options.until_end.then(|| facts[&partition].high);
-    let partitions = begun.positions.into_iter();
-    Ok(partitions.map(|(partition, from)| (partition, TakeUp { from, seen: None, limit: limit(partition) })).collect())
+    let begun = whole.or_else(|_| begin(&answers.asked(stream, vouched, now)))?;
+    let limit = |partition: i32| options.until_end.then(|| answers.facts[&partition].high);
+    let take_up = |(partition, place): (i32, Place)| {
+        (partition, TakeUp { from: place.offset, seen: place.seen, limit: limit(partition) })
+    };
+    Ok((begun.places.into_iter().map(take_up).collect(), whole_from))
 }
 
 impl<'a> Loop<'a> {

@@ -35,8 +35,6 @@ pub struct Manifest {
     pub inserts: Vec<InsertProgress>,
     /// The job's watermark; never moves back from one checkpoint to the next.
     pub watermark: EventTime,
-    /// Start of the first window that the job publishes; [`EventTime::MIN`]: from the beginning.
-    pub first_window: EventTime,
     /// Every window has been closed and published, as `--drain` does: there is nothing to continue.
     pub finished: bool,
     /// What is open, in files of this and earlier checkpoints.
@@ -73,6 +71,8 @@ pub struct PartitionProgress {
 pub struct InsertProgress {
     /// The result table.
     pub table: TableName,
+    /// Start of the first window that it publishes; [`EventTime::MIN`]: from the beginning.
+    pub first_window: EventTime,
     /// Records accepted, by partition; those that WHERE drops included.
     pub accepted: BTreeMap<i32, u64>,
     /// Records late, by partition.
@@ -307,11 +307,11 @@ pub(super) mod tests {
             )]),
             inserts: vec![InsertProgress {
                 table: table.clone(),
+                first_window: EventTime::MIN,
                 accepted: BTreeMap::from([(0, 6)]),
                 late: BTreeMap::from([(0, 2)]),
             }],
             watermark: EventTime(1_700_000_000_000_000),
-            first_window: EventTime::MIN,
             finished: false,
             state: vec![StateFile {
                 path: "0000000003/state/0000000012-panes-0.arrow".into(),
@@ -359,8 +359,9 @@ pub(super) mod tests {
         let expected = concat!(
             r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
             r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
-            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"accepted":{"0":6},"late":{"0":2}}],"watermark":1700000000000000,"#,
-            r#""first_window":-9223372036854775808,"finished":false,"state":[{"#,
+            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
+            r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2}}],"watermark":1700000000000000,"#,
+            r#""finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
             r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"panes":[0,60000000]}],"#,
             r#""claimed":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,

@@ -42,8 +42,8 @@ pub use manifest::{
     StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties, checkpoint_property,
-    generation_property, offsets_property, snapshot_property,
+    BACKFILLED_TO, FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties,
+    checkpoint_property, generation_property, offsets_property, snapshot_property,
 };
 pub use protocol::{
     Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,

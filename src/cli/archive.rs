@@ -11,12 +11,12 @@ use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::progress::{LiveState, Progress, ProgressMode, make_room};
 use super::signal::stop_token;
-use super::start::{StartArgument, StartChoice};
+use super::start::{StartArgument, StartChoice, topics};
 use super::terminal::Terminal;
 use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
-use crate::event::{EventTime, LiveFace, Stream};
+use crate::event::{EventTime, Stream};
 use crate::start::Start;
 
 /// Copies a job's topics into their Iceberg history, exactly once
@@ -76,6 +76,7 @@ impl ArchiveArgs {
         let options = self.options(clock.now(), terminal)?;
         let streams = chosen(streams, options.stream.as_deref())?;
         let was_said = options.start.is_some();
+        let driver = driver_options(&project, &options, &streams)?;
         let started = clock.elapsed();
         let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
         let reports = connect::runtime()?.block_on(async {
@@ -94,9 +95,8 @@ impl ArchiveArgs {
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
-                let driver = driver_options(&project, &options, stream);
-                let (stop, watch) = (stop.clone(), &watch);
-                async move { archive::archive(stream, &setup, &driver, &stop, watch).await.map_err(Failure::from) }
+                let (stop, watch, driver) = (stop.clone(), &watch, &driver);
+                async move { archive::archive(stream, &setup, driver, &stop, watch).await.map_err(Failure::from) }
             });
             futures::future::try_join_all(archived).await
         });
@@ -132,17 +132,26 @@ fn chosen(streams: Vec<Arc<Stream>>, name: Option<&str>) -> Result<Vec<Arc<Strea
     }
 }
 
-fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) -> archive::ArchiveOptions {
-    let topic = match &stream.live {
-        LiveFace::Kafka { topic, .. } => topic.as_str(),
-        LiveFace::File { .. } => "",
+fn driver_options(
+    project: &Project,
+    options: &ArchiveOptions,
+    streams: &[Arc<Stream>],
+) -> Result<archive::ArchiveOptions, Failure> {
+    let start = match &options.start {
+        None => Start::Earliest,
+        Some(StartChoice::History) => {
+            let message =
+                "an archive can't start from history: it is what writes history; start at earliest or at a time";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        Some(start) => start.for_topics(&topics(streams))?,
     };
-    archive::ArchiveOptions {
+    Ok(archive::ArchiveOptions {
         lanes: project.run.workers,
         checkpoint_interval: project.run.checkpoint_interval_archive(),
-        start: options.start.as_ref().map_or(Start::Earliest, |start| start.for_topic(topic)),
+        start,
         until_end: options.until_end,
-    }
+    })
 }
 
 /// What archivers have done, in lines.

@@ -17,9 +17,10 @@ use crate::sources::SourceError;
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
         match error {
-            RunError::Version { .. } | RunError::AlreadyPublished { .. } | RunError::Start(_) => {
-                Failure::invalid(error)
-            }
+            RunError::Version { .. }
+            | RunError::AlreadyPublished { .. }
+            | RunError::Start(_)
+            | RunError::HandOver(_) => Failure::invalid(error),
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),

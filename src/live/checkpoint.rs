@@ -26,7 +26,6 @@ use crate::state::{LiveFile, StateFiles};
 pub(super) struct Cut {
     pub(super) streams: BTreeMap<String, StreamProgress>,
     pub(super) watermark: EventTime,
-    pub(super) first_window: EventTime,
     pub(super) finished: bool,
     /// For each stream.
     pub(super) rejects: Vec<Vec<Reject>>,
@@ -70,15 +69,22 @@ struct TableFiles {
 }
 
 impl Writer {
-    pub(super) fn new(plan: &Arc<Plan>, publisher: Publisher, continued: Option<&Manifest>) -> Writer {
-        let none = |table: &TableName| InsertProgress {
-            table: table.clone(),
-            accepted: BTreeMap::new(),
-            late: BTreeMap::new(),
-        };
+    /// `first_windows` are those of the INSERTs.
+    pub(super) fn new(
+        plan: &Arc<Plan>,
+        publisher: Publisher,
+        continued: Option<&Manifest>,
+        first_windows: &[EventTime],
+    ) -> Writer {
         let known = continued.map_or(&[][..], |manifest| &manifest.inserts);
-        let inserts = plan.inserts.iter().map(|insert| {
-            known.iter().find(|progress| progress.table == insert.table).cloned().unwrap_or_else(|| none(&insert.table))
+        let inserts = plan.inserts.iter().zip(first_windows).map(|(insert, &first_window)| {
+            let none = || InsertProgress {
+                table: insert.table.clone(),
+                first_window,
+                accepted: BTreeMap::new(),
+                late: BTreeMap::new(),
+            };
+            known.iter().find(|progress| progress.table == insert.table).cloned().unwrap_or_else(none)
         });
         Writer {
             inserts: inserts.collect(),
@@ -200,7 +206,7 @@ impl Writer {
         change.files = files;
         let properties = TableProperties {
             sealed_edge: Some(sealed),
-            first_window: Some(cut.first_window),
+            first_window: Some(insert.range_from(self.inserts[index].first_window)),
             ..TableProperties::default()
         };
         change.properties = properties.format(&plan.name);
@@ -249,7 +255,6 @@ impl Writer {
             streams: cut.streams.clone(),
             inserts: self.inserts.clone(),
             watermark: cut.watermark,
-            first_window: cut.first_window,
             finished: cut.finished,
             state: live.collect(),
             claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),

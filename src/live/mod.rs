@@ -7,11 +7,14 @@
 
 mod attempt;
 mod begin;
+mod bootstrap;
 mod checkpoint;
+mod handing;
 mod inflow;
 mod pending;
 mod positions;
 mod sealing;
+mod starting;
 #[cfg(test)]
 mod tests;
 
@@ -32,6 +35,9 @@ use crate::sources::{Logs, SourceError};
 use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
 use crate::time::clock::Clock;
+
+pub use handing::{Feed, HandOverError};
+pub use starting::{Starting, starting};
 
 /// Attempts in a row that may die by a fault of ours, none of them with a checkpoint, before the run gives up.
 const ATTEMPTS_MAX: u32 = 5;
@@ -151,6 +157,9 @@ pub enum RunError {
     /// The run can't begin there.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The run can't take over from backfills.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),

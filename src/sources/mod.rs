@@ -4,6 +4,7 @@
 //! exactly once, in offset order, from the position that was asked for; never from another one because that was
 //! easier. Sources know nothing of time, windows or checkpoints: they say where the log ends, never that it is idle.
 
+mod asking;
 mod file;
 mod history;
 mod intake;
@@ -22,6 +23,7 @@ use thiserror::Error;
 use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
+pub use asking::{Answers, ask};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
 pub use intake::{Intake, IntakeEvent, TakeUp, resume};

@@ -16,13 +16,14 @@ pub fn read_back(time: EventTime, reach: Micros, max_future: Option<Micros>) -> 
 
 /// Where the timestamp of a record must be known to decide a beginning: where the log's beginning is cut off, where offsets
 /// are given, and where a look-up by time has passed records over, which is right only if they have timestamps.
-pub fn sampled(start: &Start, log: &BTreeMap<i32, LogFacts>) -> BTreeMap<i32, ResumeOffset> {
+pub fn sampled(start: &Start, topic: &str, log: &BTreeMap<i32, LogFacts>) -> BTreeMap<i32, ResumeOffset> {
     let place = |(&partition, facts): (&i32, &LogFacts)| {
         let place = match start {
             Start::Earliest => (facts.low > ResumeOffset(0)).then_some(facts.low),
             Start::Time(_) | Start::Edge(_) => (facts.low < facts.high).then_some(facts.low),
             Start::Offsets(offsets) => {
-                let wanted = offsets.get(&partition).copied().unwrap_or(facts.low);
+                let named = offsets.get(topic).and_then(|offsets| offsets.get(&partition));
+                let wanted = named.copied().unwrap_or(facts.low);
                 (wanted > ResumeOffset(0)).then_some(wanted)
             }
             Start::History => None,
@@ -103,22 +104,22 @@ fn check_passed_over(asked: &Asked<'_>, partition: i32, first: Stamp) -> Result<
 }
 
 fn positions(asked: &Asked<'_>) -> Result<BTreeMap<i32, ResumeOffset>, StartError> {
-    let Asked { stream, start, log, .. } = *asked;
-    if let Start::Offsets(offsets) = start
-        && let Some(&partition) = offsets.keys().find(|partition| !log.contains_key(partition))
-    {
+    let Asked { stream, topic, start, log, .. } = *asked;
+    let none = BTreeMap::new();
+    let offsets = match start {
+        Start::Offsets(offsets) => offsets.get(topic).unwrap_or(&none),
+        _ => &none,
+    };
+    if let Some(&partition) = offsets.keys().find(|partition| !log.contains_key(partition)) {
         return Err(StartError::UnknownPartition { stream: stream.into(), partition, partitions: log.len() });
     }
-    let position = |partition: i32, facts: &LogFacts| match start {
-        Start::Earliest | Start::History => Ok(facts.low),
-        Start::Time(_) | Start::Edge(_) => Ok(facts.at_time.unwrap_or(facts.high).max(facts.low)),
-        Start::Offsets(offsets) => match offsets.get(&partition) {
-            None => Ok(facts.low),
-            Some(&wanted) if facts.low <= wanted && wanted <= facts.high => Ok(wanted),
-            Some(&ResumeOffset(wanted)) => {
-                Err(StartError::OutOfRange { partition, wanted, low: facts.low.0, high: facts.high.0 })
-            }
-        },
+    let position = |partition: i32, facts: &LogFacts| match (start, offsets.get(&partition)) {
+        (Start::Time(_) | Start::Edge(_), _) => Ok(facts.at_time.unwrap_or(facts.high).max(facts.low)),
+        (_, None) => Ok(facts.low),
+        (_, Some(&wanted)) if facts.low <= wanted && wanted <= facts.high => Ok(wanted),
+        (_, Some(&ResumeOffset(wanted))) => {
+            Err(StartError::OutOfRange { partition, wanted, low: facts.low.0, high: facts.high.0 })
+        }
     };
     log.iter().map(|(&partition, facts)| Ok((partition, position(partition, facts)?))).collect()
 }

@@ -32,8 +32,8 @@ pub enum Start {
     Time(EventTime),
     /// With the first window whose range column lies at or after this edge: what a reset and an upgrade count by.
     Edge(EventTime),
-    /// At these offsets; a partition that isn't named begins at its log's beginning.
-    Offsets(BTreeMap<i32, ResumeOffset>),
+    /// At these offsets, by topic and partition; one that isn't named begins at its log's beginning.
+    Offsets(BTreeMap<String, BTreeMap<i32, ResumeOffset>>),
     /// Where backfills have ended, from history and then from the log.
     History,
 }
@@ -52,6 +52,8 @@ pub struct Vouched {
 pub struct Asked<'a> {
     /// Name of the stream.
     pub stream: &'a str,
+    /// Topic of the stream; empty for a file.
+    pub topic: &'a str,
     /// Where to begin; the times of [`Start::Time`] are window starts.
     pub start: &'a Start,
     /// How far before a window's start its records may lie: zero for windows with fixed ends.

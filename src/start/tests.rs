@@ -34,6 +34,7 @@ impl Case {
         let (log, stamps) = (BTreeMap::from([(0, self.log)]), BTreeMap::from([(0, self.stamp)]));
         decide(&Asked {
             stream: "s",
+            topic: "t",
             start: &self.start,
             reach: self.reach,
             max_future: self.max_future,
@@ -67,7 +68,7 @@ fn whole_from(time: EventTime) -> Vouched {
 const PARTIAL: Vouched = Vouched { whole_from: None, allow_partial: true };
 
 fn offsets(offset: i64) -> Start {
-    Start::Offsets(BTreeMap::from([(0, ResumeOffset(offset))]))
+    Start::Offsets(BTreeMap::from([("t".into(), BTreeMap::from([(0, ResumeOffset(offset))]))]))
 }
 
 #[test]
@@ -170,16 +171,15 @@ fn offsets_must_lie_in_the_log_and_be_vouched_for() {
     assert_eq!(Case::new(offsets(0), log).begin(), Ok((0, EventTime::MIN)));
     let outside = Case::new(offsets(10), log).begin();
     assert_eq!(outside, Err(StartError::OutOfRange { partition: 0, wanted: 10, low: 0, high: 9 }));
-    let elsewhere = Start::Offsets(BTreeMap::from([(3, ResumeOffset(0))]));
+    let elsewhere = Start::Offsets(BTreeMap::from([("t".into(), BTreeMap::from([(3, ResumeOffset(0))]))]));
     let unknown = Case::new(elsewhere, log).begin();
     assert_eq!(unknown, Err(StartError::UnknownPartition { stream: "s".into(), partition: 3, partitions: 1 }));
 }
 
 #[test]
 fn a_record_is_looked_at_only_where_its_timestamp_decides() {
-    let asked = |start: Start, log: LogFacts| {
-        sampled(&start, &BTreeMap::from([(0, log)])).get(&0).map(|offset| offset.0)
-    };
+    let asked =
+        |start: Start, log: LogFacts| sampled(&start, "t", &BTreeMap::from([(0, log)])).get(&0).map(|offset| offset.0);
     assert_eq!(asked(Start::Earliest, facts(0, 9, None)), None);
     assert_eq!(asked(Start::Earliest, facts(2, 9, None)), Some(2));
     assert_eq!(asked(Start::Time(at(1)), facts(0, 9, Some(4))), Some(0));

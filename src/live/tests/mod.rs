@@ -3,6 +3,7 @@
 mod failures;
 mod memory_log;
 mod restarts;
+mod starts;
 mod time;
 
 use std::collections::BTreeMap;

@@ -5,6 +5,7 @@ use std::sync::{LazyLock, Mutex, PoisonError};
 use std::time::Duration;
 
 use rdkafka::ClientConfig;
+use rdkafka::admin::AdminClient;
 use rdkafka::client::ClientContext;
 use rdkafka::config::RDKafkaLogLevel;
 use rdkafka::consumer::{BaseConsumer, ConsumerContext};
@@ -52,12 +53,7 @@ pub(super) fn consumer(
     for (property, value) in DEFAULTS {
         config.set(*property, *value);
     }
-    for (property, value) in properties {
-        if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == property) {
-            return Err(SourceError::PropertyOwned { property: property.clone(), reason });
-        }
-        config.set(property, value);
-    }
+    set_own(&mut config, properties)?;
     config
         .set("group.id", group)
         .set("enable.auto.commit", "false")
@@ -66,6 +62,26 @@ pub(super) fn consumer(
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true");
     config.create_with_context(KafkaContext).map_err(|error| SourceError::Configuration { reason: error.to_string() })
+}
+
+/// Makes a client that asks about topics' settings.
+pub(super) fn admin(properties: &BTreeMap<String, String>) -> Result<AdminClient<KafkaContext>, SourceError> {
+    let mut config = ClientConfig::new();
+    set_own(&mut config, properties)?;
+    // It is a producer to librdkafka, which would warn of every property that is for consumers.
+    config.set("log_level", "3");
+    config.create_with_context(KafkaContext).map_err(|error| SourceError::Configuration { reason: error.to_string() })
+}
+
+/// Lays the profile's properties over a configuration.
+fn set_own(config: &mut ClientConfig, properties: &BTreeMap<String, String>) -> Result<(), SourceError> {
+    for (property, value) in properties {
+        if let Some((_, reason)) = OWNED.iter().find(|(owned, _)| owned == property) {
+            return Err(SourceError::PropertyOwned { property: property.clone(), reason });
+        }
+        config.set(property, value);
+    }
+    Ok(())
 }
 
 /// The brokers that `properties` name, for messages.

@@ -1,5 +1,5 @@
 //! What a topic looks like from outside: partitions, ends, offsets for times, and the group's offsets for lag tools.
-//! Never reads records. Every request has a time limit, and its error names broker and topic.
+//! Reads no records, but for [`KafkaLog::first_stamps`]. Every request has a time limit, and its error names broker and topic.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -28,7 +28,7 @@ pub struct LogEnds {
 
 /// A client that asks about topics and commits a group's offsets.
 pub struct KafkaLog {
-    consumer: BaseConsumer<KafkaContext>,
+    pub(super) consumer: BaseConsumer<KafkaContext>,
     brokers: String,
 }
 
@@ -175,11 +175,11 @@ impl KafkaLog {
         SourceError::TopicMissing { topic: topic.to_owned(), brokers: self.brokers.clone(), hint }
     }
 
-    fn failed(&self, request: &'static str, topic: &str, error: &KafkaError) -> SourceError {
+    pub(super) fn failed(&self, request: &'static str, topic: &str, error: &KafkaError) -> SourceError {
         self.request_error(request, topic, error.to_string())
     }
 
-    fn request_error(&self, request: &'static str, topic: &str, reason: String) -> SourceError {
+    pub(super) fn request_error(&self, request: &'static str, topic: &str, reason: String) -> SourceError {
         SourceError::Request { brokers: self.brokers.clone(), request, topic: topic.to_owned(), reason }
     }
 }

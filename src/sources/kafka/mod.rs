@@ -7,6 +7,8 @@
 mod batch;
 mod client;
 mod log;
+mod nature;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
@@ -27,6 +29,7 @@ use crate::event::{ResumeOffset, Stream};
 use crate::time::clock::{Clock, SystemClock};
 
 pub use log::{KafkaLog, LogEnds};
+pub use nature::nature;
 
 /// How often the ends of partitions that were read up are asked for.
 const END_INTERVAL: Duration = Duration::from_secs(1);
