@@ -20,12 +20,19 @@ pub mod ownership;
 // From a job file to a plan.
 pub mod job;
 
+// What a process is short of, and what fails around it.
+pub mod memory;
+pub mod vitals;
+
 // Edges: they know no engine.
 pub mod checkpoints;
 pub mod decode;
 pub mod iceberg;
 pub mod sources;
 pub mod sinks;
+
+// What a driver shows of itself.
+pub mod standing;
 
 // The engine: the only user of timely.
 pub mod engine;

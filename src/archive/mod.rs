@@ -5,6 +5,7 @@
 //! taken since the last one, as files, and the positions behind them.
 //! Invariant: the archiver's identity is the history table, whatever job it was started from.
 
+mod headroom;
 mod write;
 
 use std::collections::BTreeMap;
@@ -19,12 +20,15 @@ use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionPr
 use crate::event::{EventTime, LiveFace, Micros, Reject, ResumeOffset, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::{Declaration, DeclarationError};
+use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Target, layout, take};
 use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, ask, resume};
+use crate::standing::{Observer, Phase, Read, Standing};
 use crate::start::{Place, Start, StartError, Vouched, admit, begin};
 use crate::time::Watermarks;
 use crate::time::clock::Clock;
-use write::{Batch, Writer};
+use headroom::Headroom;
+use write::{Batch, Writer, Written};
 
 /// Table property of a history: what decided which records are in it.
 pub const STREAM_PROPERTY: &str = crate::checkpoints::STREAM;
@@ -66,6 +70,8 @@ pub struct ArchiveOptions {
     pub start: Start,
     /// Stop at the end of the log as it stands when the run starts.
     pub until_end: bool,
+    /// Bytes of memory that the process may hold; `None`: as many as it likes.
+    pub memory_max: Option<u64>,
 }
 
 /// What an archiver has done.
@@ -85,17 +91,6 @@ pub struct ArchiveReport {
     pub watermark: EventTime,
     /// Whether a checkpoint was continued.
     pub resumed: bool,
-}
-
-/// How an archiver stands.
-#[derive(Clone, Debug, Default)]
-pub struct ArchiveProgress {
-    /// Records taken since this run began.
-    pub records: u64,
-    /// Rows added to history.
-    pub rows: u64,
-    /// The stream's watermark.
-    pub watermark: EventTime,
 }
 
 /// Why archiving ended.
@@ -140,23 +135,41 @@ pub enum ArchiveError {
     /// A table can't be read or written.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
+    /// There is less memory than a checkpoint needs.
+    #[error(
+        "{used} of memory are in use, more than the {limit} of [run] memory_max, and a checkpoint has given none of it back; \
+         nothing is lost, and an archive with more memory goes on from there: raise memory_max, run it on a larger machine, \
+         or archive one stream a process with --stream"
+    )]
+    Memory {
+        /// What the process holds.
+        used: Bytes,
+        /// What it may hold.
+        limit: Bytes,
+    },
     /// The checkpoints can't be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
 }
 
-struct Loop<'a> {
+struct Loop<'a, 'w> {
     stream: &'a Arc<Stream>,
     setup: &'a Setup,
     options: &'a ArchiveOptions,
+    observer: &'a mut Observer<'w>,
+    read: Read,
+    headroom: Headroom,
+    memory: Memory,
     intake: Option<Intake>,
     watermarks: Watermarks,
     progress: StreamProgress,
     limits: BTreeMap<i32, ResumeOffset>,
     batch: Batch,
     writer: Option<Writer>,
-    writing: Option<JoinHandle<(Writer, Result<(), ArchiveError>)>>,
+    writing: Option<JoinHandle<(Writer, Result<Written, ArchiveError>)>>,
     last_checkpoint: Duration,
+    /// Whether the checkpoint that is being written was cut to give memory back.
+    is_for_relief: bool,
     ending: bool,
     written_last: bool,
     report: ArchiveReport,
@@ -169,11 +182,15 @@ pub async fn archive(
     setup: &Setup,
     options: &ArchiveOptions,
     stop: &CancellationToken,
-    watch: &(dyn Fn(&ArchiveProgress) + Sync),
+    watch: &(dyn Fn(&Standing) + Sync),
 ) -> Result<ArchiveReport, ArchiveError> {
     let Some(history) = &stream.history else {
         return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
     };
+    let streams = std::slice::from_ref(stream);
+    let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
+    let mut observer = Observer::new(standing, (&setup.logs, streams), &setup.clock, watch);
+    observer.show();
     check_declaration(&setup.catalog, history, stream).await?;
     let mut spec = layout::history(stream);
     spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
@@ -183,13 +200,14 @@ pub async fn archive(
         Target { table: rejects, spec: layout::rejects(), owned: false },
     ];
     let store = CheckpointStore::open(&setup.state.0, &setup.state.1, &owner(history))?;
-    let taken = take(&setup.catalog, &store, &targets).await?;
+    let taken = take(&setup.catalog, &store, &targets, observer.vitals()).await?;
     let manifest = taken.newest().manifest.clone();
     let publisher = taken.begin().await?;
     let (take_up, whole_from) = take_up(stream, setup, options, manifest.as_ref()).await?;
+    observer.standing().generation = publisher.begun().identity().generation.0;
     let writer = Writer::new(stream, publisher, whole_from);
-    let mut run = Loop::start(stream, setup, options, manifest.as_ref(), &take_up, writer)?;
-    run.go(stop, watch).await?;
+    let mut run = Loop::start(stream, setup, options, (manifest.as_ref(), &take_up), (writer, &mut observer))?;
+    run.go(stop).await?;
     Ok(run.report)
 }
 
@@ -245,15 +263,14 @@ async fn take_up(
     Ok((begun.places.into_iter().map(take_up).collect(), whole_from))
 }
 
-impl<'a> Loop<'a> {
+impl<'a, 'w> Loop<'a, 'w> {
     fn start(
         stream: &'a Arc<Stream>,
         setup: &'a Setup,
         options: &'a ArchiveOptions,
-        manifest: Option<&Manifest>,
-        take_up: &BTreeMap<i32, TakeUp>,
-        writer: Writer,
-    ) -> Result<Loop<'a>, ArchiveError> {
+        (manifest, take_up): (Option<&Manifest>, &BTreeMap<i32, TakeUp>),
+        (writer, observer): (Writer, &'a mut Observer<'w>),
+    ) -> Result<Loop<'a, 'w>, ArchiveError> {
         // A watermark by another bound says nothing about this one's.
         let same_bound = |manifest: &&Manifest| {
             let declared = Declaration::parse(&manifest.fingerprint);
@@ -275,10 +292,16 @@ impl<'a> Loop<'a> {
         let intake =
             Intake::open(&setup.logs, std::slice::from_ref(stream), &positions, options.lanes, !options.until_end)?;
         let limits = take_up.iter().filter_map(|(&partition, take_up)| Some((partition, take_up.limit?))).collect();
+        observer.attempt(std::slice::from_ref(&progress));
+        observer.standing().frontier = stated;
         Ok(Loop {
             stream,
             setup,
             options,
+            observer,
+            read: Read::default(),
+            headroom: Headroom::default(),
+            memory: Memory::default(),
             intake: Some(intake),
             watermarks,
             progress,
@@ -287,6 +310,7 @@ impl<'a> Loop<'a> {
             writer: Some(writer),
             writing: None,
             last_checkpoint: setup.clock.elapsed(),
+            is_for_relief: false,
             ending: false,
             written_last: false,
             report: ArchiveReport {
@@ -298,25 +322,22 @@ impl<'a> Loop<'a> {
         })
     }
 
-    async fn go(
-        &mut self,
-        stop: &CancellationToken,
-        watch: &(dyn Fn(&ArchiveProgress) + Sync),
-    ) -> Result<(), ArchiveError> {
+    async fn go(&mut self, stop: &CancellationToken) -> Result<(), ArchiveError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.end_if_reached();
         while !(self.written_last && self.writing.is_none()) {
-            let may_take = !self.ending && !self.batch.is_over(2);
+            let may_take = !self.ending && !self.batch.is_over(2) && self.memory.pressure() < Pressure::Over;
             tokio::select! {
                 biased;
                 () = stop.cancelled(), if !self.ending => self.end(),
                 written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,
                 event = next(&mut self.intake), if may_take => self.on_intake(event)?,
-                _ = tick.tick() => watch(&self.progress()),
+                _ = tick.tick() => self.look(),
             }
             self.cut_if_due();
         }
+        self.show();
         Ok(())
     }
 
@@ -352,6 +373,8 @@ impl<'a> Loop<'a> {
         self.report.taken += count;
         self.report.rejected += rejected;
         self.report.rows += taken.records.num_rows() as u64;
+        self.read.bytes += taken.bytes;
+        self.read.logged.extend(taken.logged.map(|logged| (taken.partition, logged)));
         self.watermarks.observe(0, taken.partition, taken.seen);
         self.batch.add(taken.records, taken.rejects);
         self.end_if_reached();
@@ -376,7 +399,8 @@ impl<'a> Loop<'a> {
         let since = self.setup.clock.elapsed() - self.last_checkpoint;
         let has_news = || !self.batch.is_empty() || self.watermarks.clone().state() > self.report.watermark;
         let due = since >= self.options.checkpoint_interval && has_news();
-        if !(self.ending || due || self.batch.is_over(1)) {
+        let is_short = self.memory.pressure() == Pressure::Over;
+        if !(self.ending || due || is_short || self.batch.is_over(1)) {
             return;
         }
         self.written_last = self.ending;
@@ -384,6 +408,8 @@ impl<'a> Loop<'a> {
         self.report.watermark = watermark;
         let (batch, progress) = (std::mem::take(&mut self.batch), self.progress.clone());
         let mut writer = self.writer.take().expect("one checkpoint is written at a time");
+        self.observer.checkpoint_begun();
+        self.is_for_relief = is_short;
         self.writing = Some(tokio::spawn(async move {
             let written = writer.write(batch, progress, watermark).await;
             (writer, written)
@@ -391,16 +417,58 @@ impl<'a> Loop<'a> {
         self.last_checkpoint = self.setup.clock.elapsed();
     }
 
-    fn on_written(&mut self, written: (Writer, Result<(), ArchiveError>)) -> Result<(), ArchiveError> {
+    fn on_written(&mut self, (writer, written): (Writer, Result<Written, ArchiveError>)) -> Result<(), ArchiveError> {
         self.writing = None;
-        written.1?;
-        self.writer = Some(written.0);
+        let written = written?;
+        self.writer = Some(writer);
         self.report.checkpoints += 1;
+        self.observer.checkpoint_written(written.bytes, written.watermark);
+        let shown = &mut self.observer.standing().tables[0];
+        shown.rows += written.rows;
+        shown.accepted += written.rows;
+        self.memory = Memory::now(self.options.memory_max);
+        if std::mem::take(&mut self.is_for_relief) && self.memory.pressure() == Pressure::Over && !self.ending {
+            let Memory { used_bytes, limit_bytes } = self.memory;
+            return Err(ArchiveError::Memory {
+                used: Bytes(used_bytes),
+                limit: Bytes(limit_bytes.unwrap_or(u64::MAX)),
+            });
+        }
         Ok(())
     }
 
-    fn progress(&self) -> ArchiveProgress {
-        ArchiveProgress { records: self.report.taken, rows: self.report.rows, watermark: self.watermarks.stated() }
+    /// Looks at memory and headroom, and shows how the archive stands.
+    fn look(&mut self) {
+        self.memory = Memory::now(self.options.memory_max);
+        if !self.observer.is_due() {
+            return;
+        }
+        self.show();
+        let standing = self.observer.standing();
+        let warnings = self.headroom.look(&standing.streams[0].partitions, standing.now, self.setup.clock.elapsed());
+        for warning in warnings {
+            let headroom::Warning { partition, records, share, time } = warning;
+            tracing::warn!(
+                stream = self.stream.name,
+                partition,
+                headroom_records = records,
+                headroom_percent = (share * 100.0).round(),
+                headroom_s = time.map(|time| time.as_secs()),
+                "retention is about to remove records that are not archived yet: they would be lost for good; let the \
+                 topic keep them longer, or give the archive more to run with"
+            );
+        }
+    }
+
+    fn show(&mut self) {
+        self.observer.stream(0, &self.progress, &self.read);
+        let standing = self.observer.standing();
+        standing.phase = if self.ending { Phase::Ending } else { Phase::Reading };
+        standing.watermark = self.watermarks.stated();
+        standing.holder = self.watermarks.holder().map(|holder| (self.stream.name.clone(), holder.partition));
+        standing.memory = self.memory;
+        standing.held.pending_bytes = self.batch.bytes() as u64;
+        self.observer.show();
     }
 }
 

@@ -37,9 +37,24 @@ impl Batch {
         self.rows >= checkpoints * CHECKPOINT_ROWS_MAX || self.bytes >= checkpoints * CHECKPOINT_BYTES_MAX
     }
 
+    /// Bytes of what is in it, and of what sorting it takes.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn is_empty(&self) -> bool {
         self.rows == 0
     }
+}
+
+/// What a checkpoint has made visible.
+#[derive(Clone, Copy, Debug, Default)]
+pub(super) struct Written {
+    pub(super) watermark: EventTime,
+    /// Rows of history.
+    pub(super) rows: u64,
+    /// Bytes of the files that were written.
+    pub(super) bytes: u64,
 }
 
 /// Writes the checkpoints of one archiver.
@@ -76,13 +91,16 @@ impl Writer {
         batch: Batch,
         progress: StreamProgress,
         watermark: EventTime,
-    ) -> Result<(), ArchiveError> {
+    ) -> Result<Written, ArchiveError> {
+        let rows = batch.records.iter().map(|records| records.num_rows() as u64).sum();
+        let mut written = Written { watermark, rows, bytes: 0 };
         let mut tables = Vec::new();
         // The watermark may move without records, when a partition turns idle: history is complete further up then.
         if !batch.records.is_empty() || watermark > self.stated {
             self.tidy.saw(self.tidy.partitions_of(&batch.records));
             let sort = layout::history(&self.stream).sort;
             let files = self.publisher.stage(&self.history, &sort, batch.records).await?;
+            written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             let seen = progress.iter().map(|(&partition, at)| (partition, at.seen)).collect();
             let stated = HistoryProgress { watermark, seen, whole_from: self.whole_from };
             let mut properties = stated.properties();
@@ -95,6 +113,7 @@ impl Writer {
             let name = self.history.with_suffix("_rejects");
             let rows = layout::reject_rows(&self.stream, &batch.rejects);
             let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
+            written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             tables.push(self.change(&name, &files, BTreeMap::new()));
         }
         let manifest = Manifest {
@@ -117,7 +136,7 @@ impl Writer {
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.tidy_up(watermark).await;
-        Ok(())
+        Ok(written)
     }
 
     /// Rewrites every partition with rows that ends at or before the watermark.

@@ -17,6 +17,7 @@ use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
 use crate::event::{EventTime, Stream};
+use crate::standing::Standing;
 use crate::start::Start;
 
 /// Copies a job's topics into their Iceberg history, exactly once
@@ -82,10 +83,9 @@ impl ArchiveArgs {
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
             let stop = stop_token(*terminal)?;
-            let watch = |state: &archive::ArchiveProgress| {
-                let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
+            let watch = |standing: &Standing| {
                 let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
+                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
             };
             let archived = streams.iter().map(|stream| {
                 let group = format!("kappa-archive-{}", stream.name);
@@ -151,6 +151,7 @@ fn driver_options(
         checkpoint_interval: project.run.checkpoint_interval_archive(),
         start,
         until_end: options.until_end,
+        memory_max: connect::memory_max(project),
     })
 }
 

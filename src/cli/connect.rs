@@ -8,9 +8,10 @@ use super::log;
 use super::progress::{Progress, ProgressMode, RangeState};
 use super::terminal::Terminal;
 use crate::checkpoints::CheckpointStore;
-use crate::config::{self, Project};
+use crate::config::{self, Project, SizeText};
 use crate::event::Micros;
 use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
+use crate::memory;
 use crate::recompute::Scope;
 use crate::sources::{Logs, RealLogs, SourceSettings};
 use crate::time::clock::{Clock, SystemClock};
@@ -52,6 +53,14 @@ pub async fn catalog(project: &Project) -> Result<Catalog, Failure> {
 pub fn checkpoints(project: &Project, owner: &str) -> Result<CheckpointStore, Failure> {
     let location = project.state.location.to_string_lossy();
     CheckpointStore::open(&location, &project.root, owner).map_err(Failure::running)
+}
+
+/// Bytes that a run may hold in memory; `None` where the system doesn't say what there is.
+pub fn memory_max(project: &Project) -> Option<u64> {
+    match project.run.memory_max {
+        SizeText::Bytes(bytes) => Some(bytes),
+        share => memory::available_bytes().map(|whole| share.of(whole)),
+    }
 }
 
 /// The logs of the project's streams, read under a group of their own.

@@ -24,7 +24,7 @@ impl From<RunError> for Failure {
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
-            RunError::TooManyRejects { .. } => Failure::Person(error.into()),
+            RunError::TooManyRejects { .. } | RunError::Memory { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(_) | RunError::State(_) => Failure::running(error),
         }
@@ -41,6 +41,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Source(error) => error.into(),
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
+            ArchiveError::Memory { .. } => Failure::Person(error.into()),
             ArchiveError::Iceberg(_) => Failure::running(error),
         }
     }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::output;
 use super::terminal::Terminal;
 use crate::event::{EventTime, Micros};
+use crate::standing::{Phase, Standing};
 
 /// Time between two drawings on a terminal: fluent, and no load.
 const LINE_INTERVAL: Duration = Duration::from_millis(200);
@@ -61,6 +62,14 @@ pub struct LiveState {
     pub watermark: Option<EventTime>,
     /// Records of the log that aren't taken yet, if known.
     pub lag_records: Option<u64>,
+}
+
+impl LiveState {
+    /// As a driver stands.
+    pub fn of(standing: &Standing) -> LiveState {
+        let lag_records = standing.lag_records().filter(|_| standing.phase != Phase::Starting);
+        LiveState { rows: standing.taken(), watermark: Some(standing.watermark), lag_records }
+    }
 }
 
 /// Where a backfill or a diff stands.

@@ -20,6 +20,7 @@ use crate::config::Project;
 use crate::event::EventTime;
 use crate::job::Plan;
 use crate::live;
+use crate::standing::Standing;
 use crate::start::Vouched;
 
 /// Runs a job live: from its newest checkpoint, until it is stopped
@@ -119,10 +120,9 @@ impl RunArgs {
                 clock: clock.clone(),
             };
             let stop = stop_token(*terminal)?;
-            let watch = |state: &live::Progress| {
-                let shown = LiveState { rows: state.records, watermark: Some(state.watermark), lag_records: None };
+            let watch = |standing: &Standing| {
                 let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &shown);
+                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
             };
             live::run(&plan, &setup, &options, &stop, &watch).await.map_err(Failure::from)
         });
@@ -154,6 +154,7 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> Result<l
         drain: options.drain,
         epoch_rows: live::EPOCH_ROWS,
         rejects_max_millionths: project.run.rejects_max.millionths(),
+        memory_max: connect::memory_max(project),
         fail_point: None,
     })
 }

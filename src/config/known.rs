@@ -4,11 +4,9 @@
 pub const TABLES: [&str; 4] = ["kafka", "catalog", "state", "run"];
 
 /// What comes with later versions: named, so that it is refused for what it is and not as a misspelling.
-const LATER: [(&str, &str); 5] = [
+const LATER: [(&str, &str); 3] = [
     ("store", "object stores aren't supported yet: warehouse and state are folders"),
     ("profile", "profiles aren't supported yet: keep one kappa.toml for each environment"),
-    ("run.memory_max", "a memory limit isn't supported yet: set it for the process from outside"),
-    ("run.listen", "metrics and health over HTTP aren't supported yet"),
     ("catalog.credential", "OAuth2 client credentials aren't supported yet: get a token and set `token`"),
 ];
 
@@ -17,7 +15,7 @@ pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
 /// Keys of `[state]`.
 pub const STATE: [&str; 1] = ["location"];
 /// Keys of `[run]`.
-pub const RUN: [&str; 4] = ["workers", "checkpoint_interval", "rejects_max", "log"];
+pub const RUN: [&str; 6] = ["workers", "checkpoint_interval", "rejects_max", "memory_max", "listen", "log"];
 
 /// Judges the path of a key, such as `run.workers`: what is wrong with it and the way out, if anything.
 pub fn judge(path: &str) -> Option<(String, String)> {

@@ -6,9 +6,11 @@
 
 mod duration;
 mod known;
+mod operating;
 mod problem;
 mod project;
 mod settings;
+mod size;
 
 pub use duration::{DurationText, DurationTextError};
 pub use problem::{ConfigError, ConfigProblem};
@@ -16,3 +18,4 @@ pub use project::{
     CHECKPOINT_INTERVAL_ARCHIVE, CHECKPOINT_INTERVAL_RUN, CatalogKind, CatalogSettings, LogFormat, PROJECT_FILE,
     Project, RunSettings, Share, StateSettings,
 };
+pub use size::{SizeText, SizeTextError};

@@ -8,6 +8,7 @@ use super::duration::DurationText;
 use super::known;
 use super::problem::{ConfigError, ConfigProblem};
 use super::settings::{Layer, Origin, Setting, Value};
+use super::size::SizeText;
 
 /// The file that makes a folder a project.
 pub const PROJECT_FILE: &str = "kappa.toml";
@@ -90,6 +91,10 @@ pub struct RunSettings {
     pub checkpoint_interval: Option<Duration>,
     /// More rejects than this share of a checkpoint's records stop the job before it publishes.
     pub rejects_max: Share,
+    /// Memory that the process may use.
+    pub memory_max: SizeText,
+    /// Where metrics and health are shown, as `host:port`; `None`: nowhere.
+    pub listen: Option<String>,
     /// How logs are written.
     pub log: LogFormat,
 }
@@ -194,19 +199,19 @@ fn absolute(folder: &Path) -> Result<PathBuf, ConfigError> {
 }
 
 /// Reads settings into types and collects what is wrong; where something is, the value it returns is not used.
-struct Reader<'a> {
+pub(super) struct Reader<'a> {
     root: &'a Path,
     settings: Layer,
     problems: Vec<ConfigProblem>,
 }
 
 impl Reader<'_> {
-    fn refuse(&mut self, origin: &Origin, message: String, help: impl Into<String>) {
+    pub(super) fn refuse(&mut self, origin: &Origin, message: String, help: impl Into<String>) {
         self.problems.push(ConfigProblem { span: origin.span(), message, help: help.into() });
     }
 
     /// The text at `path`; a value of another type is refused.
-    fn text(&mut self, path: &str) -> Option<(String, Origin)> {
+    pub(super) fn text(&mut self, path: &str) -> Option<(String, Origin)> {
         let Setting { value, origin } = self.settings.get(path)?.clone();
         match value {
             Value::Text(text) if !text.trim().is_empty() => Some((text, origin)),
@@ -343,7 +348,14 @@ impl Reader<'_> {
             },
             None => LogFormat::Text,
         };
-        RunSettings { workers: self.workers(), checkpoint_interval: self.checkpoint_interval(), rejects_max, log }
+        RunSettings {
+            workers: self.workers(),
+            checkpoint_interval: self.checkpoint_interval(),
+            rejects_max,
+            memory_max: self.memory_max(),
+            listen: self.listen(),
+            log,
+        }
     }
 
     fn workers(&mut self) -> usize {
@@ -476,10 +488,10 @@ mod tests {
 
     #[test]
     fn what_comes_later_is_refused_for_what_it_is() {
-        let text = "[profile.prod.kafka]\n\"bootstrap.servers\" = \"b\"\n[run]\nlisten = \"127.0.0.1:1\"\n";
+        let text = "[profile.prod.kafka]\n\"bootstrap.servers\" = \"b\"\n[store]\nregion = \"r\"\n";
         let helps: Vec<String> = refused(text).into_iter().map(|(_, _, help)| help).collect();
         assert!(helps[0].contains("profiles aren't supported yet"));
-        assert!(helps[1].contains("HTTP"));
+        assert!(helps[1].contains("object stores"));
     }
 
     #[test]

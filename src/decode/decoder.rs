@@ -157,7 +157,7 @@ impl Decoder {
             rejects.extend(faults.into_iter().map(|(row, fault)| reject(raw, kept[row], fault)));
             rejects.sort_by_key(|reject| reject.offset);
         }
-        Decoded { partition: raw.partition(), next_offset, records, rejects }
+        Decoded { partition: raw.partition(), next_offset, records, rejects, bytes: raw.bytes() as u64 }
     }
 
     /// Reads the value of record `row` as a row of the reader, or says why it is none.

@@ -98,6 +98,11 @@ impl RawBatch {
         }
     }
 
+    /// Bytes of all values, keys and headers.
+    pub fn bytes(&self) -> usize {
+        self.values.len() + self.side_bytes
+    }
+
     /// Appends a record. `sides` gives the wanted side inputs: the key first (if wanted), then the headers in the order
     /// of [`SideInputs::headers`]; what it doesn't give is missing.
     pub fn push<'a>(&mut self, record: RawRecord<'_>, sides: impl IntoIterator<Item = Option<&'a [u8]>>) {

@@ -121,7 +121,7 @@ impl TableDecoder {
         computed.into_iter().for_each(|(row, fault)| faults[kept[row]] = Some(fault));
         let rejects = faults.into_iter().enumerate().filter_map(|(row, fault)| Some(reject(rows, first, row, fault?)));
         let rejects = rejects.collect();
-        Decoded { partition: 0, next_offset: ResumeOffset(first + count as i64), records, rejects }
+        Decoded { partition: 0, next_offset: ResumeOffset(first + count as i64), records, rejects, bytes: 0 }
     }
 }
 

@@ -91,8 +91,6 @@ pub struct EpochOutput {
     pub inserts: Vec<InsertOutput>,
     /// With a barrier: what changed in the open panes of each worker since the last one.
     pub frozen: Option<Vec<(usize, FrozenPane)>>,
-    /// Bytes held by open panes, about.
-    pub state_bytes: usize,
 }
 
 /// What one complete epoch has brought for one INSERT.
@@ -104,6 +102,28 @@ pub struct InsertOutput {
     pub late: Vec<RecordBatch>,
     /// What became of the records, by partition (`None`: batches of mixed partitions).
     pub counts: BTreeMap<Option<i32>, Counts>,
+    /// What its open windows hold after the epoch.
+    pub open: OpenWindows,
+}
+
+/// What the open windows of one INSERT hold, about: for those who watch a run.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct OpenWindows {
+    /// How many there are; keys of one window may be on several workers, so of the worker that has most of them.
+    pub windows: usize,
+    /// Bytes of all.
+    pub bytes: usize,
+    /// The one that holds most on a worker: its start, and its bytes there.
+    pub largest: Option<(EventTime, usize)>,
+}
+
+impl OpenWindows {
+    /// Adds the share of another worker.
+    fn add(&mut self, other: OpenWindows) {
+        self.windows = self.windows.max(other.windows);
+        self.bytes += other.bytes;
+        self.largest = self.largest.into_iter().chain(other.largest).max_by_key(|&(start, bytes)| (bytes, start));
+    }
 }
 
 /// What became of records.
@@ -290,14 +310,13 @@ impl Engine {
             watermark: EventTime::MIN,
             inserts: (0..self.inserts).map(|_| InsertOutput::default()).collect(),
             frozen: None,
-            state_bytes: 0,
         };
         for share in shares {
             output.watermark = share.watermark;
-            output.state_bytes += share.state_bytes;
             for (into, from) in output.inserts.iter_mut().zip(share.inserts) {
                 into.results.extend(from.results);
                 into.late.extend(from.late);
+                into.open.add(from.open);
                 for (partition, counts) in from.counts {
                     let total = into.counts.entry(partition).or_default();
                     total.accepted += counts.accepted;

@@ -11,7 +11,7 @@ use arrow::datatypes::{Int64Type, Schema};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
-use super::epoch::{EngineError, FrozenPane};
+use super::epoch::{EngineError, FrozenPane, OpenWindows};
 use super::prepare::{Argument, PANE_COLUMN, Preparation};
 use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::job::{Insert, Plan};
@@ -147,9 +147,17 @@ impl Keeper {
         }
     }
 
-    /// Bytes held by the open panes, about.
-    pub(super) fn bytes(&self) -> usize {
-        self.panes.values().map(Pane::bytes).sum()
+    /// What the open panes hold.
+    pub(super) fn open(&self) -> OpenWindows {
+        let mut open = OpenWindows { windows: self.panes.len(), ..OpenWindows::default() };
+        for (&start, pane) in &self.panes {
+            let bytes = pane.bytes();
+            open.bytes += bytes;
+            if open.largest.is_none_or(|(_, most)| bytes > most) {
+                open.largest = Some((EventTime(start), bytes));
+            }
+        }
+        open
     }
 
     fn end_of(&self, start: i64) -> EventTime {

@@ -20,5 +20,5 @@ mod worker;
 
 pub use epoch::{
     Counts, EPOCHS_IN_FLIGHT_MAX, Engine, EngineError, EngineOptions, Epoch, EpochOutput, FailPoint, FrozenPane,
-    InsertOutput, RestoredPane,
+    InsertOutput, OpenWindows, RestoredPane,
 };

@@ -41,7 +41,6 @@ pub(super) struct WorkerOutput {
     pub(super) watermark: EventTime,
     pub(super) inserts: Vec<InsertOutput>,
     pub(super) frozen: Option<Vec<FrozenPane>>,
-    pub(super) state_bytes: usize,
     pub(super) error: Option<EngineError>,
 }
 
@@ -254,6 +253,7 @@ fn build(
 fn close(keepers: &mut [Keeper], mut inserts: Vec<InsertOutput>, closed: Closed) -> Result<WorkerOutput, EngineError> {
     for (keeper, output) in keepers.iter_mut().zip(&mut inserts) {
         output.results = keeper.close(closed.watermark)?;
+        output.open = keeper.open();
     }
     let frozen = if closed.barrier {
         let mut frozen = Vec::new();
@@ -264,9 +264,8 @@ fn close(keepers: &mut [Keeper], mut inserts: Vec<InsertOutput>, closed: Closed)
     } else {
         None
     };
-    let state_bytes = keepers.iter().map(Keeper::bytes).sum();
     let watermark = closed.watermark;
-    Ok(WorkerOutput { watermark, inserts, frozen, state_bytes, ..WorkerOutput::default() })
+    Ok(WorkerOutput { watermark, inserts, frozen, ..WorkerOutput::default() })
 }
 
 fn tell(outputs: &mpsc::Sender<WorkerOutput>, output: WorkerOutput) {

@@ -16,6 +16,8 @@ pub struct Decoded {
     pub records: RecordBatch,
     /// The others, in offset order.
     pub rejects: Vec<Reject>,
+    /// Bytes of all messages in here as they came, keys and headers that are used included; 0 for rows of a table.
+    pub bytes: u64,
 }
 
 /// A record that can't be read as the stream declares it.

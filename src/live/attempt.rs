@@ -16,13 +16,16 @@ use super::checkpoint::{Cut, Writer, Written};
 use super::inflow::{Inflow, Taken};
 use super::pending::{PENDING_ROWS_MAX, Pending};
 use super::positions::Positions;
+use super::relief::Relief;
 use super::sealing::Sealing;
-use super::{Progress, RunError, RunOptions, RunReport, Setup, Until};
+use super::{RunError, RunOptions, RunReport, Setup, Until};
 use crate::checkpoints::{Manifest, PartitionProgress, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
 use crate::job::Plan;
+use crate::memory::{Bytes, HeldByOperator, Memory};
 use crate::sources::Intake;
+use crate::standing::{Observer, Phase};
 use crate::windows::PublishRange;
 
 /// How often a quiet loop looks whether an epoch or a checkpoint is due.
@@ -43,11 +46,12 @@ enum Ending {
 
 type Writing = AbortOnDropHandle<(Writer, Result<Written, RunError>)>;
 
-struct Loop<'a> {
+struct Loop<'a, 'w> {
     plan: &'a Arc<Plan>,
     setup: &'a Setup,
     options: &'a RunOptions,
     report: &'a mut RunReport,
+    observer: &'a mut Observer<'w>,
     engine: Engine,
     inflow: Inflow,
     /// Closed, and to be waited for.
@@ -67,7 +71,7 @@ struct Loop<'a> {
     ending: Option<Ending>,
     final_barrier: bool,
     finished: bool,
-    state_bytes: usize,
+    relief: Relief,
 }
 
 /// Claims, recovers and runs until the end or a failure. What is published is in the report, whatever comes then.
@@ -76,13 +80,16 @@ pub(super) async fn attempt(
     setup: &Setup,
     options: &RunOptions,
     stop: &CancellationToken,
-    watch: &(dyn Fn(&Progress) + Sync),
+    observer: &mut Observer<'_>,
     report: &mut RunReport,
 ) -> Result<(), RunError> {
+    observer.standing().phase = Phase::Starting;
+    let vitals = observer.vitals().clone();
     let beginning = tokio::select! {
-        beginning = claim(plan, setup, options) => beginning?,
+        beginning = claim(plan, setup, options, &vitals) => beginning?,
         // Dropped at any point, a claim is one that a crash cut off.
         () = stop.cancelled() => return Ok(()),
+        never = show_waiting(observer) => match never {},
     };
     if report.checkpoints == 0 {
         report.resumed = beginning.manifest.is_some();
@@ -94,20 +101,31 @@ pub(super) async fn attempt(
             return Ok(());
         }
     }
-    let mut run = Loop::start(plan, setup, options, beginning, report).await?;
-    let ended = run.go(stop, watch).await;
+    let mut run = Loop::start(plan, setup, options, beginning, (report, observer)).await?;
+    let ended = run.go(stop).await;
     run.leave(ended.is_ok(), stop).await;
     ended
 }
 
-impl<'a> Loop<'a> {
+/// Shows again and again that a run that isn't reading yet is alive.
+async fn show_waiting(observer: &mut Observer<'_>) -> std::convert::Infallible {
+    let mut tick = tokio::time::interval(TICK);
+    loop {
+        tick.tick().await;
+        if observer.is_due() {
+            observer.show();
+        }
+    }
+}
+
+impl<'a, 'w> Loop<'a, 'w> {
     async fn start(
         plan: &'a Arc<Plan>,
         setup: &'a Setup,
         options: &'a RunOptions,
         beginning: Beginning,
-        report: &'a mut RunReport,
-    ) -> Result<Loop<'a>, RunError> {
+        (report, observer): (&'a mut RunReport, &'a mut Observer<'w>),
+    ) -> Result<Loop<'a, 'w>, RunError> {
         let Beginning { publisher, manifest, first_windows, take_up, restored, feeds } = beginning;
         let manifest: Option<&Manifest> = manifest.as_ref();
         let publish = first_windows.iter().map(|&from| PublishRange { from, to: EventTime::MAX });
@@ -129,11 +147,16 @@ impl<'a> Loop<'a> {
         let mut inflow = Inflow::open(plan, setup, options, manifest, take_up).await?;
         inflow.count_fed(fed);
         let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
+        observer.attempt(inflow.progress());
+        let standing = observer.standing();
+        standing.generation = publisher.begun().identity().generation.0;
+        standing.frontier = stated;
         Ok(Loop {
             plan,
             setup,
             options,
             report,
+            observer,
             engine,
             inflow,
             closed: None,
@@ -149,17 +172,17 @@ impl<'a> Loop<'a> {
             ending: None,
             final_barrier: false,
             finished: false,
-            state_bytes: 0,
+            relief: Relief::default(),
         })
     }
 
-    async fn go(&mut self, stop: &CancellationToken, watch: &(dyn Fn(&Progress) + Sync)) -> Result<(), RunError> {
+    async fn go(&mut self, stop: &CancellationToken) -> Result<(), RunError> {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
         self.end_if_reached();
         loop {
             if self.final_barrier && self.writing.is_none() && self.cuts.is_empty() {
-                watch(&self.progress());
+                self.show();
                 return Ok(());
             }
             let may_take = self.may_take();
@@ -170,7 +193,7 @@ impl<'a> Loop<'a> {
                 output = self.engine.next() => self.on_output(output?),
                 written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,
                 () = self.sealing.step(), if self.sealing.is_busy() => {}
-                _ = tick.tick() => watch(&self.progress()),
+                _ = tick.tick() => self.look(),
                 event = self.inflow.next(), if may_take => {
                     if let Some(batch) = self.inflow.take(event, self.setup.clock.elapsed())? {
                         self.engine.feed(batch);
@@ -218,7 +241,8 @@ impl<'a> Loop<'a> {
         self.ending.is_none()
             && self.pending.rows() < PENDING_ROWS_MAX
             && !self.inflow.rejects_are_many()
-            && (self.engine.rows_open() < self.options.epoch_rows || self.engine.in_flight() < EPOCHS_IN_FLIGHT_MAX)
+            && self.relief.may_take()
+            && (self.engine.rows_open() < self.epoch_rows() || self.engine.in_flight() < EPOCHS_IN_FLIGHT_MAX)
     }
 
     /// Ends the run when every log has reached the end that was wanted, or every window that was is published.
@@ -258,10 +282,10 @@ impl<'a> Loop<'a> {
             return Ok(());
         }
         let before = self.inflow.watermarks().stated();
-        if may_cut && self.is_checkpoint_due() {
+        if may_cut && (self.is_checkpoint_due() || self.relief.wants_checkpoint(self.pending.bytes() as u64)) {
             let watermark = self.inflow.watermarks().state();
             self.cut(watermark)?;
-        } else if self.engine.rows_open() >= self.options.epoch_rows || self.is_quiet_with_news() {
+        } else if self.engine.rows_open() >= self.epoch_rows() || self.is_quiet_with_news() {
             let watermark = self.inflow.watermarks().state();
             self.engine.close_epoch(watermark, false);
         }
@@ -290,12 +314,14 @@ impl<'a> Loop<'a> {
         self.engine.close_epoch(watermark, true);
         self.cuts.push_back(Cut { streams, watermark, finished: self.finished, rejects });
         self.last_checkpoint = self.setup.clock.elapsed();
+        self.relief.cut();
         self.cut_at = watermark;
         Ok(())
     }
 
     fn on_output(&mut self, output: EpochOutput) {
-        self.state_bytes = output.state_bytes;
+        self.observer.epochs(self.engine.in_flight(), true);
+        self.note_held(&output);
         let is_barrier = output.frozen.is_some();
         self.pending.take(output);
         if !is_barrier {
@@ -304,6 +330,7 @@ impl<'a> Loop<'a> {
         let cut = self.cuts.pop_front().expect("every barrier has its cut");
         let pending = std::mem::replace(&mut self.pending, Pending::new(self.plan.inserts.len()));
         let mut writer = self.writer.take().expect("no barrier is sent while a checkpoint is being written");
+        self.observer.checkpoint_begun();
         self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let written = writer.write(cut, pending).await;
             (writer, written)
@@ -332,24 +359,70 @@ impl<'a> Loop<'a> {
             *report.taken.entry(stream.clone()).or_default() += since(|at| at.taken);
             *report.rejected.entry(stream.clone()).or_default() += since(|at| at.rejected);
         }
-        for (insert, (rows, late)) in self.plan.inserts.iter().zip(written.rows.iter().zip(&written.late)) {
+        self.observer.checkpoint_written(written.bytes, written.watermark);
+        for (index, insert) in self.plan.inserts.iter().enumerate() {
+            let (rows, late) = (written.rows[index], written.late[index]);
             *report.rows.entry(insert.table.to_string()).or_default() += rows;
             *report.late.entry(insert.table.to_string()).or_default() += late;
+            let shown = &mut self.observer.standing().tables[index];
+            shown.rows += rows;
+            shown.late += late;
+            shown.accepted += written.accepted[index];
+            shown.sealed_edge = insert.sealed_edge(written.watermark);
         }
         self.published.clone_from(&written.streams);
         self.positions.tell(written.streams);
         self.sealing.published(written.touched, written.watermark);
-        Ok(())
+        self.check_memory()
     }
 
-    fn progress(&mut self) -> Progress {
-        Progress {
-            records: self.inflow.taken(),
-            watermark: self.inflow.watermarks().stated(),
-            checkpoints: self.report.checkpoints,
-            rows: self.report.rows.values().sum(),
-            state_bytes: self.state_bytes,
+    /// Looks at memory, and shows how the run stands.
+    fn look(&mut self) {
+        self.relief.observe(Memory::now(self.options.memory_max));
+        self.observer.epochs(self.engine.in_flight(), false);
+        if self.observer.is_due() {
+            self.show();
         }
+    }
+
+    fn show(&mut self) {
+        self.inflow.show(self.observer);
+        let standing = self.observer.standing();
+        standing.phase = if self.ending.is_none() { Phase::Reading } else { Phase::Ending };
+        standing.memory = self.relief.memory();
+        standing.held.pending_bytes = self.pending.bytes() as u64;
+        self.observer.show();
+    }
+
+    /// Notes what the open windows hold after an epoch.
+    fn note_held(&mut self, output: &EpochOutput) {
+        let operators = self.plan.inserts.iter().zip(&output.inserts).map(|(insert, output)| HeldByOperator {
+            table: insert.table.clone(),
+            bytes: output.open.bytes as u64,
+            windows: output.open.windows as u64,
+            largest: output.open.largest.map(|(start, bytes)| (start, bytes as u64)),
+        });
+        self.observer.standing().held.operators = operators.collect();
+    }
+
+    /// Rows after which an epoch closes: fewer when memory is short.
+    fn epoch_rows(&self) -> usize {
+        self.relief.epoch_rows(self.options.epoch_rows)
+    }
+
+    /// Gives up when a checkpoint has given back what could be and there is still too little memory. A run that ends
+    /// anyway is let go.
+    fn check_memory(&mut self) -> Result<(), RunError> {
+        let memory = Memory::now(self.options.memory_max);
+        if !self.relief.is_exhausted(memory) || self.ending.is_some() {
+            return Ok(());
+        }
+        self.show();
+        Err(RunError::Memory {
+            used: Bytes(memory.used_bytes),
+            limit: Bytes(memory.limit_bytes.unwrap_or(u64::MAX)),
+            held: Box::new(self.observer.standing().held.clone()),
+        })
     }
 }
 

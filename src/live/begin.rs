@@ -14,6 +14,7 @@ use crate::job::{Insert, Plan};
 use crate::sinks::{Publisher, Target, layout, take};
 use crate::sources::{Logs, SourceError, TakeUp, resume};
 use crate::start::{LogFacts, Place};
+use crate::vitals::Vitals;
 
 /// What an attempt continues or begins.
 pub(super) struct Beginning {
@@ -66,7 +67,12 @@ fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg
 
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
 /// the file's, but for what that checkpoint itself had staged.
-pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions) -> Result<Beginning, RunError> {
+pub(super) async fn claim(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    vitals: &Vitals,
+) -> Result<Beginning, RunError> {
     let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
     let mut planned = None;
     if known.manifest.is_none() {
@@ -75,7 +81,7 @@ pub(super) async fn claim(plan: &Arc<Plan>, setup: &Setup, options: &RunOptions)
         check_unpublished(plan, &setup.catalog, &starting.first_windows).await?;
         planned = Some(starting);
     }
-    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan)).await?;
+    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan), vitals).await?;
     let manifest = taken.newest().manifest.clone();
     if let Some(manifest) = &manifest
         && manifest.fingerprint != plan.fingerprint

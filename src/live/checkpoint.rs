@@ -42,6 +42,10 @@ pub(super) struct Written {
     pub(super) rows: Vec<u64>,
     /// For each INSERT.
     pub(super) late: Vec<u64>,
+    /// For each INSERT, records accepted.
+    pub(super) accepted: Vec<u64>,
+    /// Bytes of the files that were written.
+    pub(super) bytes: u64,
     /// How far each stream is published.
     pub(super) streams: BTreeMap<String, StreamProgress>,
 }
@@ -101,12 +105,13 @@ impl Writer {
     pub(super) async fn write(&mut self, cut: Cut, pending: Pending) -> Result<Written, RunError> {
         let mut written = Written { watermark: cut.watermark, finished: cut.finished, ..Written::default() };
         for (index, counts) in pending.counts.iter().enumerate() {
+            written.accepted.push(counts.values().map(|counts| counts.accepted).sum());
             for (&partition, counts) in counts {
                 *self.inserts[index].accepted.entry(partition).or_default() += counts.accepted;
                 *self.inserts[index].late.entry(partition).or_default() += counts.late;
             }
         }
-        self.write_state(cut.watermark, pending.frozen).await?;
+        written.bytes = self.write_state(cut.watermark, pending.frozen).await?;
         let mut tables: BTreeMap<TableName, TableFiles> = BTreeMap::new();
         for (index, batches) in pending.results.into_iter().enumerate() {
             written.touched.push(Tidy::of_result(&self.plan.inserts[index]).partitions_of(&batches));
@@ -130,6 +135,8 @@ impl Writer {
                 tables.entry(table).or_default().files.extend(files);
             }
         }
+        let files = tables.values().flat_map(|table| &table.files);
+        written.bytes += files.map(|file| file.bytes).sum::<u64>();
         let manifest = self.manifest(&cut, tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
@@ -137,8 +144,10 @@ impl Writer {
         Ok(written)
     }
 
-    /// Writes one state file for each INSERT and worker that has changed panes, and forgets closed ones.
-    async fn write_state(&mut self, watermark: EventTime, frozen: Vec<(usize, FrozenPane)>) -> Result<(), RunError> {
+    /// Writes one state file for each INSERT and worker that has changed panes, and forgets closed ones. Answers the bytes
+    /// written.
+    async fn write_state(&mut self, watermark: EventTime, frozen: Vec<(usize, FrozenPane)>) -> Result<u64, RunError> {
+        let mut written = 0;
         let mut groups: BTreeMap<(usize, usize), Vec<FrozenPane>> = BTreeMap::new();
         for (worker, pane) in frozen {
             groups.entry((pane.insert, worker)).or_default().push(pane);
@@ -155,12 +164,13 @@ impl Writer {
             let bytes = Bytes::from(crate::state::encode(&panes)?);
             let name = format!("{insert}-{worker}");
             let file = self.publisher.put_state(self.number, &name, bytes, content).await?;
+            written += file.bytes;
             self.state.add(LiveFile { worker, insert, panes: starts, file }, &whole);
         }
         let plan = self.plan.clone();
         self.state
             .close(|insert, start| plan.inserts[insert].end_of(start).plus(plan.inserts[insert].allowed) <= watermark);
-        Ok(())
+        Ok(written)
     }
 
     /// Stages rows of closed windows; those of partitions that must be whole wait until they are.

@@ -35,24 +35,18 @@ pub enum HandOverError {
     },
     /// Results end at different times.
     #[error(
-        "backfills have published {one} up to {one_to} but {other} up to {other_to}; backfill {behind} from {from} to {to} \
-         first, so that the job goes on from one time"
+        "backfills have published {one} up to {one_to} but {other} up to {other_to}; backfill {other} from {other_to} to \
+         {one_to} first, so that the job goes on from one time"
     )]
     Differ {
         /// A result.
         one: TableName,
         /// Where it ends.
         one_to: EventTime,
-        /// Another one.
+        /// One that ends earlier.
         other: TableName,
         /// Where it ends.
         other_to: EventTime,
-        /// That of the two that ends earlier.
-        behind: TableName,
-        /// Where that ends.
-        from: EventTime,
-        /// Where it should end.
-        to: EventTime,
     },
     /// A stream has no history, or it isn't there.
     #[error(
@@ -112,8 +106,7 @@ pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTim
     };
     if one_to != other_to {
         let (one, other) = (one.clone(), other.clone());
-        let behind = other.clone();
-        return Err(HandOverError::Differ { one, one_to, other, other_to, behind, from: other_to, to: one_to }.into());
+        return Err(HandOverError::Differ { one, one_to, other, other_to }.into());
     }
     Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_start(edge)).collect())
 }

@@ -16,6 +16,7 @@ use crate::event::{EventBatch, EventTime, Micros, Reject, ResumeOffset};
 use crate::job::Plan;
 use crate::sinks::future_rejects;
 use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, TakeUp};
+use crate::standing::{Observer, Read};
 use crate::time::{Alignment, Watermarks};
 use crate::windows::Window;
 
@@ -57,8 +58,8 @@ pub(super) struct Inflow {
     ended: BTreeSet<usize>,
     since_cut: Vec<SinceCut>,
     rejects_bytes: usize,
-    /// Records given out since the attempt began, rejected ones included.
-    taken: u64,
+    /// For each stream.
+    read: Vec<Read>,
 }
 
 impl Inflow {
@@ -83,7 +84,7 @@ impl Inflow {
             ended: BTreeSet::new(),
             since_cut: plan.streams.iter().map(|_| SinceCut::default()).collect(),
             rejects_bytes: 0,
-            taken: 0,
+            read: plan.streams.iter().map(|_| Read::default()).collect(),
         };
         for (index, (stream, partitions)) in plan.streams.iter().zip(&take_up).enumerate() {
             let known = manifest.and_then(|manifest| manifest.streams.get(&stream.name));
@@ -119,7 +120,6 @@ impl Inflow {
             for (partition, records) in fed {
                 stream.entry(partition).or_insert_with(|| new_partition(ResumeOffset(0))).taken += records;
                 since.taken += records;
-                self.taken += records;
             }
         }
     }
@@ -167,7 +167,11 @@ impl Inflow {
     }
 
     fn take_records(&mut self, taken: LaneRecords) -> Option<EventBatch> {
-        let LaneRecords { stream: index, partition, next_offset, seen, records, future, rejects } = taken;
+        let LaneRecords { stream: index, partition, next_offset, seen, records, future, rejects, bytes, logged } =
+            taken;
+        let read = &mut self.read[index];
+        read.bytes += bytes;
+        read.logged.extend(logged.map(|logged| (partition, logged)));
         let stream = &self.plan.streams[index];
         let (records, future) = without_future(records, future);
         let since = &mut self.since_cut[index];
@@ -180,7 +184,6 @@ impl Inflow {
         let rejected = (since.rejects.len() - rejects_before) as u64;
         let count = records.num_rows() as u64 + rejected;
         since.taken += count;
-        self.taken += count;
         let progress = self.streams[index].entry(partition).or_insert_with(|| new_partition(ResumeOffset(0)));
         progress.next_offset = next_offset;
         progress.seen = seen;
@@ -245,9 +248,21 @@ impl Inflow {
         self.since_cut.iter().any(|since| since.taken > 0)
     }
 
-    /// Records given out since the attempt began, rejected ones included.
-    pub(super) fn taken(&self) -> u64 {
-        self.taken
+    /// How far each stream is taken.
+    pub(super) fn progress(&self) -> &[StreamProgress] {
+        &self.streams
+    }
+
+    /// Tells an observer how far each stream is taken.
+    pub(super) fn show(&self, observer: &mut Observer<'_>) {
+        for (index, (progress, read)) in self.streams.iter().zip(&self.read).enumerate() {
+            observer.stream(index, progress, read);
+        }
+        let standing = observer.standing();
+        standing.watermark = self.watermarks.stated();
+        let holder = self.watermarks.holder();
+        standing.holder = holder.map(|holder| (self.plan.streams[holder.stream].name.clone(), holder.partition));
+        standing.held.rejects_bytes = self.rejects_bytes as u64;
     }
 
     /// Stops reading: what has not been given out is for the next run. The intake is for the caller to drop, off the

@@ -13,6 +13,7 @@ mod handing;
 mod inflow;
 mod pending;
 mod positions;
+mod relief;
 mod sealing;
 mod starting;
 #[cfg(test)]
@@ -27,11 +28,13 @@ use tokio_util::sync::CancellationToken;
 
 use crate::checkpoints::CheckpointStore;
 use crate::engine::{EngineError, FailPoint};
-use crate::event::EventTime;
+use crate::event::{EventTime, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
+use crate::memory::{Bytes, Held};
 use crate::sinks::PublishError;
 use crate::sources::{Logs, SourceError};
+use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
 use crate::time::clock::Clock;
@@ -80,6 +83,8 @@ pub struct RunOptions {
     /// More rejects than this many of a million records of a stream, at least 100 of them, in one checkpoint stop the run
     /// before they are published.
     pub rejects_max_millionths: u32,
+    /// Bytes of memory that the process may hold; `None`: as many as it likes.
+    pub memory_max: Option<u64>,
     /// For tests of what happens when an engine worker dies.
     pub fail_point: Option<FailPoint>,
 }
@@ -96,6 +101,7 @@ impl Default for RunOptions {
             drain: false,
             epoch_rows: EPOCH_ROWS,
             rejects_max_millionths: 50_000,
+            memory_max: None,
             fail_point: None,
         }
     }
@@ -110,21 +116,6 @@ pub enum Until {
     End,
     /// When every window that ends at or before this time is published.
     Time(EventTime),
-}
-
-/// How a run stands, for whoever watches it.
-#[derive(Clone, Debug, Default)]
-pub struct Progress {
-    /// Records taken since this run began, rejected ones included.
-    pub records: u64,
-    /// The job's watermark.
-    pub watermark: EventTime,
-    /// Checkpoints committed by this run.
-    pub checkpoints: u64,
-    /// Rows published by this run.
-    pub rows: u64,
-    /// Bytes of open windows, about.
-    pub state_bytes: usize,
 }
 
 /// What a run has done.
@@ -180,7 +171,7 @@ pub enum RunError {
     )]
     AlreadyPublished {
         /// The table.
-        table: crate::event::TableName,
+        table: TableName,
         /// The job.
         job: String,
         /// Where the run would begin, in the table's time partition column.
@@ -223,6 +214,20 @@ pub enum RunError {
         /// Positions of the first few.
         samples: String,
     },
+    /// The open windows need more memory than there is.
+    #[error(
+        "{used} of memory are in use, more than the {limit} of [run] memory_max, and a checkpoint has given none of it back: \
+         {held}; nothing is lost, and a run with more memory goes on from there: raise memory_max, run it on a larger \
+         machine or with fewer --workers, or make the job hold less (shorter windows, fewer or shorter keys)"
+    )]
+    Memory {
+        /// What the process holds.
+        used: Bytes,
+        /// What it may hold.
+        limit: Bytes,
+        /// Who holds it.
+        held: Box<Held>,
+    },
     /// Something that the run needs panicked: a bug of ours. The run can go on from its checkpoint.
     #[error("{task} stopped unexpectedly")]
     TaskDied {
@@ -252,13 +257,16 @@ pub async fn run(
     setup: &Setup,
     options: &RunOptions,
     stop: &CancellationToken,
-    watch: &(dyn Fn(&Progress) + Sync),
+    watch: &(dyn Fn(&Standing) + Sync),
 ) -> Result<RunReport, RunError> {
     let mut report = RunReport::default();
+    let tables: Vec<TableName> = plan.inserts.iter().map(|insert| insert.table.clone()).collect();
+    let standing = Standing::begun(&plan.name, &plan.streams, &tables);
+    let mut observer = Observer::new(standing, (&setup.logs, &plan.streams), &setup.clock, watch);
     let mut died = 0;
     loop {
         let before = report.checkpoints;
-        let error = match attempt::attempt(plan, setup, options, stop, watch, &mut report).await {
+        let error = match attempt::attempt(plan, setup, options, stop, &mut observer, &mut report).await {
             Ok(()) => return Ok(report),
             Err(error) => error,
         };

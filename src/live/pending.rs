@@ -22,6 +22,7 @@ pub(super) struct Pending {
     /// State that changed, at the barrier.
     pub(super) frozen: Vec<(usize, FrozenPane)>,
     rows: usize,
+    bytes: usize,
 }
 
 impl Pending {
@@ -32,13 +33,16 @@ impl Pending {
             counts: vec![BTreeMap::new(); inserts],
             frozen: Vec::new(),
             rows: 0,
+            bytes: 0,
         }
     }
 
     /// Takes the output of one epoch.
     pub(super) fn take(&mut self, output: EpochOutput) {
         for (index, insert) in output.inserts.into_iter().enumerate() {
-            self.rows += insert.results.iter().chain(&insert.late).map(RecordBatch::num_rows).sum::<usize>();
+            let rows = || insert.results.iter().chain(&insert.late);
+            self.rows += rows().map(RecordBatch::num_rows).sum::<usize>();
+            self.bytes += rows().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.results[index].extend(insert.results);
             self.late[index].extend(insert.late);
             for (partition, counts) in insert.counts {
@@ -54,5 +58,10 @@ impl Pending {
     /// Rows of results and late tables in here.
     pub(super) fn rows(&self) -> usize {
         self.rows
+    }
+
+    /// Bytes of them, about.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
     }
 }

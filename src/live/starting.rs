@@ -8,8 +8,8 @@ use super::handing::{self, Feed};
 use super::{RunError, Setup};
 use crate::event::{EventTime, LiveFace, Stream};
 use crate::job::Plan;
-use crate::sources::{Answers, Logs, ask};
-use crate::start::{Begin, LogFacts, Start, Vouched, admit, begin, hand_over};
+use crate::sources::{Logs, ask};
+use crate::start::{Begin, LogFacts, LogNature, Start, StartError, Vouched, admit, begin, hand_over};
 
 /// Where a job begins.
 #[derive(Clone, Debug, Default)]
@@ -39,7 +39,7 @@ pub async fn starting(plan: &Arc<Plan>, setup: &Setup, start: &Start, vouched: V
         let reach = inserts().map(|(insert, _)| insert.reach()).max().unwrap_or_default();
         let first = inserts().map(|(_, &first)| first).min().unwrap_or(EventTime::MIN);
         let answers = ask(&setup.logs, stream, of_stream(stream, start, first), reach).await?;
-        tell(stream, &answers)?;
+        admitted(stream, answers.nature)?;
         let asked = answers.asked(stream, vouched, setup.clock.now());
         let (begun, feed) = match &answers.start {
             Start::History => {
@@ -70,16 +70,14 @@ pub(super) async fn check_logs(plan: &Plan, logs: &Arc<dyn Logs>) -> Result<(), 
     for stream in &plan.streams {
         let (logs, asked) = (logs.clone(), stream.clone());
         let nature = tokio::task::spawn_blocking(move || logs.nature(&asked)).await;
-        let nature = nature.expect("asking a log doesn't panic")?;
-        if let Some(advice) = admit(stream, nature)? {
-            tracing::warn!("{}", advice.text);
-        }
+        admitted(stream, nature.expect("asking a log doesn't panic")?)?;
     }
     Ok(())
 }
 
-fn tell(stream: &Stream, answers: &Answers) -> Result<(), RunError> {
-    if let Some(advice) = admit(stream, answers.nature)? {
+/// Refuses a log, or warns of it.
+fn admitted(stream: &Stream, nature: LogNature) -> Result<(), StartError> {
+    if let Some(advice) = admit(stream, nature)? {
         tracing::warn!("{}", advice.text);
     }
     Ok(())

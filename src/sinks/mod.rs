@@ -1,6 +1,7 @@
 //! Where rows go: layouts of the tables, staging of files, and the durable order in which they become visible.
 
 pub mod layout;
+mod pause;
 mod progress;
 mod publish;
 mod stage;

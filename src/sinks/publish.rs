@@ -4,12 +4,12 @@
 
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::Arc;
-use std::time::Duration;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::pause::Pause;
 use super::stage;
 
 use crate::checkpoints::{
@@ -19,11 +19,7 @@ use crate::checkpoints::{
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, StagedFile, Table, TableSpec};
-
-/// First pause before a failed call to store or catalog is repeated; doubled each time.
-const RETRY_PAUSE_MIN: Duration = Duration::from_millis(100);
-/// Longest pause between repetitions: an outage ends unnoticed for at most this long.
-const RETRY_PAUSE_MAX: Duration = Duration::from_secs(15);
+use crate::vitals::{Outside, Vitals};
 
 /// Why publishing stopped.
 #[derive(Debug, Error)]
@@ -99,11 +95,17 @@ pub struct Taken {
     owner: String,
     read: ReadNewest,
     tables: BTreeMap<TableName, Table>,
+    vitals: Vitals,
 }
 
 /// Claims the store, then every table by a commit, and only then reads the newest checkpoint. Tables that aren't there
-/// are made.
-pub async fn take(catalog: &Catalog, store: &CheckpointStore, targets: &[Target]) -> Result<Taken, PublishError> {
+/// are made. What fails and is repeated, then and later, is told to `vitals`.
+pub async fn take(
+    catalog: &Catalog,
+    store: &CheckpointStore,
+    targets: &[Target],
+    vitals: &Vitals,
+) -> Result<Taken, PublishError> {
     let owner = store.owner().to_owned();
     for target in targets {
         open_table(catalog, target, &owner).await?;
@@ -118,7 +120,7 @@ pub async fn take(catalog: &Catalog, store: &CheckpointStore, targets: &[Target]
     let mut tables = BTreeMap::new();
     for name in &names {
         let owned = targets.iter().any(|target| target.table == *name && target.owned);
-        if let Some(table) = claim_table(catalog, name, &owner, owned, &claimed).await? {
+        if let Some(table) = claim_table(catalog, name, &owner, owned, &claimed, vitals).await? {
             tables.insert(name.clone(), table);
         }
     }
@@ -127,7 +129,7 @@ pub async fn take(catalog: &Catalog, store: &CheckpointStore, targets: &[Target]
         let properties = properties_of(table, &owner)?;
         check_not_lost(read.newest().id(), read.newest().abandoned, name, properties.checkpoint)?;
     }
-    Ok(Taken { catalog: catalog.clone(), owner, read, tables })
+    Ok(Taken { catalog: catalog.clone(), owner, read, tables, vitals: vitals.clone() })
 }
 
 /// Loads a table, or makes it; checks that it is what the run would have made.
@@ -156,13 +158,17 @@ async fn claim_table(
     owner: &str,
     owned: bool,
     claimed: &Claimed,
+    vitals: &Vitals,
 ) -> Result<Option<Table>, PublishError> {
-    let mut pause = Pause::new("claim a table");
+    let mut pause = Pause::new(vitals, Outside::Tables, "claim a table");
     loop {
         let Some(table) = catalog.load(name).await? else { return Ok(None) };
         let known = properties_of(&table, owner)?;
         match claimed.decide(name, known.generation).await? {
-            Verdict::Done => return Ok(Some(table)),
+            Verdict::Done => {
+                pause.passed();
+                return Ok(Some(table));
+            }
             Verdict::Commit => {}
         }
         let claim = TableProperties {
@@ -207,7 +213,8 @@ impl Taken {
     pub async fn begin(self) -> Result<Publisher, PublishError> {
         let newest = self.read.newest().manifest.clone();
         let begun = self.read.begin(newest.as_ref().map(|manifest| manifest.id)).await?;
-        let publisher = Publisher { catalog: self.catalog, owner: self.owner, begun, tables: self.tables };
+        let Taken { catalog, owner, tables, vitals, .. } = self;
+        let publisher = Publisher { catalog, owner, begun, tables, vitals };
         if let Some(manifest) = newest {
             let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));
             publisher.perform(checkpoint, actions).await?;
@@ -223,6 +230,7 @@ pub struct Publisher {
     owner: String,
     begun: Begun,
     tables: BTreeMap<TableName, Table>,
+    vitals: Vitals,
 }
 
 impl Publisher {
@@ -254,10 +262,13 @@ impl Publisher {
         sort: &[String],
         batches: Vec<RecordBatch>,
     ) -> Result<Vec<StagedFile>, PublishError> {
-        let mut pause = Pause::new("write rows");
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "write rows");
         loop {
             match stage(self.table(table), sort, batches.clone()).await {
-                Ok(files) => return Ok(files),
+                Ok(files) => {
+                    pause.passed();
+                    return Ok(files);
+                }
                 Err(error) if is_outage(&error) => pause.wait(&error).await,
                 Err(error) => return Err(error.into()),
             }
@@ -272,10 +283,13 @@ impl Publisher {
         bytes: Bytes,
         content: StateContent,
     ) -> Result<StateFile, PublishError> {
-        let mut pause = Pause::new("put a state file");
+        let mut pause = Pause::new(&self.vitals, Outside::Checkpoints, "put a state file");
         loop {
             match self.begun.put_state(number, name, bytes.clone(), content.clone()).await {
-                Ok(file) => return Ok(file),
+                Ok(file) => {
+                    pause.passed();
+                    return Ok(file);
+                }
                 Err(error) if error.is_outage() => pause.wait(&error).await,
                 Err(error) => return Err(error.into()),
             }
@@ -301,7 +315,7 @@ impl Publisher {
     async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
         let mut actions: VecDeque<Action> = actions.into();
         let mut seen: HashMap<TableName, Table> = HashMap::new();
-        let mut pause = Pause::new("commit to a table");
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "commit to a table");
         while let Some(action) = actions.pop_front() {
             let event = match action {
                 Action::PutManifest(manifest) => self.put(&manifest).await?,
@@ -332,10 +346,13 @@ impl Publisher {
     }
 
     async fn put(&self, manifest: &Manifest) -> Result<Event, PublishError> {
-        let mut pause = Pause::new("put a checkpoint");
+        let mut pause = Pause::new(&self.vitals, Outside::Checkpoints, "put a checkpoint");
         loop {
             match self.begun.put(manifest).await {
-                Ok(()) => return Ok(Event::ManifestPut),
+                Ok(()) => {
+                    pause.passed();
+                    return Ok(Event::ManifestPut);
+                }
                 Err(CheckpointError::Fenced { newest, .. }) => return Ok(Event::FencedInStore { newest }),
                 Err(error) if error.is_outage() => pause.wait(&error).await,
                 Err(error) => return Err(error.into()),
@@ -344,10 +361,13 @@ impl Publisher {
     }
 
     async fn look_up(&self, name: &TableName) -> Option<Table> {
-        let mut pause = Pause::new("load a table");
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "load a table");
         loop {
             match self.catalog.load(name).await {
-                Ok(table) => return table,
+                Ok(table) => {
+                    pause.passed();
+                    return table;
+                }
                 Err(error) => pause.wait(&error).await,
             }
         }
@@ -363,21 +383,24 @@ impl Publisher {
         })
     }
 
-    async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause) -> Result<Event, PublishError> {
+    async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause<'_>) -> Result<Event, PublishError> {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
         let change = self.change(manifest, staged, on)?;
         match self.catalog.commit_on(on, &change).await {
             Ok(_) => {
-                *pause = Pause::new("commit to a table");
+                self.vitals.landed();
+                pause.passed();
                 Ok(Event::TableCommitted { table })
             }
             Err(CommitError::Conflict { .. } | CommitError::Fenced { .. }) if pause.is_fresh() => {
                 // Somebody was first, as a background rewrite of our own may be: the next try most likely lands.
+                self.vitals.repeated();
                 pause.grow();
                 Ok(Event::CommitUnknown { table })
             }
             Err(error) if may_pass(&error) => {
+                self.vitals.repeated();
                 pause.wait(&error).await;
                 Ok(Event::CommitUnknown { table })
             }
@@ -454,31 +477,5 @@ pub(super) fn is_outage(error: &IcebergError) -> bool {
         | IcebergError::Column { .. }
         | IcebergError::Rows { .. }
         | IcebergError::Location { .. } => false,
-    }
-}
-
-/// Growing pauses between repetitions of one call, with a line in the log for each minute or so.
-struct Pause {
-    action: &'static str,
-    next: Duration,
-}
-
-impl Pause {
-    fn is_fresh(&self) -> bool {
-        self.next == RETRY_PAUSE_MIN
-    }
-
-    fn grow(&mut self) {
-        self.next = (self.next * 2).min(RETRY_PAUSE_MAX);
-    }
-
-    fn new(action: &'static str) -> Pause {
-        Pause { action, next: RETRY_PAUSE_MIN }
-    }
-
-    async fn wait(&mut self, error: &(dyn std::error::Error + Sync)) {
-        tracing::warn!(%error, "couldn't {}; trying again in {:?}", self.action, self.next);
-        tokio::time::sleep(self.next).await;
-        self.grow();
     }
 }

@@ -52,6 +52,7 @@ pub fn resume(
 
 /// What the intake brings.
 #[derive(Debug)]
+#[expect(clippy::large_enum_variant, reason = "nearly all are records, and they are handed on at once")]
 pub enum IntakeEvent {
     /// From a lane.
     Lane(LaneEvent),

@@ -9,8 +9,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use arrow::array::{AsArray, BooleanArray};
-use arrow::datatypes::Int64Type;
+use arrow::array::{Array, AsArray, BooleanArray};
+use arrow::datatypes::{Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use tokio::sync::mpsc;
 use tokio_util::sync::CancellationToken;
@@ -62,6 +62,10 @@ pub struct LaneRecords {
     pub future: Option<BooleanArray>,
     /// The bad records.
     pub rejects: Vec<Reject>,
+    /// Bytes of all of them as they came.
+    pub bytes: u64,
+    /// The log's timestamp of the last good record.
+    pub logged: Option<EventTime>,
 }
 
 /// What the driver wants of a lane and the lane hasn't done yet. The newest order of a partition stands, so there are no
@@ -245,6 +249,7 @@ impl Polling {
 
     fn judge(&mut self, decoded: Decoded) -> LaneEvent {
         let partition = decoded.partition;
+        let logged = last_timestamp(&self.stream, &decoded.records);
         let mut seen = self.options.seen.get(&partition).copied();
         let Judged { records, future } = judge(&self.stream, decoded.records, &mut seen);
         if let Some(seen) = seen {
@@ -258,8 +263,16 @@ impl Polling {
             records,
             future,
             rejects: decoded.rejects,
+            bytes: decoded.bytes,
+            logged,
         })
     }
+}
+
+fn last_timestamp(stream: &Stream, records: &RecordBatch) -> Option<EventTime> {
+    let stamps = records.column(stream.timestamp_index()).as_primitive::<TimestampMicrosecondType>();
+    let last = records.num_rows().checked_sub(1)?;
+    stamps.is_valid(last).then(|| EventTime(stamps.value(last)))
 }
 
 /// What of `decoded` lies below `limit`.

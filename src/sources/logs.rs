@@ -1,6 +1,7 @@
 //! The logs behind a job's streams: what they hold, and how to read them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
 
 use super::{KafkaLog, Source, SourceError, SourceSettings, kafka, open};
 use crate::event::{EventTime, LiveFace, ResumeOffset, Stream};
@@ -34,6 +35,9 @@ pub trait Logs: Send + Sync + std::fmt::Debug {
 
     /// Whether the log ends by itself, as a file does.
     fn is_bounded(&self, stream: &Stream) -> bool;
+
+    /// How long the log keeps a record at least; `None`: for ever, or it doesn't say.
+    fn retention(&self, stream: &Stream) -> Option<Duration>;
 }
 
 /// The logs that a job file names: Kafka topics and files.
@@ -109,5 +113,10 @@ impl Logs for RealLogs {
 
     fn is_bounded(&self, stream: &Stream) -> bool {
         matches!(stream.live, LiveFace::File { .. })
+    }
+
+    fn retention(&self, stream: &Stream) -> Option<Duration> {
+        let LiveFace::Kafka { topic, .. } = &stream.live else { return None };
+        super::kafka::retention(&self.settings.kafka, topic)
     }
 }

@@ -5,6 +5,7 @@
 //! easier. Sources know nothing of time, windows or checkpoints: they say where the log ends, never that it is idle.
 
 mod asking;
+mod ends;
 mod file;
 mod history;
 mod intake;
@@ -24,6 +25,7 @@ use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
 pub use asking::{Answers, ask};
+pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
 pub use intake::{Intake, IntakeEvent, TakeUp, resume};

@@ -96,6 +96,10 @@ impl Logs for Log {
     fn is_bounded(&self, _: &Stream) -> bool {
         false
     }
+
+    fn retention(&self, _stream: &Stream) -> Option<Duration> {
+        None
+    }
 }
 
 struct Reading {

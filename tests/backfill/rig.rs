@@ -79,6 +79,7 @@ impl Rig {
             checkpoint_interval: Duration::from_millis(5),
             start: Start::Earliest,
             until_end: true,
+            memory_max: None,
         };
         archive::archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
@@ -110,6 +111,7 @@ impl Rig {
             drain,
             epoch_rows: 50,
             rejects_max_millionths: 1_000_000,
+            memory_max: None,
             fail_point: None,
         };
         live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await

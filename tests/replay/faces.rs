@@ -144,6 +144,7 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
             checkpoint_interval: Duration::from_millis(20),
             start: Start::Earliest,
             until_end: true,
+            memory_max: None,
         };
         let ended = archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));

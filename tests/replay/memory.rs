@@ -92,6 +92,10 @@ impl Logs for MemoryLogs {
     fn is_bounded(&self, _: &Stream) -> bool {
         false
     }
+
+    fn retention(&self, _stream: &Stream) -> Option<Duration> {
+        None
+    }
 }
 
 struct MemorySource {

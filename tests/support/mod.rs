@@ -3,11 +3,13 @@
 
 #![allow(dead_code, reason = "one area's tests use what another's do not; all of it is one vocabulary")]
 
+pub mod catalog;
 pub mod columns;
 pub mod kafka;
 pub mod process;
 pub mod project;
 pub mod python;
+pub mod tls;
 pub mod value;
 
 pub use value::Value;

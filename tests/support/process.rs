@@ -67,6 +67,11 @@ impl Running {
         read_text(&self.stderr)
     }
 
+    /// The file that stderr goes to, for conditions to wait on.
+    pub fn stderr_path(&self) -> &Path {
+        &self.stderr
+    }
+
     /// Whether it runs still.
     pub fn is_running(&mut self) -> bool {
         self.status().is_none()

@@ -35,8 +35,13 @@ impl Project {
 
     /// A project on the real broker, with `run` settings (lines of `[run]`).
     pub fn on_kafka(catalog: Catalog, run: &str) -> Project {
-        let kafka = format!("[kafka]\n\"bootstrap.servers\" = \"{}\"\n[run]\n{run}\n", kafka_address());
-        Project::new(catalog, &kafka)
+        Project::with_kafka(catalog, &[("bootstrap.servers", &kafka_address())], run)
+    }
+
+    /// As [`Project::on_kafka`], with these properties of `[kafka]`, the address among them.
+    pub fn with_kafka(catalog: Catalog, kafka: &[(&str, &str)], run: &str) -> Project {
+        let kafka: String = kafka.iter().map(|(property, value)| format!("\"{property}\" = \"{value}\"\n")).collect();
+        Project::new(catalog, &format!("[kafka]\n{kafka}[run]\n{run}\n"))
     }
 
     fn new(catalog: Catalog, rest_of_config: &str) -> Project {

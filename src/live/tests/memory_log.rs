@@ -157,6 +157,10 @@ impl Logs for Shared {
     fn is_bounded(&self, stream: &Stream) -> bool {
         self.0.bounded.lock().expect("no test panics with it").as_ref() == Some(&stream.name)
     }
+
+    fn retention(&self, _stream: &Stream) -> Option<Duration> {
+        None
+    }
 }
 
 struct MemorySource {

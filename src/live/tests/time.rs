@@ -15,11 +15,11 @@ async fn windows_that_only_time_closes_are_published_too() {
     logs.hides_ends.store(true, Ordering::SeqCst);
     let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
     let stop = CancellationToken::new();
-    let watch = |progress: &crate::live::Progress| {
-        if progress.checkpoints > 0 {
+    let watch = |standing: &crate::standing::Standing| {
+        if standing.checkpoints.count > 0 {
             logs.hides_ends.store(false, Ordering::SeqCst);
         }
-        if progress.rows > 0 {
+        if standing.tables[0].rows > 0 {
             stop.cancel();
         }
     };

@@ -44,7 +44,9 @@ impl World {
     /// A new run, which fences older ones.
     async fn publisher(&self) -> Publisher {
         let store = CheckpointStore::open("state", self.folder.path(), "job").expect("a folder");
-        let taken = take(&self.catalog, &store, std::slice::from_ref(&self.target)).await.expect("taken");
+        let clock: Arc<dyn crate::time::clock::Clock> = Arc::new(crate::time::clock::SystemClock::start());
+        let vitals = crate::vitals::Vitals::new(&clock);
+        let taken = take(&self.catalog, &store, std::slice::from_ref(&self.target), &vitals).await.expect("taken");
         taken.begin().await.expect("begun")
     }
 

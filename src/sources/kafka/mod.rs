@@ -8,6 +8,7 @@ mod batch;
 mod client;
 mod log;
 mod nature;
+mod retention;
 mod stamps;
 #[cfg(test)]
 mod tests;
@@ -30,6 +31,7 @@ use crate::time::clock::{Clock, SystemClock};
 
 pub use log::{KafkaLog, LogEnds};
 pub use nature::nature;
+pub(in crate::sources) use retention::retention;
 
 /// How often the ends of partitions that were read up are asked for.
 const END_INTERVAL: Duration = Duration::from_secs(1);
