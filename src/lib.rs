@@ -25,6 +25,7 @@ pub mod memory;
 pub mod vitals;
 
 // Edges: they know no engine.
+pub mod store;
 pub mod checkpoints;
 pub mod decode;
 pub mod iceberg;

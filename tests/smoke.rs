@@ -6,7 +6,7 @@ use std::sync::Arc;
 use futures::StreamExt;
 use kappa::checkpoints::CheckpointStore;
 use kappa::event::TableName;
-use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, plan_files, read_file};
+use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, plan_files, read_file};
 use kappa::live::{RunOptions, Setup, run};
 use kappa::sources::{RealLogs, SourceSettings};
 use kappa::time::clock::SystemClock;
@@ -23,15 +23,8 @@ GROUP BY window_start, window_end, host;
 ";
 
 async fn setup(root: &Path) -> Setup {
-    let config = CatalogConfig {
-        kind: CatalogKind::Sql,
-        uri: "sqlite:catalog.db".into(),
-        name: "kappa".into(),
-        warehouse: "warehouse".into(),
-        properties: Default::default(),
-    };
     Setup {
-        catalog: Catalog::open(&config, root).await.expect("an embedded catalog"),
+        catalog: Catalog::open(&CatalogConfig::embedded(), root).await.expect("an embedded catalog"),
         checkpoints: CheckpointStore::open("state", root, "hits").expect("a folder"),
         logs: Arc::new(RealLogs { settings: SourceSettings { root: root.into(), ..Default::default() } }),
         clock: Arc::new(SystemClock::start()),

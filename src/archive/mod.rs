@@ -24,7 +24,8 @@ use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Target, layout, take};
 use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, ask, resume};
 use crate::standing::{Observer, Phase, Read, Standing};
-use crate::start::{Place, Start, StartError, Vouched, admit, begin};
+use crate::start::{Start, StartError, StartPlace, Vouched, admit, begin};
+use crate::store::Place;
 use crate::time::Watermarks;
 use crate::time::clock::Clock;
 use headroom::Headroom;
@@ -51,8 +52,8 @@ const TICK: Duration = Duration::from_millis(50);
 pub struct Setup {
     /// Where tables are.
     pub catalog: Catalog,
-    /// `state.location`, and the folder that relative ones are in.
-    pub state: (String, std::path::PathBuf),
+    /// `state.location`.
+    pub state: Place,
     /// Where records come from.
     pub logs: Arc<dyn Logs>,
     /// The wall clock.
@@ -199,7 +200,7 @@ pub async fn archive(
         Target { table: history.clone(), spec, owned: true },
         Target { table: rejects, spec: layout::rejects(), owned: false },
     ];
-    let store = CheckpointStore::open(&setup.state.0, &setup.state.1, &owner(history))?;
+    let store = CheckpointStore::at(&setup.state, &owner(history));
     let taken = take(&setup.catalog, &store, &targets, observer.vitals()).await?;
     let manifest = taken.newest().manifest.clone();
     let publisher = taken.begin().await?;
@@ -257,7 +258,7 @@ async fn take_up(
     let vouched = Vouched { whole_from: None, allow_partial: true };
     let begun = whole.or_else(|_| begin(&answers.asked(stream, vouched, now)))?;
     let limit = |partition: i32| options.until_end.then(|| answers.facts[&partition].high);
-    let take_up = |(partition, place): (i32, Place)| {
+    let take_up = |(partition, place): (i32, StartPlace)| {
         (partition, TakeUp { from: place.offset, seen: place.seen, limit: limit(partition) })
     };
     Ok((begun.places.into_iter().map(take_up).collect(), whole_from))

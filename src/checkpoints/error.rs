@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::{BadManifest, Generation, ManifestId};
 use crate::event::TableName;
+use crate::store::{CallError, LocationError, failure_in};
 
 /// How to begin without what was there.
 pub(super) const BEGIN_ANEW: &str = "drop the job's tables and remove its folder below state.location to begin anew";
@@ -12,20 +13,15 @@ pub(super) const BEGIN_ANEW: &str = "drop the job's tables and remove its folder
 #[derive(Debug, Error)]
 pub enum CheckpointError {
     /// The location can't be used at all.
-    #[error("state.location {location:?} can't be used: {reason}")]
-    Location {
-        /// As configured.
-        location: String,
-        /// What is wrong with it, and what would be right.
-        reason: String,
-    },
+    #[error("state.location can't be used: {0}")]
+    Location(#[from] LocationError),
     /// The store failed while reading. Trying again is safe.
     #[error("can't read {path} below state.location")]
     Read {
         /// File or folder.
         path: String,
         /// The store's error.
-        source: object_store::Error,
+        source: CallError,
     },
     /// The store failed while writing; whether the file is there is unknown. Trying again is safe.
     #[error("can't write {path} below state.location")]
@@ -33,12 +29,12 @@ pub enum CheckpointError {
         /// File.
         path: String,
         /// The store's error.
-        source: object_store::Error,
+        source: CallError,
     },
     /// The store failed to make a written file durable. Trying again is safe.
-    #[error("can't make {path} durable")]
+    #[error("can't make {path} below state.location durable")]
     Sync {
-        /// File or folder, absolute.
+        /// File.
         path: String,
         /// The system's error.
         source: std::io::Error,
@@ -49,7 +45,7 @@ pub enum CheckpointError {
         /// File.
         path: String,
         /// The store's error.
-        source: object_store::Error,
+        source: CallError,
     },
     /// A file is not what was written.
     #[error(
@@ -138,14 +134,20 @@ pub enum CheckpointError {
 }
 
 impl CheckpointError {
+    /// Whether the store refuses until a person acts: a wrong key, a missing right, no such bucket.
+    pub fn is_refusal(&self) -> bool {
+        failure_in(self).is_some_and(|failure| failure.cause.is_lasting())
+    }
+
     /// Whether the store was only away, so that the same call may succeed later. Everything else fails again.
     pub fn is_outage(&self) -> bool {
         match self {
+            refused if refused.is_refusal() => false,
             CheckpointError::Read { .. }
             | CheckpointError::Write { .. }
             | CheckpointError::Sync { .. }
             | CheckpointError::Remove { .. } => true,
-            CheckpointError::Location { .. }
+            CheckpointError::Location(_)
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. }

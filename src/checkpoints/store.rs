@@ -9,15 +9,22 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use futures::TryStreamExt;
-use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload};
+use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
 
 use super::layout::{Entry, Layout};
 use super::{BeginRecord, CheckpointError, Claimed, Generation, Manifest, ManifestId, StateFile, checksum_text};
+use crate::store::{Place, Stores, make_durable};
 
 /// How often [`CheckpointStore::claim`] tries; runs that start at once each cost the others one attempt.
 const CLAIM_ATTEMPTS_MAX: usize = 32;
+
+/// Files up to this go in one request: it ends within the store's time-out on a slow line too.
+const PUT_BYTES_MAX: usize = 16 << 20;
+/// Parts of larger ones.
+const PART_BYTES: usize = 8 << 20;
+/// Parts on their way at once.
+const PARTS_AT_ONCE_MAX: usize = 4;
 
 /// What `claim.json` holds. Only that it is there counts.
 const CLAIM_BYTES: &[u8] = b"{\"format\":1}\n";
@@ -49,29 +56,18 @@ impl Newest {
 }
 
 impl CheckpointStore {
-    /// Opens the checkpoints of `owner` (a job's name, or the history table of an archiver) at `location`, a folder
-    /// (relative ones are below `root`) or a `file://` URL. The folder is made if it isn't there.
+    /// The checkpoints of `owner` (a job's name, or the history table of an archiver) at a place.
+    pub fn at(place: &Place, owner: &str) -> CheckpointStore {
+        CheckpointStore { folder: place.folder.clone(), ..CheckpointStore::over(place.store.clone(), owner) }
+    }
+
+    /// As [`CheckpointStore::at`], of a place that needs no settings: a relative folder is below `root`, and made if it
+    /// isn't there.
     ///
     /// # Errors
-    /// When the location is another kind of URL, or the folder can't be made.
+    /// When the location can't be used.
     pub fn open(location: &str, root: &FilePath, owner: &str) -> Result<CheckpointStore, CheckpointError> {
-        let bad = |reason: String| CheckpointError::Location { location: location.to_owned(), reason };
-        let folder = match location.split_once("://") {
-            None => root.join(location),
-            Some(("file", _)) => url::Url::parse(location)
-                .ok()
-                .and_then(|url| url.to_file_path().ok())
-                .ok_or_else(|| bad("it isn't an absolute path; write file:///path".to_owned()))?,
-            Some((scheme, _)) => {
-                return Err(bad(format!("{scheme}:// isn't supported; give a folder or file:///path")));
-            }
-        };
-        std::fs::create_dir_all(&folder)
-            .map_err(|error| bad(format!("{} can't be made: {error}", folder.display())))?;
-        let store = LocalFileSystem::new_with_prefix(&folder)
-            .map_err(|error| bad(error.to_string()))?
-            .with_automatic_cleanup(true);
-        Ok(CheckpointStore { folder: Some(folder), ..CheckpointStore::over(Arc::new(store), owner) })
+        Ok(CheckpointStore::at(&Stores::default().place(location, root)?, owner))
     }
 
     /// The checkpoints of `owner` in any object store that has conditional puts.
@@ -207,7 +203,7 @@ impl CheckpointStore {
     pub(super) async fn remove(&self, path: &Path) -> Result<(), CheckpointError> {
         match self.store.delete(path).await {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
-            Err(source) => Err(CheckpointError::Remove { path: path.to_string(), source }),
+            Err(source) => Err(CheckpointError::Remove { path: path.to_string(), source: source.into() }),
         }
     }
 
@@ -241,6 +237,9 @@ impl CheckpointStore {
     /// Puts a file under a name that is this run's alone. Idempotent: if it is there already with these bytes, an
     /// earlier attempt whose answer was lost has put it.
     pub(super) async fn put_own(&self, path: &Path, bytes: Bytes) -> Result<(), CheckpointError> {
+        if bytes.len() > PUT_BYTES_MAX {
+            return self.put_parts(path, bytes).await;
+        }
         match self.put_new(path, bytes.clone()).await? {
             Put::Done => Ok(()),
             Put::Taken if self.read(path, "a put").await? == bytes => self.sync(path).await,
@@ -276,8 +275,28 @@ impl CheckpointStore {
         match self.store.put_opts(path, PutPayload::from_bytes(bytes), create).await {
             Ok(_) => self.sync(path).await.map(|()| Put::Done),
             Err(StoreError::AlreadyExists { .. } | StoreError::Precondition { .. }) => Ok(Put::Taken),
-            Err(source) => Err(CheckpointError::Write { path: path.to_string(), source }),
+            Err(source) => Err(CheckpointError::Write { path: path.to_string(), source: source.into() }),
         }
+    }
+
+    /// Puts a large file in parts. No condition can go with that, so a file that is there is looked for first; between
+    /// the two nobody else puts one of this name, as it is a claimed generation's.
+    async fn put_parts(&self, path: &Path, bytes: Bytes) -> Result<(), CheckpointError> {
+        let failed = |source: StoreError| CheckpointError::Write { path: path.to_string(), source: source.into() };
+        match self.store.head(path).await {
+            Ok(_) if self.read(path, "a put").await? == bytes => return self.sync(path).await,
+            Ok(_) => return Err(CheckpointError::Taken { path: path.to_string() }),
+            Err(StoreError::NotFound { .. }) => {}
+            Err(source) => return Err(read_error(path, source)),
+        }
+        let upload = self.store.put_multipart(path).await.map_err(failed)?;
+        let mut upload = WriteMultipart::new_with_chunk_size(upload, PART_BYTES);
+        for start in (0..bytes.len()).step_by(PART_BYTES) {
+            upload.wait_for_capacity(PARTS_AT_ONCE_MAX).await.map_err(failed)?;
+            upload.put(bytes.slice(start..bytes.len().min(start + PART_BYTES)));
+        }
+        upload.finish().await.map_err(failed)?;
+        self.sync(path).await
     }
 
     async fn read(&self, path: &Path, named_by: &str) -> Result<Bytes, CheckpointError> {
@@ -297,9 +316,9 @@ impl CheckpointStore {
     /// reached the disk before the manifest did.
     async fn sync(&self, path: &Path) -> Result<(), CheckpointError> {
         let Some(folder) = self.folder.clone() else { return Ok(()) };
-        let relative = path.clone();
-        let done = tokio::task::spawn_blocking(move || sync_file(&folder, &relative)).await;
-        done.expect("syncing neither panics nor is cancelled")
+        let file = path.parts().fold(folder.clone(), |above, part| above.join(part.as_ref()));
+        let done = make_durable(file, folder).await;
+        done.map_err(|source| CheckpointError::Sync { path: path.to_string(), source })
     }
 }
 
@@ -310,18 +329,5 @@ enum Put {
 }
 
 fn read_error(path: &Path, source: StoreError) -> CheckpointError {
-    CheckpointError::Read { path: path.to_string(), source }
-}
-
-/// Syncs the file, then each folder from its own up to `folder`.
-fn sync_file(folder: &FilePath, relative: &Path) -> Result<(), CheckpointError> {
-    let file = relative.parts().fold(folder.to_owned(), |path, part| path.join(part.as_ref()));
-    for path in file.ancestors() {
-        let synced = std::fs::File::open(path).and_then(|opened| opened.sync_all());
-        synced.map_err(|source| CheckpointError::Sync { path: path.display().to_string(), source })?;
-        if path == folder {
-            break;
-        }
-    }
-    Ok(())
+    CheckpointError::Read { path: path.to_string(), source: source.into() }
 }

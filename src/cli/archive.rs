@@ -82,6 +82,7 @@ impl ArchiveArgs {
         let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
+            let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
             let watch = |standing: &Standing| {
                 let elapsed = clock.elapsed().saturating_sub(started);
@@ -91,7 +92,7 @@ impl ArchiveArgs {
                 let group = format!("kappa-archive-{}", stream.name);
                 let setup = archive::Setup {
                     catalog: catalog.clone(),
-                    state: (project.state.location.to_string_lossy().into_owned(), project.root.clone()),
+                    state: state.clone(),
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };

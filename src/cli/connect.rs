@@ -7,13 +7,14 @@ use super::exit::{Failure, invalid_project};
 use super::log;
 use super::progress::{Progress, ProgressMode, RangeState};
 use super::terminal::Terminal;
-use crate::checkpoints::CheckpointStore;
+use crate::checkpoints::{CheckpointError, CheckpointStore};
 use crate::config::{self, Project, SizeText};
 use crate::event::Micros;
 use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
 use crate::memory;
 use crate::recompute::Scope;
 use crate::sources::{Logs, RealLogs, SourceSettings};
+use crate::store::{Place, Stores};
 use crate::time::clock::{Clock, SystemClock};
 
 /// The project of a job, with logging started as it says.
@@ -45,14 +46,20 @@ pub async fn catalog(project: &Project) -> Result<Catalog, Failure> {
         name: settings.name.clone(),
         warehouse: settings.warehouse.clone().unwrap_or_default(),
         properties: settings.properties.clone(),
+        stores: Stores::new(&project.store),
     };
-    Catalog::open(&config, &project.root).await.map_err(Failure::running)
+    Ok(Catalog::open(&config, &project.root).await?)
+}
+
+/// Opens `state.location`.
+pub fn state(project: &Project) -> Result<Place, Failure> {
+    let place = Stores::new(&project.store).place(&project.state.location, &project.root);
+    Ok(place.map_err(CheckpointError::from)?)
 }
 
 /// Opens the checkpoints of a job or an archiver.
 pub fn checkpoints(project: &Project, owner: &str) -> Result<CheckpointStore, Failure> {
-    let location = project.state.location.to_string_lossy();
-    CheckpointStore::open(&location, &project.root, owner).map_err(Failure::running)
+    Ok(CheckpointStore::at(&state(project)?, owner))
 }
 
 /// Bytes that a run may hold in memory; `None` where the system doesn't say what there is.

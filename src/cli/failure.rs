@@ -6,7 +6,7 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::IcebergError;
+use crate::iceberg::{CommitError, IcebergError};
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
@@ -26,7 +26,8 @@ impl From<RunError> for Failure {
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
             RunError::TooManyRejects { .. } | RunError::Memory { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
-            RunError::Iceberg(_) | RunError::State(_) => Failure::running(error),
+            RunError::Iceberg(error) => error.into(),
+            RunError::State(_) => Failure::running(error),
         }
     }
 }
@@ -42,7 +43,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
-            ArchiveError::Iceberg(_) => Failure::running(error),
+            ArchiveError::Iceberg(error) => error.into(),
         }
     }
 }
@@ -73,7 +74,11 @@ impl From<PublishError> for Failure {
                 Failure::invalid(error)
             }
             PublishError::Staged { .. } => Failure::Person(error.into()),
-            PublishError::Iceberg(_) | PublishError::Commit { .. } => Failure::running(error),
+            PublishError::Iceberg(error) => error.into(),
+            PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
+                Failure::Person(error.into())
+            }
+            PublishError::Commit { .. } => Failure::running(error),
         }
     }
 }
@@ -85,9 +90,20 @@ impl From<CheckpointError> for Failure {
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
-            CheckpointError::Location { .. }
-            | CheckpointError::StoreLost { .. }
-            | CheckpointError::Unclaimed { .. } => Failure::invalid(error),
+            CheckpointError::Location(_) | CheckpointError::StoreLost { .. } | CheckpointError::Unclaimed { .. } => {
+                Failure::invalid(error)
+            }
+            refused if refused.is_refusal() => Failure::Person(refused.into()),
+            _ => Failure::running(error),
+        }
+    }
+}
+
+impl From<IcebergError> for Failure {
+    fn from(error: IcebergError) -> Failure {
+        match error {
+            IcebergError::Config { .. } | IcebergError::Location(_) => Failure::invalid(error),
+            refused if refused.is_refusal() => Failure::Person(refused.into()),
             _ => Failure::running(error),
         }
     }
@@ -102,9 +118,8 @@ impl From<BackfillError> for Failure {
             BackfillError::Layout { .. } | BackfillError::Property { .. } => Failure::invalid(error),
             BackfillError::Recompute(error) => (*error).into(),
             BackfillError::Changed { .. } => Failure::Unsafe(error.to_string()),
-            BackfillError::Iceberg(_) | BackfillError::Commit { .. } | BackfillError::Partly { .. } => {
-                Failure::running(error)
-            }
+            BackfillError::Iceberg(error) => error.into(),
+            BackfillError::Commit { .. } | BackfillError::Partly { .. } => Failure::running(error),
         }
     }
 }
@@ -124,7 +139,7 @@ impl From<DiffError> for Failure {
             DiffError::Range(error) => error.into(),
             DiffError::Recompute(error) => (*error).into(),
             DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
-            DiffError::Iceberg(_) => Failure::running(error),
+            DiffError::Iceberg(error) => error.into(),
         }
     }
 }
@@ -133,7 +148,7 @@ impl From<RangeError> for Failure {
     fn from(error: RangeError) -> Failure {
         match error {
             RangeError::Incomplete(_) | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
-            RangeError::Iceberg(_) => Failure::running(error),
+            RangeError::Iceberg(error) => error.into(),
             _ => Failure::invalid(error),
         }
     }
@@ -144,7 +159,8 @@ impl From<RecomputeError<IcebergError>> for Failure {
         match error {
             RecomputeError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
             RecomputeError::Engine(_) => Failure::Person(error.into()),
-            RecomputeError::Iceberg(_) | RecomputeError::Taken(_) => Failure::running(error),
+            RecomputeError::Iceberg(error) => error.into(),
+            RecomputeError::Taken(_) => Failure::running(error),
         }
     }
 }

@@ -1,17 +1,23 @@
 //! Which tables and keys `kappa.toml` has, and what is said about a name that isn't one of them.
 
 /// Tables that this version reads.
-pub const TABLES: [&str; 4] = ["kafka", "catalog", "state", "run"];
+pub const TABLES: [&str; 5] = ["kafka", "catalog", "store", "state", "run"];
 
 /// What comes with later versions: named, so that it is refused for what it is and not as a misspelling.
-const LATER: [(&str, &str); 3] = [
-    ("store", "object stores aren't supported yet: warehouse and state are folders"),
-    ("profile", "profiles aren't supported yet: keep one kappa.toml for each environment"),
-    ("catalog.credential", "OAuth2 client credentials aren't supported yet: get a token and set `token`"),
-];
+const LATER: [(&str, &str); 1] =
+    [("profile", "profiles aren't supported yet: keep one kappa.toml for each environment")];
 
-/// Keys of `[catalog]` that have a meaning of their own; all others are properties of the catalog.
+/// Keys of `[catalog]` for catalogs of every type.
 pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
+/// Keys of `[catalog]` for REST catalogs, beside `header.…`.
+pub const CATALOG_REST: [&str; 7] = {
+    let [token, credential, scope, audience, resource, server] = crate::iceberg::AUTH_KEYS;
+    [token, credential, scope, audience, resource, server, "prefix"]
+};
+/// What a key of a REST catalog begins with that is sent along with every request.
+const HEADER: &str = "header.";
+/// Keys of `[store]`.
+pub use crate::store::KEYS as STORE;
 /// Keys of `[state]`.
 pub const STATE: [&str; 1] = ["location"];
 /// Keys of `[run]`.
@@ -26,7 +32,8 @@ pub fn judge(path: &str) -> Option<(String, String)> {
     let (table, key) = path.split_once('.').unwrap_or((path, ""));
     let keys: &[&str] = match table {
         "kafka" => return None,
-        "catalog" => return misspelt_catalog_key(key),
+        "catalog" => return judge_catalog(key),
+        "store" => &STORE,
         "state" => &STATE,
         "run" => &RUN,
         _ => return Some((format!("there is no table `{table}`"), way_out(table, &TABLES, "tables"))),
@@ -37,10 +44,16 @@ pub fn judge(path: &str) -> Option<(String, String)> {
     Some((format!("[{table}] has no key `{key}`"), way_out(key, keys, "keys")))
 }
 
-/// Any other key is a property of the catalog, so only one that all but equals a known name is a mistake.
-fn misspelt_catalog_key(key: &str) -> Option<(String, String)> {
-    let near = nearest(key, &CATALOG).filter(|near| *near != key)?;
-    Some((format!("[catalog] has no key `{key}`"), format!("did you mean `{near}`?")))
+fn judge_catalog(key: &str) -> Option<(String, String)> {
+    let known = [&CATALOG[..], &CATALOG_REST].concat();
+    if known.contains(&key) || key.starts_with(HEADER) {
+        return None;
+    }
+    let help = match key.starts_with("s3.") || key.starts_with("aws_") {
+        true => "settings of object stores stand in [store]".to_owned(),
+        false => way_out(key, &known, "keys"),
+    };
+    Some((format!("[catalog] has no key `{key}`"), help))
 }
 
 fn way_out(name: &str, known: &[&str], what: &str) -> String {

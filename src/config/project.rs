@@ -9,6 +9,8 @@ use super::known;
 use super::problem::{ConfigError, ConfigProblem};
 use super::settings::{Layer, Origin, Setting, Value};
 use super::size::SizeText;
+use crate::secret::{Properties, without_password};
+use crate::store::check_location;
 
 /// The file that makes a folder a project.
 pub const PROJECT_FILE: &str = "kappa.toml";
@@ -44,6 +46,8 @@ pub struct Project {
     pub kafka: BTreeMap<String, String>,
     /// The catalog of all tables.
     pub catalog: CatalogSettings,
+    /// Credentials and settings of object stores, as `object_store` names them.
+    pub store: Properties,
     /// Where checkpoints are.
     pub state: StateSettings,
     /// How jobs run.
@@ -51,19 +55,29 @@ pub struct Project {
 }
 
 /// The catalog of all tables.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, PartialEq, Eq)]
 pub struct CatalogSettings {
     /// Which protocol.
     pub kind: CatalogKind,
-    /// `sqlite:` and an absolute path, or the REST catalog's address.
+    /// `sqlite:` and an absolute path, `postgres://…`, or the REST catalog's address. It may hold a password.
     pub uri: String,
     /// The catalog's name, as other engines write it.
     pub name: String,
-    /// Where tables are created: an absolute folder for a SQL catalog. For a REST catalog whatever it takes as a
-    /// warehouse, as written; `None`: the catalog decides.
+    /// Where tables are created: for a SQL catalog an absolute folder or `s3://…`. For a REST catalog whatever it takes
+    /// as a warehouse, as written; `None`: the catalog decides.
     pub warehouse: Option<String>,
     /// All other keys, such as `token` and `header.x-tenant`.
-    pub properties: BTreeMap<String, String>,
+    pub properties: Properties,
+}
+
+impl std::fmt::Debug for CatalogSettings {
+    /// Without the password of the address.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { kind, uri, name, warehouse, properties } = self;
+        let mut shown = f.debug_struct("CatalogSettings");
+        shown.field("kind", kind).field("uri", &without_password(uri)).field("name", name);
+        shown.field("warehouse", warehouse).field("properties", properties).finish()
+    }
 }
 
 /// Protocols of catalogs.
@@ -78,8 +92,8 @@ pub enum CatalogKind {
 /// Where checkpoints are.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSettings {
-    /// An absolute folder.
-    pub location: PathBuf,
+    /// An absolute folder, or `s3://…`.
+    pub location: String,
 }
 
 /// How jobs run.
@@ -183,11 +197,13 @@ impl Project {
         let mut reader = Reader { root: &root, settings: Layer::defaults(&DEFAULTS).under(file), problems };
         let kafka = reader.kafka();
         let catalog = reader.catalog();
+        let store = reader.settings.below("store").map(|(key, setting)| (key.to_owned(), setting.value.to_text()));
+        let store = store.collect();
         let state = reader.state();
         let run = reader.run();
         let mut problems = reader.problems;
         if problems.is_empty() {
-            return Ok(Project { root, kafka, catalog, state, run });
+            return Ok(Project { root, kafka, catalog, store, state, run });
         }
         problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
         Err(problems)
@@ -258,7 +274,7 @@ impl Reader<'_> {
             self.settings = Layer::defaults(&DEFAULTS_SQL).under(std::mem::take(&mut self.settings));
         }
         let uri = match (kind, self.text("catalog.uri")) {
-            (CatalogKind::Sql, Some((uri, origin))) => self.sqlite(&uri, &origin),
+            (CatalogKind::Sql, Some((uri, origin))) => self.database(&uri, &origin),
             (CatalogKind::Rest, Some((uri, origin))) => self.http(uri, &origin),
             (CatalogKind::Rest, None) => {
                 if self.settings.get("catalog.uri").is_none() {
@@ -271,7 +287,7 @@ impl Reader<'_> {
             (CatalogKind::Sql, None) => String::new(),
         };
         let warehouse = self.text("catalog.warehouse").map(|(warehouse, origin)| match kind {
-            CatalogKind::Sql => self.folder("catalog.warehouse", &warehouse, &origin).display().to_string(),
+            CatalogKind::Sql => self.place("catalog.warehouse", &warehouse, &origin),
             CatalogKind::Rest => warehouse,
         });
         let name = self.text("catalog.name").map(|(name, _)| name).unwrap_or_default();
@@ -280,15 +296,17 @@ impl Reader<'_> {
         CatalogSettings { kind, uri, name, warehouse, properties }
     }
 
-    /// `sqlite:` with an absolute path; `sqlite://` as other programs write it means the same.
-    fn sqlite(&mut self, uri: &str, origin: &Origin) -> String {
+    /// `sqlite:` with an absolute path (`sqlite://` as other programs write it means the same), or PostgreSQL's address.
+    fn database(&mut self, uri: &str, origin: &Origin) -> String {
+        if uri.starts_with("postgres://") || uri.starts_with("postgresql://") {
+            return uri.to_owned();
+        }
         let Some(path) = uri.strip_prefix("sqlite:") else {
             let help = match uri.split_once(':') {
-                Some(("postgres" | "postgresql", _)) => "PostgreSQL isn't supported yet: write \"sqlite:FILE\"",
                 Some(("http" | "https", _)) => "an address belongs to a REST catalog: set type = \"rest\"",
-                _ => "write \"sqlite:FILE\"",
+                _ => "write \"sqlite:FILE\" or \"postgres://USER:PASSWORD@HOST:PORT/DATABASE\"",
             };
-            self.refuse(origin, format!("`{uri}` isn't the address of a SQL catalog"), help);
+            self.refuse(origin, format!("`{}` isn't the address of a SQL catalog", without_password(uri)), help);
             return String::new();
         };
         let path = path.strip_prefix("//").unwrap_or(path);
@@ -303,28 +321,29 @@ impl Reader<'_> {
     fn http(&mut self, uri: String, origin: &Origin) -> String {
         let parsed = url::Url::parse(&uri).ok().filter(|url| matches!(url.scheme(), "http" | "https"));
         if parsed.is_none() {
-            let help = match uri.starts_with("sqlite:") {
-                true => "a SQLite file belongs to a SQL catalog: set type = \"sql\"",
+            let help = match uri.starts_with("sqlite:") || uri.starts_with("postgres") {
+                true => "a database belongs to a SQL catalog: set type = \"sql\"",
                 false => "write \"https://HOST…\"",
             };
-            self.refuse(origin, format!("`{uri}` isn't the address of a REST catalog"), help);
+            self.refuse(origin, format!("`{}` isn't the address of a REST catalog", without_password(&uri)), help);
         }
         uri
     }
 
-    /// An absolute folder from a path relative to the project.
-    fn folder(&mut self, path: &str, text: &str, origin: &Origin) -> PathBuf {
-        let plain = text.strip_prefix("file://").unwrap_or(text);
-        if let Some((scheme, _)) = plain.split_once("://") {
-            let help = "write a folder: relative ones start at the project's";
-            self.refuse(origin, format!("`{path}` can't be in `{scheme}://` yet"), help);
+    /// An absolute folder from a path relative to the project, or a location of an object store as it is.
+    fn place(&mut self, path: &str, text: &str, origin: &Origin) -> String {
+        match check_location(text, self.root) {
+            Ok(location) => location,
+            Err(error) => {
+                self.refuse(origin, format!("`{path}` can't be {}", without_password(text)), error.detail);
+                String::new()
+            }
         }
-        self.root.join(plain)
     }
 
     fn state(&mut self) -> StateSettings {
         let location = self.text("state.location");
-        let location = location.map(|(text, origin)| self.folder("state.location", &text, &origin));
+        let location = location.map(|(text, origin)| self.place("state.location", &text, &origin));
         StateSettings { location: location.unwrap_or_default() }
     }
 
@@ -411,7 +430,7 @@ mod tests {
         assert_eq!(project.catalog.kind, CatalogKind::Sql);
         assert_eq!(project.catalog.uri, "sqlite:/project/.kappa/catalog.db");
         assert_eq!(project.catalog.warehouse.as_deref(), Some("/project/.kappa/warehouse"));
-        assert_eq!(project.state.location, Path::new("/project/.kappa/state"));
+        assert_eq!(project.state.location, "/project/.kappa/state");
         assert_eq!(project.run.checkpoint_interval_run(), Duration::from_secs(10));
         assert_eq!(project.run.checkpoint_interval_archive(), Duration::from_secs(60));
         assert_eq!(project.run.rejects_max.to_string(), "5%");
@@ -440,7 +459,32 @@ mod tests {
         assert_eq!(project.kafka.get("enable.idempotence").map(String::as_str), Some("true"));
         assert_eq!(project.catalog.warehouse, None);
         let properties = [("header.x-tenant", "a"), ("token", "t")].map(|(key, value)| (key.into(), value.into()));
-        assert_eq!(project.catalog.properties, BTreeMap::from(properties));
+        assert_eq!(project.catalog.properties, Properties::from_iter(properties));
+    }
+
+    #[test]
+    fn a_project_on_buckets_and_postgres_keeps_its_locations_and_hides_its_secrets() {
+        let text = "[catalog]\nuri = \"postgres://kappa:hunter2@db/catalog\"\nwarehouse = \"s3://lake/w/\"\n\
+                    [state]\nlocation = \"s3://lake/state\"\n\
+                    [store]\naws_access_key_id = \"k\"\naws_secret_access_key = \"hunter2\"\naws_allow_http = true";
+        let project = parse(text).expect("valid");
+        assert_eq!(project.catalog.uri, "postgres://kappa:hunter2@db/catalog");
+        assert_eq!(project.catalog.warehouse.as_deref(), Some("s3://lake/w"));
+        assert_eq!(project.state.location, "s3://lake/state");
+        assert_eq!(project.store.get("aws_allow_http"), Some("true"));
+        assert_eq!(project.store.get("aws_secret_access_key"), Some("hunter2"));
+        assert!(!format!("{project:?}").contains("hunter2"));
+    }
+
+    #[test]
+    fn keys_of_stores_and_catalogs_are_held_against_what_there_is() {
+        let text = "[store]\naws_acces_key_id = \"k\"\naws_bucket = \"b\"\n\
+                    [catalog]\ncredentials = \"a:b\"\n\"s3.endpoint\" = \"http://x\"\n";
+        let helps: Vec<_> = refused(text).into_iter().map(|(_, _, help)| help).collect();
+        assert_eq!(helps[0], "did you mean `aws_access_key_id`?");
+        assert!(helps[1].starts_with("the keys are `aws_access_key_id`"), "{}", helps[1]);
+        assert_eq!(helps[2], "did you mean `credential`?");
+        assert_eq!(helps[3], "settings of object stores stand in [store]");
     }
 
     #[test]
@@ -472,26 +516,26 @@ mod tests {
         assert_eq!(helps[0], "did you mean `workers`?");
         assert_eq!(helps[1], "did you mean `state`?");
         assert_eq!(helps[2], "did you mean `warehouse`?");
-        assert_eq!(helps[3], "the tables are `kafka`, `catalog`, `state` and `run`");
+        assert_eq!(helps[3], "the tables are `kafka`, `catalog`, `store`, `state` and `run`");
     }
 
     #[test]
     fn wrong_values_are_all_refused_at_once() {
-        let text = "[catalog]\ntype = \"hive\"\nuri = \"postgres://h/db\"\n[state]\nlocation = \"s3://b/p\"\n\
+        let text = "[catalog]\ntype = \"hive\"\nuri = \"mysql://u:hunter2@h/db\"\n[state]\nlocation = \"gs://b/p\"\n\
                     [run]\nworkers = 0\ncheckpoint_interval = \"10\"\nrejects_max = 5\nlog = \"xml\"\n";
         let messages: Vec<String> = refused(text).into_iter().map(|(_, message, _)| message).collect();
         assert_eq!(messages.len(), 7, "{messages:#?}");
-        assert!(messages[1].contains("isn't the address of a SQL catalog"));
+        assert_eq!(messages[1], "`mysql://u:***@h/db` isn't the address of a SQL catalog");
+        assert_eq!(messages[2], "`state.location` can't be gs://b/p");
         assert!(messages[4].contains("has no unit"));
         assert!(messages[5].contains("must be text"));
     }
 
     #[test]
     fn what_comes_later_is_refused_for_what_it_is() {
-        let text = "[profile.prod.kafka]\n\"bootstrap.servers\" = \"b\"\n[store]\nregion = \"r\"\n";
+        let text = "[profile.prod.kafka]\n\"bootstrap.servers\" = \"b\"\n";
         let helps: Vec<String> = refused(text).into_iter().map(|(_, _, help)| help).collect();
         assert!(helps[0].contains("profiles aren't supported yet"));
-        assert!(helps[1].contains("object stores"));
     }
 
     #[test]

@@ -10,33 +10,51 @@ use iceberg::{NamespaceIdent, TableCreation, TableIdent, TableRequirement, Table
 
 use super::rest::RestCatalog;
 use super::sql::SqlCatalog;
-use super::storage::Stores;
 use super::types;
 use super::{IcebergError, Table, partition};
 use crate::event::{PartitionField, TableName};
+use crate::secret::{Properties, without_password};
+use crate::store::{Stores, check_location};
 
 /// Which catalog to use, and how it is reached.
-#[derive(Clone, PartialEq, Eq)]
+#[derive(Clone)]
 pub struct CatalogConfig {
     /// The protocol.
     pub kind: CatalogKind,
-    /// `sqlite:path` (relative to the root folder) for SQL, `http://…` for REST.
+    /// `sqlite:path` (relative to the root folder) or `postgres://…` for SQL, `https://…` for REST.
     pub uri: String,
     /// Name of the catalog: SQL catalogs of several names can share one database.
     pub name: String,
-    /// Folder or `file://` URL under which new tables are put; for REST also the warehouse that the server is asked for,
-    /// or empty.
+    /// Folder, `file://` or `s3://` location under which new tables are put; for REST also the warehouse that the server
+    /// is asked for, or empty.
     pub warehouse: String,
-    /// More properties: `token` (bearer, REST), and those of the storage.
-    pub properties: BTreeMap<String, String>,
+    /// More properties of a REST catalog: `token`, `credential`, `header.…`.
+    pub properties: Properties,
+    /// The stores of table files.
+    pub stores: Stores,
+}
+
+impl CatalogConfig {
+    /// A catalog in one folder: SQLite in `catalog.db`, tables in `warehouse`. Needs no server and no settings.
+    pub fn embedded() -> CatalogConfig {
+        CatalogConfig {
+            kind: CatalogKind::Sql,
+            uri: "sqlite:catalog.db".to_owned(),
+            name: "kappa".to_owned(),
+            warehouse: "warehouse".to_owned(),
+            properties: Properties::default(),
+            stores: Stores::default(),
+        }
+    }
 }
 
 impl std::fmt::Debug for CatalogConfig {
-    /// Without the values of properties, which hold secrets.
+    /// Without the password of the address.
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let properties: Vec<&String> = self.properties.keys().collect();
-        let Self { kind, uri, name, warehouse, .. } = self;
-        write!(f, "CatalogConfig {{ {kind:?}, {uri:?}, {name:?}, {warehouse:?}, {properties:?} }}")
+        let Self { kind, uri, name, warehouse, properties, stores } = self;
+        let mut shown = f.debug_struct("CatalogConfig");
+        shown.field("kind", kind).field("uri", &without_password(uri)).field("name", name);
+        shown.field("warehouse", warehouse).field("properties", properties).field("stores", stores).finish()
     }
 }
 
@@ -107,10 +125,9 @@ pub struct Catalog {
 impl Catalog {
     /// Opens a catalog. Relative SQLite paths and warehouses are taken from `root`; database and folders are created.
     pub async fn open(config: &CatalogConfig, root: &Path) -> Result<Catalog, IcebergError> {
-        let stores = Stores::new(&config.properties);
         let backend: Arc<dyn Backend> = match config.kind {
-            CatalogKind::Sql => Arc::new(SqlCatalog::open(config, root, stores).await?),
-            CatalogKind::Rest => Arc::new(RestCatalog::open(config, root, stores).await?),
+            CatalogKind::Sql => Arc::new(SqlCatalog::open(config, root).await?),
+            CatalogKind::Rest => Arc::new(RestCatalog::open(config, root).await?),
         };
         Ok(Catalog { backend })
     }
@@ -194,7 +211,9 @@ pub(crate) fn warehouse_location(config: &CatalogConfig, root: &Path) -> Result<
     let refuse = |detail: String| IcebergError::Config { catalog: config.name.clone(), detail };
     let folder = match (warehouse.strip_prefix("file:"), warehouse.contains("://")) {
         (Some(path), _) => path.strip_prefix("//").unwrap_or(path),
-        (None, true) => return Ok(warehouse.to_owned()),
+        (None, true) => {
+            return check_location(warehouse, root).map_err(|error| refuse(format!("warehouse {error}")));
+        }
         (None, false) => warehouse,
     };
     let folder = std::path::absolute(root.join(folder)).map_err(|error| refuse(format!("warehouse: {error}")))?;

@@ -1,6 +1,7 @@
 //! What can go wrong at an Iceberg table, in words that name the table and the way out.
 
 use crate::event::TableName;
+use crate::store::{CallError, LocationError, failure_in};
 
 /// Misfortune while opening a catalog, reading or writing a table. Commits have [`super::CommitError`].
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,16 @@ pub enum IcebergError {
         /// What was asked of it.
         action: String,
         /// Its answer.
+        detail: String,
+    },
+    /// The catalog, or who stands before it, won't: a wrong password, a missing right, nothing of that name.
+    #[error("catalog `{catalog}` refuses to {action}: {detail}")]
+    Refused {
+        /// Name of the catalog.
+        catalog: String,
+        /// What was asked of it.
+        action: String,
+        /// Its answer, and the way out.
         detail: String,
     },
     /// Metadata of a table could not be read, written or understood.
@@ -72,13 +83,8 @@ pub enum IcebergError {
         source: parquet::errors::ParquetError,
     },
     /// A location is not one that can be read or written.
-    #[error("location {location}: {detail}")]
-    Location {
-        /// As it was given.
-        location: String,
-        /// What is wrong with it, and what would be right.
-        detail: String,
-    },
+    #[error("location {0}")]
+    Location(#[from] LocationError),
     /// The object store failed.
     #[error("can't {action} {location}: {source}")]
     Storage {
@@ -87,11 +93,19 @@ pub enum IcebergError {
         /// Where.
         location: String,
         /// The cause.
-        source: object_store::Error,
+        source: CallError,
     },
 }
 
 impl IcebergError {
+    /// Whether it stays so until a person acts: the catalog refuses, or a bucket does.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            IcebergError::Refused { .. } => true,
+            other => failure_in(other).is_some_and(|failure| failure.cause.is_lasting()),
+        }
+    }
+
     /// Wraps an error of the `iceberg` crate with the table and what was tried.
     pub(crate) fn metadata(
         table: &TableName,

@@ -2,45 +2,38 @@
 //! commit overwrites nor honours a server's namespace separator.
 //! Invariant: an answer that leaves open whether a commit happened is [`CommitFailure::Unknown`], never a failure.
 
+mod answer;
+mod auth;
+mod client;
+mod vended;
+
 use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
-use std::time::Duration;
+use std::sync::Arc;
 
 use async_trait::async_trait;
 use iceberg::TableCreation;
 use iceberg::spec::TableMetadata;
-use reqwest::{Client, Method, RequestBuilder, Response, StatusCode};
+use reqwest::{Method, StatusCode};
 use serde::Deserialize;
-use serde_json::{Value, json};
+use serde_json::json;
 
+use self::answer::Problem;
+use self::client::{Call, RestClient};
+use self::vended::{Grant, StorageCredential, TableStores};
 use super::catalog::{Backend, CatalogConfig, CommitFailure, MetadataChange, warehouse_location};
-use super::storage::Stores;
 use super::{IcebergError, Table};
 use crate::event::TableName;
+use crate::time::clock::SystemClock;
 
-/// A commit of a large table takes the server seconds; longer than this means that it is gone.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
-const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
-/// How namespace parts are joined in a path unless the server says otherwise: the unit separator.
-const SEPARATOR: &str = "%1F";
+pub use self::auth::KEYS as AUTH_KEYS;
 
+#[derive(Debug)]
 pub(crate) struct RestCatalog {
-    name: String,
-    http: Client,
-    /// `<uri>/v1`, with the server's prefix if it has one.
-    base: String,
-    separator: String,
-    token: Option<String>,
+    client: Arc<RestClient>,
     /// Where new tables go; `None`: where the server puts them.
     warehouse: Option<String>,
-    stores: Stores,
-}
-
-impl std::fmt::Debug for RestCatalog {
-    /// Without the token.
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("RestCatalog").field("name", &self.name).field("base", &self.base).finish_non_exhaustive()
-    }
+    stores: TableStores,
 }
 
 #[derive(Deserialize)]
@@ -56,8 +49,8 @@ struct ServerConfig {
 struct LoadedTable {
     metadata_location: Option<String>,
     metadata: TableMetadata,
-    #[serde(default)]
     config: Option<HashMap<String, String>>,
+    storage_credentials: Option<Vec<StorageCredential>>,
 }
 
 #[derive(Deserialize)]
@@ -75,136 +68,60 @@ struct Identifier {
 }
 
 impl RestCatalog {
-    pub(crate) async fn open(config: &CatalogConfig, root: &Path, stores: Stores) -> Result<RestCatalog, IcebergError> {
-        let refuse = |detail: String| IcebergError::Config { catalog: config.name.clone(), detail };
-        let http = Client::builder().timeout(REQUEST_TIMEOUT).connect_timeout(CONNECT_TIMEOUT).build();
-        let http = http.map_err(|error| refuse(error.to_string()))?;
-        // A folder is where we put tables; anything else is a name that only the server understands.
-        let folder = config.warehouse.contains('/');
-        let warehouse = if folder { Some(warehouse_location(config, root)?) } else { None };
-        let mut catalog = RestCatalog {
-            name: config.name.clone(),
-            http,
-            base: format!("{}/v1", config.uri.trim_end_matches('/')),
-            separator: SEPARATOR.to_owned(),
-            token: config.properties.get("token").cloned(),
-            warehouse,
-            stores,
-        };
-        let mut ask = catalog.request(Method::GET, "config");
-        if !config.warehouse.is_empty() && !folder {
-            ask = ask.query(&[("warehouse", &config.warehouse)]);
-        }
-        let answer = catalog.expect_success("tell its configuration", ask.send().await).await?;
-        let said: ServerConfig = catalog.parse("tell its configuration", answer).await?;
+    pub(crate) async fn open(config: &CatalogConfig, root: &Path) -> Result<RestCatalog, IcebergError> {
+        let clock = Arc::new(SystemClock::start());
+        let mut client = RestClient::new(config, clock.clone())?;
+        // A folder or bucket is where we put tables; anything else is a name that only the server understands.
+        let is_location = config.warehouse.contains('/');
+        let warehouse = if is_location { Some(warehouse_location(config, root)?) } else { None };
+        let asked = [("warehouse", config.warehouse.as_str())];
+        let query: &[_] = if config.warehouse.is_empty() || is_location { &[] } else { &asked };
+        let action = "tell its configuration";
+        let sent = client.send(&Call { query, ..Call::get("config") }).await;
+        let answer = client.success(action, sent).await?;
+        let said: ServerConfig = client.parse(action, answer).await?;
         let setting = |key: &str| {
-            let own = config.properties.get(key);
-            said.overrides.get(key).or(own).or(said.defaults.get(key)).cloned()
+            let own = config.properties.get(key).map(str::to_owned);
+            said.overrides.get(key).cloned().or(own).or_else(|| said.defaults.get(key).cloned())
         };
-        if let Some(uri) = said.overrides.get("uri") {
-            catalog.base = format!("{}/v1", uri.trim_end_matches('/'));
-        }
-        if let Some(prefix) = setting("prefix") {
-            catalog.base = format!("{}/{}", catalog.base, prefix.trim_matches('/'));
-        }
-        catalog.separator = setting("namespace-separator").unwrap_or(catalog.separator);
-        catalog.token = setting("token").or(catalog.token);
-        Ok(catalog)
-    }
-
-    fn request(&self, method: Method, path: &str) -> RequestBuilder {
-        let request = self.http.request(method, format!("{}/{path}", self.base));
-        match &self.token {
-            Some(token) => request.bearer_auth(token),
-            None => request,
-        }
-    }
-
-    fn namespace_path(&self, namespace: &[String]) -> String {
-        let parts: Vec<String> = namespace.iter().map(|part| percent_encoded(part)).collect();
-        format!("namespaces/{}", parts.join(&self.separator))
-    }
-
-    fn table_path(&self, name: &TableName) -> String {
-        format!("{}/tables/{}", self.namespace_path(&name.namespace), percent_encoded(&name.name))
-    }
-
-    fn failed(&self, action: &str, detail: String) -> IcebergError {
-        IcebergError::Catalog { catalog: self.name.clone(), action: action.to_owned(), detail }
-    }
-
-    async fn expect_success(&self, action: &str, sent: reqwest::Result<Response>) -> Result<Response, IcebergError> {
-        let answer = sent.map_err(|error| self.failed(action, with_causes(&error)))?;
-        if answer.status().is_success() {
-            return Ok(answer);
-        }
-        Err(self.failed(action, error_text(answer).await))
-    }
-
-    async fn parse<T: serde::de::DeserializeOwned>(&self, action: &str, answer: Response) -> Result<T, IcebergError> {
-        answer.json().await.map_err(|error| self.failed(action, with_causes(&error)))
+        client.configure(setting, said.overrides.get("uri").map(String::as_str));
+        let mut of_files = said.defaults;
+        of_files.extend(said.overrides);
+        let own = config.stores.with(&vended::settings(&of_files), None);
+        let client = Arc::new(client);
+        Ok(RestCatalog { stores: TableStores::new(own, client.clone(), clock), client, warehouse })
     }
 
     fn table(&self, name: &TableName, loaded: LoadedTable) -> Result<Table, IcebergError> {
-        let location = loaded.metadata_location.unwrap_or_default();
-        Table::new(name, loaded.metadata, &location, &self.stores, &loaded.config.unwrap_or_default())
+        let grant = Grant { config: loaded.config, storage_credentials: loaded.storage_credentials };
+        let stores = self.stores.of(name, loaded.metadata.location(), &grant);
+        Table::new(name, loaded.metadata, &loaded.metadata_location.unwrap_or_default(), &stores)
     }
 
     async fn ensure_namespace(&self, namespace: &[String]) -> Result<(), IcebergError> {
         // Some servers want the outer ones to exist first.
         for depth in 1..=namespace.len() {
             let body = json!({ "namespace": &namespace[..depth], "properties": {} });
-            let sent = self.request(Method::POST, "namespaces").json(&body).send().await;
+            let sent = self.client.send(&Call::post("namespaces", &body)).await;
             match &sent {
                 Ok(answer) if answer.status() == StatusCode::CONFLICT => {}
-                _ => drop(self.expect_success("create the namespace", sent).await?),
+                _ => drop(self.client.success("create the namespace", sent).await?),
             }
         }
         Ok(())
     }
 }
 
-/// A path segment of letters, digits and `-._~`; everything else as `%XX`.
-fn percent_encoded(text: &str) -> String {
-    text.bytes().fold(String::with_capacity(text.len()), |mut encoded, byte| {
-        if byte.is_ascii_alphanumeric() || b"-._~".contains(&byte) {
-            encoded.push(char::from(byte));
-        } else {
-            encoded.push_str(&format!("%{byte:02X}"));
-        }
-        encoded
-    })
-}
-
-/// An error with what caused it: reqwest's own text leaves out the interesting part.
-fn with_causes(error: &dyn std::error::Error) -> String {
-    let mut text = error.to_string();
-    let mut cause = error.source();
-    while let Some(inner) = cause {
-        text = format!("{text}: {inner}");
-        cause = inner.source();
-    }
-    text
-}
-
-async fn error_text(answer: Response) -> String {
-    let status = answer.status();
-    let body = answer.text().await.unwrap_or_default();
-    let message = serde_json::from_str::<Value>(&body).ok();
-    let message = message.and_then(|value| Some(value.get("error")?.get("message")?.as_str()?.to_owned()));
-    format!("{status}: {}", message.unwrap_or(body).chars().take(500).collect::<String>())
-}
-
 #[async_trait]
 impl Backend for RestCatalog {
     async fn load(&self, name: &TableName) -> Result<Option<Table>, IcebergError> {
         let action = format!("load table {name}");
-        let sent = self.request(Method::GET, &self.table_path(name)).send().await;
+        let sent = self.client.send(&Call::get(&self.client.table(name))).await;
         if matches!(&sent, Ok(answer) if answer.status() == StatusCode::NOT_FOUND) {
             return Ok(None);
         }
-        let answer = self.expect_success(&action, sent).await?;
-        self.table(name, self.parse(&action, answer).await?).map(Some)
+        let answer = self.client.success(&action, sent).await?;
+        self.table(name, self.client.parse(&action, answer).await?).map(Some)
     }
 
     async fn create(&self, name: &TableName, creation: TableCreation) -> Result<Table, IcebergError> {
@@ -222,39 +139,38 @@ impl Backend for RestCatalog {
         if let Some(location) = location {
             body["location"] = location.into();
         }
-        let path = format!("{}/tables", self.namespace_path(&name.namespace));
-        let sent = self.request(Method::POST, &path).json(&body).send().await;
+        let path = format!("{}/tables", self.client.namespace(&name.namespace));
+        let sent = self.client.send(&Call::post(&path, &body)).await;
         if matches!(&sent, Ok(answer) if answer.status() == StatusCode::CONFLICT) {
             let there = self.load(name).await?;
-            return there
-                .ok_or_else(|| self.failed(&action, "another process created and dropped it meanwhile".into()));
+            let gone = "another process created and dropped it meanwhile";
+            return there.ok_or_else(|| self.client.failed(&action, Problem::Away(gone.to_owned())));
         }
-        let answer = self.expect_success(&action, sent).await?;
-        self.table(name, self.parse(&action, answer).await?)
+        let answer = self.client.success(&action, sent).await?;
+        self.table(name, self.client.parse(&action, answer).await?)
     }
 
     async fn drop_table(&self, name: &TableName) -> Result<bool, IcebergError> {
-        let sent = self.request(Method::DELETE, &self.table_path(name)).send().await;
+        let path = self.client.table(name);
+        let sent = self.client.send(&Call { method: Method::DELETE, ..Call::get(&path) }).await;
         if matches!(&sent, Ok(answer) if answer.status() == StatusCode::NOT_FOUND) {
             return Ok(false);
         }
-        self.expect_success(&format!("drop table {name}"), sent).await.map(|_| true)
+        self.client.success(&format!("drop table {name}"), sent).await.map(|_| true)
     }
 
     async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError> {
-        let path = format!("{}/tables", self.namespace_path(namespace));
+        let path = format!("{}/tables", self.client.namespace(namespace));
         let (mut tables, mut page) = (Vec::new(), None::<String>);
         loop {
-            let mut request = self.request(Method::GET, &path);
-            if let Some(token) = &page {
-                request = request.query(&[("pageToken", token)]);
-            }
-            let sent = request.send().await;
+            let of_page = [("pageToken", page.as_deref().unwrap_or_default())];
+            let query: &[_] = if page.is_some() { &of_page } else { &[] };
+            let sent = self.client.send(&Call { query, ..Call::get(&path) }).await;
             if matches!(&sent, Ok(answer) if answer.status() == StatusCode::NOT_FOUND) {
                 return Ok(Vec::new());
             }
-            let answer = self.expect_success("list tables", sent).await?;
-            let listing: Listing = self.parse("list tables", answer).await?;
+            let answer = self.client.success("list tables", sent).await?;
+            let listing: Listing = self.client.parse("list tables", answer).await?;
             let names = listing.identifiers.into_iter();
             tables.extend(names.map(|found| TableName { namespace: found.namespace, name: found.name }));
             page = listing.next_page_token.filter(|token| !token.is_empty());
@@ -270,30 +186,21 @@ impl Backend for RestCatalog {
             "requirements": change.requirements,
             "updates": change.updates,
         });
-        let sent = self.request(Method::POST, &self.table_path(&base.name)).json(&body).send().await;
-        let answer = sent.map_err(|error| CommitFailure::Unknown(with_causes(&error)))?;
+        let sent = self.client.send(&Call::post(&self.client.table(&base.name), &body)).await;
+        let answer = match sent {
+            Ok(answer) => answer,
+            // No token, so nothing was sent; or sent, and no answer.
+            Err(Problem::Refused(detail)) => return Err(CommitFailure::Rejected(detail)),
+            Err(Problem::Away(detail)) => return Err(CommitFailure::Unknown(detail)),
+        };
         match answer.status() {
             status if status.is_success() => Ok(()),
-            StatusCode::CONFLICT => Err(CommitFailure::Conflict(error_text(answer).await)),
+            StatusCode::CONFLICT => Err(CommitFailure::Conflict(answer::error_text(answer).await.1)),
             StatusCode::NOT_FOUND => Err(CommitFailure::Gone),
-            status
-                if status.is_client_error()
-                    && status != StatusCode::TOO_MANY_REQUESTS
-                    && status != StatusCode::REQUEST_TIMEOUT =>
-            {
-                Err(CommitFailure::Rejected(error_text(answer).await))
-            }
-            _ => Err(CommitFailure::Unknown(error_text(answer).await)),
+            _ => match self.client.problem(answer).await {
+                Problem::Refused(detail) => Err(CommitFailure::Rejected(detail)),
+                Problem::Away(detail) => Err(CommitFailure::Unknown(detail)),
+            },
         }
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn names_are_encoded_for_paths() {
-        assert_eq!(percent_encoded("a b/ü-1.x"), "a%20b%2F%C3%BC-1.x");
     }
 }

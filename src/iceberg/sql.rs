@@ -1,27 +1,27 @@
-//! The SQL catalog: one row a table in `iceberg_tables`, as the JDBC catalog of Java, pyiceberg and iceberg-rust have it.
+//! The SQL catalog: one row a table in `iceberg_tables`, as the JDBC catalog of Java, pyiceberg and iceberg-rust have it,
+//! in SQLite or PostgreSQL by the same statements.
 //! Invariant: a row moves only from the metadata location that its writer has read.
 //! Our own statements, as the client of the `iceberg` crate offers no overwrite, sets no busy timeout and swallows a
 //! failed COMMIT.
 
-use std::collections::HashMap;
+mod database;
+
 use std::path::Path;
 use std::str::FromStr;
 
 use async_trait::async_trait;
 use iceberg::spec::{TableMetadata, TableMetadataBuilder};
 use iceberg::{MetadataLocation, TableCreation};
-use sqlx::any::{AnyPoolOptions, install_default_drivers};
-use sqlx::{AnyPool, Executor, Row};
+use sqlx::any::AnyArguments;
+use sqlx::query::Query;
+use sqlx::{Any, AnyPool, Row};
 
+use self::database::{OpenError, bounded};
 use super::catalog::{Backend, CatalogConfig, CommitFailure, MetadataChange, warehouse_location};
-use super::storage::Stores;
+use super::storage::file_io;
 use super::{IcebergError, Table};
 use crate::event::TableName;
-
-/// Commits of other processes hold the database for milliseconds; a disk under load may take seconds.
-const BUSY_TIMEOUT_MS: u32 = 30_000;
-/// Commits of one process are few; each holds a connection for one statement.
-const CONNECTIONS_MAX: u32 = 4;
+use crate::store::{Stores, failure_in};
 
 const DELETE_AFTER_COMMIT: &str = "write.metadata.delete-after-commit.enabled";
 
@@ -34,105 +34,76 @@ pub(crate) struct SqlCatalog {
 }
 
 impl SqlCatalog {
-    pub(crate) async fn open(config: &CatalogConfig, root: &Path, stores: Stores) -> Result<SqlCatalog, IcebergError> {
+    pub(crate) async fn open(config: &CatalogConfig, root: &Path) -> Result<SqlCatalog, IcebergError> {
         let refuse = |detail: String| IcebergError::Config { catalog: config.name.clone(), detail };
         if config.name.trim().is_empty() {
             return Err(refuse("a name is needed: tables of several catalogs can share one database".to_owned()));
         }
         if config.warehouse.is_empty() {
-            return Err(refuse("a warehouse is needed: the folder for the tables' files".to_owned()));
+            return Err(refuse("a warehouse is needed: the folder or bucket for the tables' files".to_owned()));
         }
         let warehouse = warehouse_location(config, root)?;
-        let uri = database_uri(config, root)?;
-        install_default_drivers();
-        let pool = AnyPoolOptions::new()
-            .max_connections(CONNECTIONS_MAX)
-            .after_connect(|connection, _| {
-                Box::pin(async move {
-                    connection.execute(format!("PRAGMA busy_timeout = {BUSY_TIMEOUT_MS}").as_str()).await?;
-                    Ok(())
-                })
-            })
-            .connect(&uri)
-            .await
-            .map_err(|error| refuse(format!("can't open {uri}: {error}")))?;
-        let catalog = SqlCatalog { name: config.name.clone(), pool, warehouse, stores };
-        catalog.prepare().await.map_err(|error| catalog.failed("prepare its tables", &error))?;
-        Ok(catalog)
-    }
-
-    async fn prepare(&self) -> Result<(), sqlx::Error> {
-        // With a write-ahead log readers don't wait for writers, of whichever process. It stays set in the file.
-        self.pool.execute("PRAGMA journal_mode = WAL").await?;
-        self.pool
-            .execute(
-                "CREATE TABLE IF NOT EXISTS iceberg_tables (
-                    catalog_name VARCHAR(255) NOT NULL, table_namespace VARCHAR(255) NOT NULL,
-                    table_name VARCHAR(255) NOT NULL, metadata_location VARCHAR(1000),
-                    previous_metadata_location VARCHAR(1000), iceberg_type VARCHAR(5),
-                    PRIMARY KEY (catalog_name, table_namespace, table_name))",
-            )
-            .await?;
-        self.pool
-            .execute(
-                "CREATE TABLE IF NOT EXISTS iceberg_namespace_properties (
-                    catalog_name VARCHAR(255) NOT NULL, namespace VARCHAR(255) NOT NULL,
-                    property_key VARCHAR(255), property_value VARCHAR(1000),
-                    PRIMARY KEY (catalog_name, namespace, property_key))",
-            )
-            .await?;
-        Ok(())
+        let opened = database::open(&config.uri, root).await;
+        let pool = opened.map_err(|error| {
+            let (catalog, action) = (config.name.clone(), "open its database".to_owned());
+            match error {
+                OpenError::Address(detail) => refuse(detail),
+                OpenError::Refused(detail) => IcebergError::Refused { catalog, action, detail },
+                OpenError::Away(detail) => IcebergError::Catalog { catalog, action, detail },
+            }
+        })?;
+        Ok(SqlCatalog { name: config.name.clone(), pool, warehouse, stores: config.stores.clone() })
     }
 
     fn failed(&self, action: &str, error: &dyn std::fmt::Display) -> IcebergError {
         IcebergError::Catalog { catalog: self.name.clone(), action: action.to_owned(), detail: error.to_string() }
     }
 
+    /// How many rows a statement has changed.
+    async fn execute<'q>(&self, query: Query<'q, Any, AnyArguments<'q>>) -> Result<u64, sqlx::Error> {
+        bounded(query.execute(&self.pool)).await.map(|done| done.rows_affected())
+    }
+
     async fn metadata_location(&self, name: &TableName) -> Result<Option<String>, sqlx::Error> {
         // Views share the table in newer versions of Java's catalog; older databases have no value there.
-        let row = sqlx::query(
+        let query = sqlx::query(
             "SELECT metadata_location FROM iceberg_tables
              WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
                AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
         )
         .bind(&self.name)
         .bind(name.namespace.join("."))
-        .bind(&name.name)
-        .fetch_optional(&self.pool)
-        .await?;
+        .bind(&name.name);
+        let row = bounded(query.fetch_optional(&self.pool)).await?;
         row.map(|row| row.try_get::<String, _>(0)).transpose()
     }
 
     async fn ensure_namespace(&self, name: &TableName) -> Result<(), sqlx::Error> {
-        sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO iceberg_namespace_properties (catalog_name, namespace, property_key, property_value)
              VALUES ($1, $2, 'exists', 'true') ON CONFLICT DO NOTHING",
         )
         .bind(&self.name)
-        .bind(name.namespace.join("."))
-        .execute(&self.pool)
-        .await?;
-        Ok(())
+        .bind(name.namespace.join("."));
+        self.execute(query).await.map(drop)
     }
 
     /// Inserts the row of a new table; false if one of that name is there already.
     async fn insert(&self, name: &TableName, location: &str) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query(
+        let query = sqlx::query(
             "INSERT INTO iceberg_tables (catalog_name, table_namespace, table_name, metadata_location, iceberg_type)
              VALUES ($1, $2, $3, $4, 'TABLE') ON CONFLICT DO NOTHING",
         )
         .bind(&self.name)
         .bind(name.namespace.join("."))
         .bind(&name.name)
-        .bind(location)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
+        .bind(location);
+        Ok(self.execute(query).await? > 0)
     }
 
     /// Moves the row from `old` to `new`; false if it isn't at `old` any more.
     async fn swap(&self, name: &TableName, old: &str, new: &str) -> Result<bool, sqlx::Error> {
-        let done = sqlx::query(
+        let query = sqlx::query(
             "UPDATE iceberg_tables SET metadata_location = $1, previous_metadata_location = $2
              WHERE catalog_name = $3 AND table_namespace = $4 AND table_name = $5 AND metadata_location = $6",
         )
@@ -141,33 +112,9 @@ impl SqlCatalog {
         .bind(&self.name)
         .bind(name.namespace.join("."))
         .bind(&name.name)
-        .bind(old)
-        .execute(&self.pool)
-        .await?;
-        Ok(done.rows_affected() > 0)
+        .bind(old);
+        Ok(self.execute(query).await? > 0)
     }
-}
-
-/// The database's URI, a SQLite path made absolute, its folder created, the file created when opened.
-fn database_uri(config: &CatalogConfig, root: &Path) -> Result<String, IcebergError> {
-    let refuse = |detail: String| IcebergError::Config { catalog: config.name.clone(), detail };
-    let Some(rest) = config.uri.strip_prefix("sqlite:") else {
-        return Err(refuse(format!(
-            "no SQL catalog at `{}` in this build; use `sqlite:path/to/catalog.db`",
-            config.uri
-        )));
-    };
-    let rest = rest.strip_prefix("//").unwrap_or(rest);
-    let path = root.join(rest.split('?').next().unwrap_or(rest));
-    let path = std::path::absolute(path).map_err(|error| refuse(error.to_string()))?;
-    if let Some(folder) = path.parent() {
-        std::fs::create_dir_all(folder)
-            .map_err(|error| refuse(format!("can't create the folder {}: {error}", folder.display())))?;
-    }
-    let path = path.to_str().ok_or_else(|| refuse("the database's path is not UTF-8".to_owned()))?;
-    // What would end or change a path in a URI.
-    let path = path.replace('%', "%25").replace('?', "%3F").replace('#', "%23");
-    Ok(format!("sqlite://{path}?mode=rwc"))
 }
 
 #[async_trait]
@@ -179,9 +126,9 @@ impl Backend for SqlCatalog {
         for _ in 0..3 {
             let location = self.metadata_location(name).await.map_err(|error| self.failed(&action(), &error))?;
             let Some(location) = location else { return Ok(None) };
-            match TableMetadata::read_from(&self.stores.file_io(&HashMap::new()), &location).await {
+            match TableMetadata::read_from(&file_io(&self.stores), &location).await {
                 Ok(metadata) => {
-                    return Table::new(name, metadata, &location, &self.stores, &HashMap::new()).map(Some);
+                    return Table::new(name, metadata, &location, &self.stores).map(Some);
                 }
                 Err(error) => last_error = Some(error),
             }
@@ -199,7 +146,7 @@ impl Backend for SqlCatalog {
             .map_err(IcebergError::metadata(name, cant))?
             .metadata;
         let file = MetadataLocation::new_with_metadata(location, &metadata);
-        let io = self.stores.file_io(&HashMap::new());
+        let io = file_io(&self.stores);
         metadata.write_to(&io, &file).await.map_err(IcebergError::metadata(name, cant))?;
         let file = file.to_string();
         let inserted = async {
@@ -208,7 +155,7 @@ impl Backend for SqlCatalog {
         };
         let inserted = inserted.await.map_err(|error| self.failed(&format!("create table {name}"), &error))?;
         if inserted {
-            return Table::new(name, metadata, &file, &self.stores, &HashMap::new());
+            return Table::new(name, metadata, &file, &self.stores);
         }
         if let Err(error) = io.delete(&file).await {
             tracing::debug!(%file, %error, "metadata of a table that another process created first stays behind");
@@ -219,28 +166,25 @@ impl Backend for SqlCatalog {
     }
 
     async fn drop_table(&self, name: &TableName) -> Result<bool, IcebergError> {
-        let done = sqlx::query(
+        let query = sqlx::query(
             "DELETE FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2 AND table_name = $3
                AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
         )
         .bind(&self.name)
         .bind(name.namespace.join("."))
-        .bind(&name.name)
-        .execute(&self.pool)
-        .await
-        .map_err(|error| self.failed(&format!("drop table {name}"), &error))?;
-        Ok(done.rows_affected() > 0)
+        .bind(&name.name);
+        let dropped = self.execute(query).await;
+        Ok(dropped.map_err(|error| self.failed(&format!("drop table {name}"), &error))? > 0)
     }
 
     async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError> {
-        let rows = sqlx::query(
+        let query = sqlx::query(
             "SELECT table_name FROM iceberg_tables WHERE catalog_name = $1 AND table_namespace = $2
                AND (iceberg_type = 'TABLE' OR iceberg_type IS NULL)",
         )
         .bind(&self.name)
-        .bind(namespace.join("."))
-        .fetch_all(&self.pool)
-        .await;
+        .bind(namespace.join("."));
+        let rows = bounded(query.fetch_all(&self.pool)).await;
         let names =
             rows.and_then(|rows| rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>());
         let names = names.map_err(|error| self.failed("list tables", &error))?;
@@ -260,7 +204,11 @@ impl Backend for SqlCatalog {
         let metadata = builder.build().map_err(rejected)?.metadata;
         let file = MetadataLocation::from_str(&old).map_err(rejected)?.with_next_version().with_new_metadata(&metadata);
         let io = base.inner.file_io();
-        metadata.write_to(io, &file).await.map_err(|error| CommitFailure::Conflict(error.to_string()))?;
+        // Nothing has changed, so it can be tried again, unless a person has to act first.
+        metadata.write_to(io, &file).await.map_err(|error| match failure_in(&error) {
+            Some(failure) if failure.cause.is_lasting() => CommitFailure::Rejected(failure.to_string()),
+            _ => CommitFailure::Conflict(error.to_string()),
+        })?;
         let file = file.to_string();
         match self.swap(&base.name, &old, &file).await {
             Ok(true) => {

@@ -7,10 +7,11 @@ use arrow::datatypes::SchemaRef;
 use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, NestedField, SnapshotRef};
 use uuid::Uuid;
 
-use super::storage::Stores;
+use super::storage::file_io;
 use super::types::{self, Zoneless};
 use super::{IcebergError, TableSpec, partition};
 use crate::event::{PartitionField, TableName};
+use crate::store::Stores;
 
 /// One state of a table. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -21,16 +22,15 @@ pub struct Table {
 }
 
 impl Table {
-    /// Wraps a table's metadata. `io_properties` are what the catalog gave for this table's files.
+    /// Wraps a table's metadata; its files are in `stores`.
     pub(crate) fn new(
         name: &TableName,
         metadata: iceberg::spec::TableMetadata,
         metadata_location: &str,
         stores: &Stores,
-        io_properties: &HashMap<String, String>,
     ) -> Result<Table, IcebergError> {
         let inner = iceberg::table::Table::builder()
-            .file_io(stores.file_io(io_properties))
+            .file_io(file_io(stores))
             .identifier(super::catalog::ident(name)?)
             .metadata_location(metadata_location)
             .metadata(metadata)

@@ -16,6 +16,8 @@ use futures::stream::TryStreamExt;
 
 use super::*;
 use crate::event::{EventTime, PartitionField, TIMESTAMP_ZONE, TableName, Transform, timestamp_type};
+use crate::secret::Properties;
+use crate::store::Stores;
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -52,7 +54,8 @@ fn config() -> CatalogConfig {
         uri: "sqlite:catalog/catalog.db".into(),
         name: "kappa".into(),
         warehouse: "warehouse".into(),
-        properties: BTreeMap::new(),
+        properties: Properties::default(),
+        stores: Stores::default(),
     }
 }
 

@@ -251,7 +251,7 @@ impl FileWriter {
         located.make_durable().await.map_err(|source| IcebergError::Storage {
             action: "make durable",
             location: file.location.clone(),
-            source,
+            source: source.into(),
         })?;
         let schema = self.table.metadata().current_schema();
         let bytes = file.writer.bytes_written() as u64;

@@ -13,7 +13,7 @@ use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::{Insert, Plan};
 use crate::sinks::{Publisher, Target, layout, take};
 use crate::sources::{Logs, SourceError, TakeUp, resume};
-use crate::start::{LogFacts, Place};
+use crate::start::{LogFacts, StartPlace};
 use crate::vitals::Vitals;
 
 /// What an attempt continues or begins.
@@ -134,7 +134,7 @@ async fn continued(
 fn anew(options: &RunOptions, publisher: Publisher, starting: Starting) -> Beginning {
     let take_up = starting.streams.iter().zip(&starting.facts).map(|(begin, facts)| {
         let limit = |partition: &i32| (options.until == Until::End).then(|| facts[partition].high);
-        let place = |(partition, place): (&i32, &Place)| {
+        let place = |(partition, place): (&i32, &StartPlace)| {
             (*partition, TakeUp { from: place.offset, seen: place.seen, limit: limit(partition) })
         };
         begin.places.iter().map(place).collect()

@@ -16,7 +16,7 @@ use crate::iceberg::{Catalog, IcebergError, Table};
 use crate::job::{Declaration, Plan};
 use crate::sinks::HistoryProgress;
 use crate::sources::{History, HistoryEvent, HistoryOptions};
-use crate::start::{ArchivedPartition, HistoryFacts, Place};
+use crate::start::{ArchivedPartition, HistoryFacts, StartPlace};
 
 /// Files of history that are read at the same time.
 const READERS: usize = 2;
@@ -125,7 +125,7 @@ pub(super) async fn facts(
     let feed = Feed { table, times: first.minus(reach)..EventTime::MAX };
     let needed = first_needed(stream, &feed).await?;
     let partitions = ends.into_iter().map(|(partition, offset)| {
-        let end = Place { offset, seen: progress.seen.get(&partition).copied().flatten() };
+        let end = StartPlace { offset, seen: progress.seen.get(&partition).copied().flatten() };
         (partition, ArchivedPartition { first_needed: needed.get(&partition).copied(), end })
     });
     let facts = HistoryFacts { from: first, whole_from: progress.whole_from, partitions: partitions.collect() };
@@ -158,7 +158,7 @@ fn archived(table: &Table, stream: &Stream) -> Result<(HistoryProgress, BTreeMap
 }
 
 /// For each partition, the record of least offset in the feed.
-async fn first_needed(stream: &Arc<Stream>, feed: &Feed) -> Result<BTreeMap<i32, Place>, IcebergError> {
+async fn first_needed(stream: &Arc<Stream>, feed: &Feed) -> Result<BTreeMap<i32, StartPlace>, IcebergError> {
     let options = HistoryOptions {
         range: feed.times.clone(),
         columns: vec![stream.event_time, stream.partition_index(), stream.offset_index(), stream.seen_index()],
@@ -177,12 +177,12 @@ async fn first_needed(stream: &Arc<Stream>, feed: &Feed) -> Result<BTreeMap<i32,
     Ok(places)
 }
 
-fn note_least(stream: &Stream, records: &RecordBatch, places: &mut BTreeMap<i32, Place>) {
+fn note_least(stream: &Stream, records: &RecordBatch, places: &mut BTreeMap<i32, StartPlace>) {
     let partitions = records.column(stream.partition_index()).as_primitive::<Int32Type>();
     let offsets = records.column(stream.offset_index()).as_primitive::<Int64Type>();
     let seen = records.column(stream.seen_index()).as_primitive::<TimestampMicrosecondType>();
     for row in 0..records.num_rows() {
-        let place = Place {
+        let place = StartPlace {
             offset: ResumeOffset(offsets.value(row)),
             seen: seen.is_valid(row).then(|| EventTime(seen.value(row))),
         };

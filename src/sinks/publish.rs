@@ -469,13 +469,15 @@ fn may_pass(error: &CommitError) -> bool {
 /// Whether a failure is one of store or catalog, which ends some day, rather than one of the table or its rows.
 pub(super) fn is_outage(error: &IcebergError) -> bool {
     match error {
+        refused if refused.is_refusal() => false,
         IcebergError::Catalog { .. } | IcebergError::Storage { .. } => true,
         IcebergError::Metadata { source, .. } => source.kind() == iceberg::ErrorKind::Unexpected,
         IcebergError::DataFile { source, .. } => matches!(source, parquet::errors::ParquetError::External(_)),
         IcebergError::Config { .. }
+        | IcebergError::Refused { .. }
         | IcebergError::Unsupported { .. }
         | IcebergError::Column { .. }
         | IcebergError::Rows { .. }
-        | IcebergError::Location { .. } => false,
+        | IcebergError::Location(_) => false,
     }
 }

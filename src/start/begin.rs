@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Asked, Begin, LogFacts, Place, Stamp, Start, StartError};
+use super::{Asked, Begin, LogFacts, Stamp, Start, StartError, StartPlace};
 use crate::event::{EventTime, Micros, ResumeOffset};
 
 /// The record timestamp to look up for a start at `time`: every record below the offset that the log answers has a
@@ -53,7 +53,7 @@ pub fn begin(asked: &Asked<'_>) -> Result<Begin, StartError> {
         },
         Err(error) => asked.vouched.whole_from.ok_or(error)?.max(wanted),
     };
-    let places = positions.into_iter().map(|(partition, offset)| (partition, Place { offset, seen: None }));
+    let places = positions.into_iter().map(|(partition, offset)| (partition, StartPlace { offset, seen: None }));
     Ok(Begin { places: places.collect(), whole_from, from_history: false })
 }
 

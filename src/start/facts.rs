@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::Place;
+use super::StartPlace;
 use crate::event::{EventTime, Micros, ResumeOffset};
 
 /// What the log says of one partition.
@@ -55,7 +55,7 @@ pub struct HistoryFacts {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ArchivedPartition {
     /// The first record that a window from [`HistoryFacts::from`] on may need; `None`: there is none yet.
-    pub first_needed: Option<Place>,
+    pub first_needed: Option<StartPlace>,
     /// What is archived ends here.
-    pub end: Place,
+    pub end: StartPlace,
 }

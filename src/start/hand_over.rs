@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{ArchivedPartition, Asked, Begin, HistoryFacts, LogFacts, Place, StartError};
+use super::{ArchivedPartition, Asked, Begin, HistoryFacts, LogFacts, StartError, StartPlace};
 use crate::event::{EventTime, ResumeOffset};
 
 /// Decides where a run over one stream begins behind what backfills have published from its history: in each partition at
@@ -23,7 +23,7 @@ pub fn hand_over(asked: &Asked<'_>, history: &HistoryFacts) -> Result<Begin, Sta
     let (mut in_log, mut behind_history) = (BTreeMap::new(), BTreeMap::new());
     for (&partition, log) in asked.log {
         // A partition that history doesn't know was added since, so all of it is in the log.
-        let beginning = Place { offset: ResumeOffset(0), seen: None };
+        let beginning = StartPlace { offset: ResumeOffset(0), seen: None };
         let unknown = ArchivedPartition { first_needed: None, end: beginning };
         let archived = history.partitions.get(&partition).copied().unwrap_or(unknown);
         check(asked.stream, partition, archived.end, log)?;
@@ -51,7 +51,7 @@ fn whole_from(asked: &Asked<'_>, history: &HistoryFacts) -> Result<EventTime, St
 }
 
 /// Whether the log goes on where history ends.
-fn check(stream: &str, partition: i32, end: Place, log: &LogFacts) -> Result<(), StartError> {
+fn check(stream: &str, partition: i32, end: StartPlace, log: &LogFacts) -> Result<(), StartError> {
     let (stream, end) = (stream.to_owned(), end.offset.0);
     if end < log.low.0 {
         return Err(StartError::HistoryGap { stream, partition, end, low: log.low.0 });

@@ -72,7 +72,7 @@ pub struct Asked<'a> {
 
 /// Where one partition is taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Place {
+pub struct StartPlace {
     /// First offset to read.
     pub offset: ResumeOffset,
     /// Greatest event time below it, where it can matter; `None`: what is below is late for no window that is published.
@@ -83,7 +83,7 @@ pub struct Place {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Begin {
     /// Where each partition is taken up.
-    pub places: BTreeMap<i32, Place>,
+    pub places: BTreeMap<i32, StartPlace>,
     /// Windows that start at or after it are whole. [`EventTime::MIN`]: all of them are, or the user wants them anyway.
     pub whole_from: EventTime,
     /// Whether the records below `places` that windows from `whole_from` on need come from history first.

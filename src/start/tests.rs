@@ -188,8 +188,8 @@ fn a_record_is_looked_at_only_where_its_timestamp_decides() {
     assert_eq!(asked(offsets(0), facts(0, 9, None)), None);
 }
 
-fn place(offset: i64, seen: Option<i64>) -> Place {
-    Place { offset: ResumeOffset(offset), seen: seen.map(at) }
+fn place(offset: i64, seen: Option<i64>) -> StartPlace {
+    StartPlace { offset: ResumeOffset(offset), seen: seen.map(at) }
 }
 
 /// History up to offset 50 with windows from 10:00 on from offset 40 on.

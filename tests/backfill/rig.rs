@@ -1,6 +1,5 @@
 //! A folder with a catalog and checkpoints, the drivers on it, and tables as sorted lines.
 
-use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,11 +10,12 @@ use kappa::backfill::{self, BackfillError, BackfillOptions, BackfillPlan, Backfi
 use kappa::checkpoints::CheckpointStore;
 use kappa::diff::{self, DiffOptions, DiffReport};
 use kappa::event::{EventTime, TableName};
-use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, Table, plan_files, read_file};
+use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, Table, plan_files, read_file};
 use kappa::job::{Colour, Plan, compile};
 use kappa::live::{self, RunError, RunOptions, RunReport, Until};
 use kappa::recompute::Requested;
 use kappa::start::{Start, Vouched};
+use kappa::store::Stores;
 use kappa::time::clock::SystemClock;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
@@ -51,14 +51,7 @@ impl How {
 impl Rig {
     pub async fn new() -> Rig {
         let folder = tempfile::tempdir().expect("temporary folder");
-        let config = CatalogConfig {
-            kind: CatalogKind::Sql,
-            uri: "sqlite:catalog.db".to_owned(),
-            name: "kappa".to_owned(),
-            warehouse: "warehouse".to_owned(),
-            properties: BTreeMap::new(),
-        };
-        let catalog = Catalog::open(&config, folder.path()).await.expect("a new SQLite catalog");
+        let catalog = Catalog::open(&CatalogConfig::embedded(), folder.path()).await.expect("a new SQLite catalog");
         Rig { folder, catalog }
     }
 
@@ -70,7 +63,7 @@ impl Rig {
     pub async fn try_archive(&self, plan: &Plan, log: &Log, lanes: usize) -> Result<ArchiveReport, ArchiveError> {
         let setup = archive::Setup {
             catalog: self.catalog.clone(),
-            state: ("state".to_owned(), self.folder.path().to_owned()),
+            state: Stores::default().place("state", self.folder.path()).expect("a folder"),
             logs: Arc::new(log.clone()),
             clock: Arc::new(SystemClock::start()),
         };

@@ -6,7 +6,7 @@
 use std::path::Path;
 
 use kappa::event::TableName;
-use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, Change};
+use kappa::iceberg::{Catalog, CatalogConfig, Change};
 
 use crate::support::project::Project;
 
@@ -159,11 +159,9 @@ fn refused_ranges() {
 /// Sets properties of the result table, as another process would.
 fn set(project: &Project, properties: &[(&str, &str)]) {
     let config = CatalogConfig {
-        kind: CatalogKind::Sql,
         uri: "sqlite:.kappa/catalog.db".to_owned(),
-        name: "kappa".to_owned(),
         warehouse: ".kappa/warehouse".to_owned(),
-        properties: Default::default(),
+        ..CatalogConfig::embedded()
     };
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {

@@ -10,11 +10,12 @@ use kappa::archive::{self, ArchiveOptions, archive};
 use kappa::backfill::{self, BackfillOptions};
 use kappa::checkpoints::CheckpointStore;
 use kappa::event::{EventTime, TableName};
-use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFilter, plan_files, read_file};
+use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, plan_files, read_file};
 use kappa::job::{Plan, compile};
 use kappa::live::{RunOptions, Setup, Until, run};
 use kappa::recompute::Requested;
 use kappa::start::Start;
+use kappa::store::Stores;
 use kappa::time::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
 
@@ -135,7 +136,7 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
     for log in growing(case, reading, random) {
         let setup = archive::Setup {
             catalog: catalog.clone(),
-            state: ("state".to_owned(), folder.path().to_owned()),
+            state: Stores::default().place("state", folder.path()).expect("a folder"),
             logs: Arc::new(log),
             clock: Arc::new(SystemClock::start()),
         };
@@ -170,14 +171,7 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
 }
 
 async fn catalog(folder: &Path) -> Catalog {
-    let config = CatalogConfig {
-        kind: CatalogKind::Sql,
-        uri: "sqlite:catalog.db".to_owned(),
-        name: "kappa".to_owned(),
-        warehouse: "warehouse".to_owned(),
-        properties: std::collections::BTreeMap::new(),
-    };
-    Catalog::open(&config, folder).await.expect("a new SQLite catalog")
+    Catalog::open(&CatalogConfig::embedded(), folder).await.expect("a new SQLite catalog")
 }
 
 /// What is in the tables. Independent readers look at such tables elsewhere.

@@ -4,7 +4,7 @@
 use std::collections::HashMap;
 
 use kappa::event::TableName;
-use kappa::iceberg::{Catalog, CatalogConfig, CatalogKind, Table};
+use kappa::iceberg::{Catalog, CatalogConfig, Table};
 
 use super::project::Project;
 
@@ -23,11 +23,9 @@ pub fn row_count(project: &Project, table: &str) -> u64 {
 
 fn load(project: &Project, table: &str) -> Option<Table> {
     let config = CatalogConfig {
-        kind: CatalogKind::Sql,
         uri: "sqlite:.kappa/catalog.db".to_owned(),
-        name: "kappa".to_owned(),
         warehouse: ".kappa/warehouse".to_owned(),
-        properties: Default::default(),
+        ..CatalogConfig::embedded()
     };
     if !project.path().join(".kappa/catalog.db").exists() {
         return None;

@@ -48,9 +48,9 @@ fn serve(warehouse: &Path) -> (Arc<Server>, CatalogConfig) {
             std::thread::spawn(move || server.answer(stream));
         }
     });
-    let properties = BTreeMap::from([("token".to_owned(), "secret".to_owned())]);
+    let properties = Properties(BTreeMap::from([("token".to_owned(), "secret".to_owned())]));
     let (name, warehouse) = ("rest".to_owned(), String::new());
-    (server, CatalogConfig { kind: CatalogKind::Rest, uri, name, warehouse, properties })
+    (server, CatalogConfig { kind: CatalogKind::Rest, uri, name, warehouse, properties, stores: Stores::default() })
 }
 
 fn read_request(stream: &TcpStream) -> Option<Request> {
@@ -218,7 +218,10 @@ async fn faults_of_a_rest_server_are_looked_up_and_refusals_are_final() {
     server.faults.lock().expect("no panic").push(Fault::Forbidden);
     let change = Change { operation: Operation::Empty, ..Change::nothing(&table) };
     let error = catalog.commit(&change).await.expect_err("refused").to_string();
-    assert_eq!(error, "table marts.daily.page hits: 403 Forbidden: read only");
+    assert_eq!(
+        error,
+        "table marts.daily.page hits: this isn't allowed (403 Forbidden: read only); have the right granted at the catalog"
+    );
     let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
     assert_eq!((table.ancestors().len(), values_of(&table).await), (2, vec![1, 2]));
 }
@@ -227,10 +230,15 @@ async fn faults_of_a_rest_server_are_looked_up_and_refusals_are_final() {
 async fn a_rest_server_that_cannot_be_used_is_named_with_its_answer() {
     let folder = tempfile::tempdir().expect("a folder");
     let (_server, mut config) = serve(folder.path());
-    config.properties.clear();
+    config.properties = Properties::default();
     let error = Catalog::open(&config, folder.path()).await.expect_err("no token").to_string();
-    assert_eq!(error, "catalog `rest` failed to tell its configuration: 401 Unauthorized: who are you?");
+    assert_eq!(
+        error,
+        "catalog `rest` refuses to tell its configuration: who asks isn't known (401 Unauthorized: who are you?); set \
+         catalog.token, or catalog.credential"
+    );
     config.uri = "http://127.0.0.1:1".into();
     let error = Catalog::open(&config, folder.path()).await.expect_err("nobody there").to_string();
-    assert!(error.starts_with("catalog `rest` failed to tell its configuration: error sending request"), "{error}");
+    let expected = "catalog `rest` failed to tell its configuration: no answer from http://127.0.0.1:1/v1 (";
+    assert!(error.starts_with(expected) && error.ends_with("); check catalog.uri, and the network"), "{error}");
 }

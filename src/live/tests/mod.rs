@@ -21,7 +21,7 @@ use tokio_util::sync::CancellationToken;
 use super::{RunError, RunOptions, RunReport, Setup, Until, run};
 use crate::checkpoints::{CheckpointStore, Manifest};
 use crate::event::TableName;
-use crate::iceberg::{Catalog, CatalogConfig, CatalogKind, ScanFile, ScanFilter, Table, plan_files, read_file};
+use crate::iceberg::{Catalog, CatalogConfig, ScanFile, ScanFilter, Table, plan_files, read_file};
 use crate::job::Plan;
 use crate::time::clock::SystemClock;
 use memory_log::{MemoryLogs, Record, Shared};
@@ -72,15 +72,8 @@ impl World {
     /// As a new process would open it.
     async fn setup(&self) -> Setup {
         let root = self.folder.path();
-        let config = CatalogConfig {
-            kind: CatalogKind::Sql,
-            uri: "sqlite:catalog.db".into(),
-            name: "kappa".into(),
-            warehouse: "warehouse".into(),
-            properties: Default::default(),
-        };
         Setup {
-            catalog: Catalog::open(&config, root).await.expect("an embedded catalog"),
+            catalog: Catalog::open(&CatalogConfig::embedded(), root).await.expect("an embedded catalog"),
             checkpoints: CheckpointStore::open("state", root, &self.plan.name).expect("a folder"),
             logs: Arc::new(Shared(self.logs.clone())),
             clock: Arc::new(SystemClock::start()),

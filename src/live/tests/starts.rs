@@ -7,7 +7,7 @@ use futures::StreamExt;
 use super::*;
 use crate::event::{EventTime, Micros, ResumeOffset};
 use crate::live::{Starting, starting};
-use crate::start::{Place, Start, Vouched};
+use crate::start::{Start, StartPlace, Vouched};
 use crate::time::clock::Clock;
 
 /// Starts that are tried on each log, and logs.
@@ -198,7 +198,7 @@ async fn try_starts(seed: u64) -> Tally {
         assert_eq!(published, (from(&whole.0, first[0]), from(&whole.1, first[1])), "{}", shown());
         let late_wanted: Vec<_> = late.iter().filter(|row| row.0 >= first[0].0).copied().collect();
         assert_eq!(late_here, late_wanted, "{}", shown());
-        let is_cut_off = |(&partition, place): (&i32, &Place)| {
+        let is_cut_off = |(&partition, place): (&i32, &StartPlace)| {
             place.offset.0 > 0 && place.offset.0 == log.logs.low("clicks", partition)
         };
         tally.began += 1;

@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use super::*;
 use crate::checkpoints::CheckpointStore;
 use crate::event::{TIMESTAMP_ZONE, Transform, timestamp_type};
-use crate::iceberg::{CatalogConfig, CatalogKind, Change, Operation, read_file};
+use crate::iceberg::{CatalogConfig, Change, Operation, read_file};
 use crate::sinks::{Target, stage, take};
 
 const HOUR: i64 = 3_600_000_000;
@@ -22,14 +22,7 @@ struct World {
 impl World {
     async fn new() -> World {
         let folder = tempfile::tempdir().expect("a folder");
-        let config = CatalogConfig {
-            kind: CatalogKind::Sql,
-            uri: "sqlite:catalog.db".into(),
-            name: "kappa".into(),
-            warehouse: "warehouse".into(),
-            properties: BTreeMap::new(),
-        };
-        let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+        let catalog = Catalog::open(&CatalogConfig::embedded(), folder.path()).await.expect("a catalog");
         let fields = vec![Field::new("t", timestamp_type(), true), Field::new("v", DataType::Int64, true)];
         let spec = TableSpec {
             schema: Arc::new(Schema::new(fields)),

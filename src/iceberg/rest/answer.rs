@@ -1,0 +1,82 @@
+//! What a REST catalog's answers mean for us, and what to do about those that are errors.
+
+use reqwest::{Response, StatusCode};
+use serde_json::Value;
+
+/// Longest text of a server that a message shows.
+const DETAIL_CHARS_MAX: usize = 500;
+
+/// Why there is no answer to work with. The text says the way out.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(super) enum Problem {
+    /// Nobody answered, or the server failed: it may pass. Whether it did what was asked isn't known.
+    Away(String),
+    /// The server won't, until a person acts.
+    Refused(String),
+}
+
+/// A request that wasn't answered.
+pub(super) fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
+    let detail = with_causes(error);
+    if detail.contains("certificate") {
+        return Problem::Refused(format!(
+            "the certificate of {address} isn't trusted ({detail}); add its CA to the system's, or name it in the \
+             environment variable SSL_CERT_FILE"
+        ));
+    }
+    Problem::Away(format!("no answer from {address} ({detail}); check catalog.uri, and the network"))
+}
+
+/// What an answer that is no success means. `who` is what to do when the server doesn't know who asks.
+pub(super) async fn problem(answer: Response, who: &str) -> Problem {
+    let address = answer.url().origin().ascii_serialization();
+    let (status, text) = error_text(answer).await;
+    let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
+    match status {
+        _ if is_unknown_caller(status) => Problem::Refused(format!("who asks isn't known ({said}); {who}")),
+        StatusCode::FORBIDDEN => {
+            Problem::Refused(format!("this isn't allowed ({said}); have the right granted at the catalog"))
+        }
+        StatusCode::NOT_FOUND => Problem::Refused(format!(
+            "there is nothing of the kind at {address} ({said}); catalog.uri is the address before /v1, and \
+             catalog.prefix and catalog.warehouse must be the server's"
+        )),
+        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Problem::Away(said),
+        _ if status.is_server_error() => Problem::Away(format!("the server failed ({said})")),
+        _ => Problem::Refused(said),
+    }
+}
+
+/// Whether an answer means that the token is missing, wrong or too old. 419 is the protocol's own for the last.
+pub(super) fn is_unknown_caller(status: StatusCode) -> bool {
+    status == StatusCode::UNAUTHORIZED || status.as_u16() == 419
+}
+
+/// An error with what caused it: reqwest's own text leaves out the interesting part.
+pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
+    let mut text = error.to_string();
+    let mut cause = error.source();
+    while let Some(inner) = cause {
+        text = format!("{text}: {inner}");
+        cause = inner.source();
+    }
+    text
+}
+
+/// Status and message of an answer that is no success: Iceberg's `error.message`, or what OAuth2 has in its place.
+pub(super) async fn error_text(answer: Response) -> (StatusCode, String) {
+    let status = answer.status();
+    let body = answer.text().await.unwrap_or_default();
+    let message = match serde_json::from_str::<Value>(&body) {
+        Ok(value) => {
+            let text = |value: &Value| value.as_str().map(str::to_owned);
+            let iceberg = value.pointer("/error/message").and_then(text);
+            let oauth = value.get("error_description").and_then(text).or_else(|| value.get("error").and_then(text));
+            iceberg.or(oauth).unwrap_or(body)
+        }
+        // A page of a gateway says nothing that its status doesn't.
+        Err(_) if body.trim_start().starts_with('<') => String::new(),
+        Err(_) => body,
+    };
+    (status, message.trim().chars().take(DETAIL_CHARS_MAX).collect())
+}

@@ -1,0 +1,18 @@
+//! Object stores: from the text of a location and the `[store]` settings to a store that files are put into.
+//!
+//! Warehouse, table locations and `state.location` all come through here, so folder and bucket have the same rules and
+//! the same messages. Invariant: every call on a network ends within named bounds, and its error names bucket, key, cause
+//! and way out, and no secret. Never decides what is stored, never caches content.
+
+mod durable;
+mod explained;
+mod failure;
+mod location;
+mod open;
+mod s3;
+
+pub use durable::make_durable;
+pub use failure::{CallError, Cause, StoreFailure, failure_in};
+pub use location::{LocationError, check_location};
+pub use open::{Located, Place, Stores};
+pub use s3::KEYS;
