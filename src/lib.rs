@@ -48,6 +48,8 @@ pub mod diff;
 
 // Surfaces.
 pub mod config;
+pub mod metrics;
+pub mod server;
 
 pub mod demo;
 

@@ -1,7 +1,7 @@
 //! `kappa archive`: its arguments, and what they mean together.
 
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -9,10 +9,11 @@ use serde::Serialize;
 use super::arguments::{OutputArgs, job_path};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
-use super::progress::{LiveState, Progress, ProgressMode, make_room};
+use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice, topics};
 use super::terminal::Terminal;
+use super::watch::Watch;
 use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
@@ -77,18 +78,16 @@ impl ArchiveArgs {
         let options = self.options(clock.now(), terminal)?;
         let streams = chosen(streams, options.stream.as_deref())?;
         let was_said = options.start.is_some();
-        let driver = driver_options(&project, &options, &streams)?;
-        let started = clock.elapsed();
-        let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
+        let driver_options = driver_options(&project, &options, &streams)?;
+        let mode = ProgressMode::choose(terminal, self.output.json);
+        let owners = streams.iter().filter_map(|stream| stream.history.as_ref()).map(archive::owner).collect();
+        let job = self.job.file_stem().unwrap_or_default().to_string_lossy().into_owned();
         let reports = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
+            let shown = Watch::open(&project, &job, owners, &clock, (terminal, mode)).await?;
             let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
-            let watch = |standing: &Standing| {
-                let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
-            };
-            let archived = streams.iter().map(|stream| {
+            let archived = streams.iter().enumerate().map(|(driver, stream)| {
                 let group = format!("kappa-archive-{}", stream.name);
                 let setup = archive::Setup {
                     catalog: catalog.clone(),
@@ -96,8 +95,13 @@ impl ArchiveArgs {
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
-                let (stop, watch, driver) = (stop.clone(), &watch, &driver);
-                async move { archive::archive(stream, &setup, driver, &stop, watch).await.map_err(Failure::from) }
+                let (stop, shown, options) = (stop.clone(), &shown, &driver_options);
+                async move {
+                    let watch = |standing: &Standing| shown.put(driver, standing);
+                    let report = archive::archive(stream, &setup, options, &stop, &watch).await?;
+                    shown.end(driver);
+                    Ok::<_, Failure>(report)
+                }
             });
             futures::future::try_join_all(archived).await
         });

@@ -5,6 +5,7 @@ use std::io::Write;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::MakeWriter;
 
+use super::log_json::{self, JsonLines};
 use super::progress;
 use crate::config::LogFormat;
 use crate::job::Colour;
@@ -51,7 +52,10 @@ pub fn start(format: LogFormat, verbosity: Verbosity, colour: Colour) {
         .with_target(verbosity >= Verbosity::Verbose);
     let started = match format {
         LogFormat::Text => builder.with_ansi(colour == Colour::Ansi).try_init(),
-        LogFormat::Json => builder.json().with_ansi(false).try_init(),
+        LogFormat::Json => {
+            log_json::turn_on();
+            builder.with_ansi(false).event_format(JsonLines).try_init()
+        }
     };
     // A subscriber that is there already (a test's) keeps its place.
     drop(started);

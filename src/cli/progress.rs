@@ -18,6 +18,8 @@ const LINE_INTERVAL: Duration = Duration::from_millis(200);
 const JSON_INTERVAL: Duration = Duration::from_secs(1);
 /// Columns of a drawn line: a longer one would wrap on a narrow terminal and could not be drawn over.
 const LINE_COLUMNS_MAX: usize = 79;
+/// Share of a log below which its headroom stands in the line: above, it is of no concern.
+const HEADROOM_SHOWN_BELOW: f64 = 0.25;
 
 /// Whether a progress line stands on the terminal, without a line end behind it.
 static DRAWN: AtomicBool = AtomicBool::new(false);
@@ -54,7 +56,7 @@ impl ProgressMode {
 }
 
 /// Where a live run or an archive stands.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub struct LiveState {
     /// Records taken since the start.
     pub rows: u64,
@@ -62,13 +64,31 @@ pub struct LiveState {
     pub watermark: Option<EventTime>,
     /// Records of the log that aren't taken yet, if known.
     pub lag_records: Option<u64>,
+    /// The least share of a partition's log between its low end and what is taken, if known: retention eats it up.
+    pub headroom: Option<f64>,
 }
 
 impl LiveState {
     /// As a driver stands.
     pub fn of(standing: &Standing) -> LiveState {
         let lag_records = standing.lag_records().filter(|_| standing.phase != Phase::Starting);
-        LiveState { rows: standing.taken(), watermark: Some(standing.watermark), lag_records }
+        LiveState {
+            rows: standing.taken(),
+            watermark: Some(standing.watermark),
+            lag_records,
+            headroom: standing.least_headroom(),
+        }
+    }
+
+    /// Several drivers as one: rows and lag added up, of time and headroom the least.
+    pub fn of_all(states: &[LiveState]) -> LiveState {
+        let headroom = states.iter().filter_map(|state| state.headroom);
+        LiveState {
+            rows: states.iter().map(|state| state.rows).sum(),
+            watermark: states.iter().map(|state| state.watermark).min().flatten(),
+            lag_records: states.iter().map(|state| state.lag_records).sum(),
+            headroom: headroom.min_by(f64::total_cmp),
+        }
     }
 }
 
@@ -159,6 +179,7 @@ struct Live {
     rows_per_second: u64,
     watermark: Option<String>,
     lag_records: Option<u64>,
+    headroom: Option<f64>,
 }
 
 impl Live {
@@ -173,6 +194,8 @@ impl Live {
             rows_per_second,
             watermark,
             lag_records: state.lag_records,
+            // To a thousandth: nobody can use more.
+            headroom: state.headroom.map(|share| (share * 1e3).round() / 1e3),
         }
     }
 }
@@ -182,6 +205,9 @@ impl std::fmt::Display for Live {
         write!(f, "{} rows  {}/s", output::number(self.rows), output::number(self.rows_per_second))?;
         if let Some(lag) = self.lag_records {
             write!(f, "  lag {}", output::number(lag))?;
+        }
+        if let Some(headroom) = self.headroom.filter(|share| *share < HEADROOM_SHOWN_BELOW) {
+            write!(f, "  headroom {:.0}%", headroom * 100.0)?;
         }
         if let Some(watermark) = &self.watermark {
             write!(f, "  watermark {watermark}")?;
@@ -256,12 +282,15 @@ mod tests {
     #[test]
     fn a_live_line_shows_the_rate_since_the_last_one() {
         let watermark = Some(EventTime(1_795_248_000_000_000));
-        let state = LiveState { rows: 1_500_000, watermark, lag_records: Some(2_000) };
+        let state = LiveState { rows: 1_500_000, watermark, lag_records: Some(2_000), headroom: Some(0.5) };
         let line = Live::new(Duration::from_secs(30), (Duration::from_secs(20), 1_000_000), &state);
         assert_eq!(line.to_string(), "1,500,000 rows  50,000/s  lag 2,000  watermark 2026-11-21T08:00:00Z");
         let json = serde_json::to_string(&line).expect("json");
-        let expected = r#"{"progress":"live","elapsed_ms":30000,"rows":1500000,"rows_per_second":50000,"watermark":"2026-11-21T08:00:00Z","lag_records":2000}"#;
+        let expected = r#"{"progress":"live","elapsed_ms":30000,"rows":1500000,"rows_per_second":50000,"watermark":"2026-11-21T08:00:00Z","lag_records":2000,"headroom":0.5}"#;
         assert_eq!(json, expected);
+        let line =
+            Live::new(Duration::from_secs(30), (Duration::ZERO, 0), &LiveState { headroom: Some(0.0449), ..state });
+        assert!(line.to_string().contains("  lag 2,000  headroom 4%  watermark"), "{line}");
     }
 
     #[test]

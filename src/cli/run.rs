@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::Arc;
 
 use clap::Args;
 use serde::Serialize;
@@ -10,17 +10,17 @@ use serde::Serialize;
 use super::arguments::{OutputArgs, job_path, workers};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
-use super::progress::{LiveState, Progress, ProgressMode, make_room};
+use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time, topics};
 use super::terminal::Terminal;
 use super::time::TimeArgument;
+use super::watch::Watch;
 use super::{connect, job, output};
 use crate::config::Project;
 use crate::event::EventTime;
 use crate::job::Plan;
 use crate::live;
-use crate::standing::Standing;
 use crate::start::Vouched;
 
 /// Runs a job live: from its newest checkpoint, until it is stopped
@@ -110,9 +110,9 @@ impl RunArgs {
         let options = self.options(&project, clock.now(), terminal)?;
         let was_said = options.start.is_some();
         let options = live_options(&project, &plan, options)?;
-        let started = clock.elapsed();
-        let progress = Mutex::new(Progress::new(ProgressMode::choose(terminal, self.output.json)));
+        let mode = ProgressMode::choose(terminal, self.output.json);
         let report = connect::runtime()?.block_on(async {
+            let shown = Watch::open(&project, &plan.name, vec![plan.name.clone()], &clock, (terminal, mode)).await?;
             let setup = live::Setup {
                 catalog: connect::catalog(&project).await?,
                 checkpoints: connect::checkpoints(&project, &plan.name)?,
@@ -120,11 +120,7 @@ impl RunArgs {
                 clock: clock.clone(),
             };
             let stop = stop_token(*terminal)?;
-            let watch = |standing: &Standing| {
-                let elapsed = clock.elapsed().saturating_sub(started);
-                progress.lock().unwrap_or_else(PoisonError::into_inner).live(elapsed, &LiveState::of(standing));
-            };
-            live::run(&plan, &setup, &options, &stop, &watch).await.map_err(Failure::from)
+            live::run(&plan, &setup, &options, &stop, &|standing| shown.put(0, standing)).await.map_err(Failure::from)
         });
         make_room();
         let report = report?;

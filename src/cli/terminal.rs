@@ -5,7 +5,7 @@ use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::exit::Failure;
 use super::log::Verbosity;
-use super::progress;
+use super::{log_json, progress};
 use crate::job::Colour;
 
 /// The two outputs and what may be done with them.
@@ -35,18 +35,28 @@ impl Terminal {
     /// Says something beside the data, on stderr, unless `-q`.
     pub fn note(&self, text: &str) {
         if !self.quiet {
-            self.error(&format!("note: {text}"));
+            self.say("info", "note: ", text);
         }
     }
 
     /// Says something that the user should act on, on stderr, even with `-q`.
     pub fn warning(&self, text: &str) {
-        self.error(&format!("warning: {text}"));
+        self.say("warn", "warning: ", text);
     }
 
     /// Writes text to stderr as it is, over a progress line if one stands there.
     pub fn error(&self, text: &str) {
+        self.say("error", "", text);
+    }
+
+    /// Writes a line: with its prefix for people, or as JSON where the log is.
+    fn say(&self, level: &str, prefix: &str, text: &str) {
         progress::make_room();
+        // People at a terminal read no JSON.
+        let text = match log_json::is_on() && !self.interactive {
+            true => log_json::line(level, text.trim_start_matches("error: ").trim_end()),
+            false => format!("{prefix}{text}"),
+        };
         // A closed stderr leaves nobody to tell.
         drop(writeln!(std::io::stderr().lock(), "{text}"));
     }
