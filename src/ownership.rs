@@ -1,7 +1,9 @@
 //! Who may write which windows of a result table: one pure function.
 //!
-//! Invariant: the live run and a backfill never own the same window. The live run owns what isn't sealed, a backfill
-//! its range below that. Pure: says what may be written, writes nothing.
+//! Invariant: the live run and a backfill never own the same window. The live run owns what isn't sealed, and what it
+//! publishes again though it is; a backfill its range below that. Pure: says what may be written, writes nothing.
+
+use std::ops::Range;
 
 use thiserror::Error;
 
@@ -16,6 +18,8 @@ pub struct Owned {
     pub sealed_edge: Option<EventTime>,
     /// First window of the live job; `None`: there never was a live run.
     pub first_window: Option<EventTime>,
+    /// Published windows that the live job publishes again, as it began below them; `None`: there are none left.
+    pub republish: Option<Range<EventTime>>,
 }
 
 /// Who asks.
@@ -87,6 +91,23 @@ pub enum NotWritable {
         /// End of the range.
         to: EventTime,
     },
+    /// The live job publishes windows of the range again.
+    #[error(
+        "the range [{from}, {to}) reaches into [{again_from}, {again_to}), which the live job publishes again in {table}, as it \
+         was begun below what was published; let it run until it is through, or keep the range out of there"
+    )]
+    PublishedAgain {
+        /// The table.
+        table: TableName,
+        /// Start of the range.
+        from: EventTime,
+        /// End of the range.
+        to: EventTime,
+        /// Start of what is published again.
+        again_from: EventTime,
+        /// End of what is published again.
+        again_to: EventTime,
+    },
     /// The range holds nothing.
     #[error("the range [{from}, {to}) is empty; its end must be after its start")]
     EmptyRange {
@@ -110,6 +131,7 @@ pub fn backfill_edge(owned: &Owned) -> Option<EventTime> {
 /// | another job | any | refused | refused |
 /// | none or the same | never was | from its first window on | its range |
 /// | none or the same | first window T, sealed edge E | from max(E, its own first window) on | its range, iff `to <= max(E, T)` |
+/// | none or the same | publishes `[R, S)` again | from R on, if that is lower | its range, if it also keeps out of `[R, S)` |
 ///
 /// # Errors
 /// [`NotWritable`], with the way out.
@@ -121,13 +143,23 @@ pub fn writable(table: &TableName, owned: &Owned, writer: &Writer<'_>) -> Result
     match *writer {
         Writer::Live { first_window, .. } => {
             let from = owned.sealed_edge.map_or(first_window, |edge| edge.max(first_window));
+            let from = owned.republish.as_ref().map_or(from, |again| again.start.min(from));
             Ok(Writable { from, to: EventTime::MAX })
         }
         Writer::Backfill { from, to, .. } if from >= to => Err(NotWritable::EmptyRange { from, to }),
         Writer::Backfill { from, to, .. } => match backfill_edge(owned) {
             Some(EventTime::MIN) => Err(NotWritable::NothingSealed { table: table.clone(), to }),
             Some(edge) if to > edge => Err(NotWritable::AboveSealedEdge { table: table.clone(), to, edge }),
-            _ => Ok(Writable { from, to }),
+            _ => match &owned.republish {
+                Some(again) if from < again.end && again.start < to => Err(NotWritable::PublishedAgain {
+                    table: table.clone(),
+                    from,
+                    to,
+                    again_from: again.start,
+                    again_to: again.end,
+                }),
+                _ => Ok(Writable { from, to }),
+            },
         },
     }
 }
@@ -148,7 +180,7 @@ mod tests {
     }
 
     fn owned(sealed_edge: Option<EventTime>, first_window: Option<EventTime>) -> Owned {
-        Owned { owner: Some("page_hits".into()), sealed_edge, first_window }
+        Owned { owner: Some("page_hits".into()), sealed_edge, first_window, republish: None }
     }
 
     fn live(first_window: EventTime) -> Writer<'static> {
@@ -210,6 +242,20 @@ mod tests {
                     .into()
             )
         );
+    }
+
+    #[test]
+    fn what_is_published_again_is_the_live_runs_though_it_is_sealed() {
+        let table = Owned { republish: Some(at(2)..at(4)), ..owned(Some(at(5)), Some(at(2))) };
+        assert_eq!(ask(&table, live(at(2))), Ok(Writable { from: at(2), to: EventTime::MAX }));
+        for (from, to) in [(1, 3), (2, 3), (3, 5), (0, 5)] {
+            let refused = ask(&table, backfill(from, to)).expect_err("the live job has it");
+            assert!(refused.contains("publishes again in marts.page_hits"), "{refused}");
+        }
+        for (from, to) in [(0, 2), (4, 5)] {
+            assert_eq!(ask(&table, backfill(from, to)), Ok(Writable { from: at(from), to: at(to) }));
+        }
+        assert!(ask(&table, backfill(4, 6)).is_err(), "above the sealed edge");
     }
 
     #[test]

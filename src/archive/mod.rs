@@ -16,13 +16,18 @@ use thiserror::Error;
 use tokio::task::JoinHandle;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionProgress, StreamProgress};
+use crate::checkpoints::{
+    ADDED_COLUMNS, CheckpointError, CheckpointStore, Manifest, PartitionProgress, StreamProgress,
+};
 use crate::event::{EventTime, LiveFace, Micros, Reject, ResumeOffset, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError};
-use crate::job::{Declaration, DeclarationError};
+use crate::job::{Declaration, DeclaredColumn};
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, ask, resume};
+use crate::sources::{
+    DisagreementError, Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, SourceError, TakeUp, added_columns, ask,
+    declaration, resume,
+};
 use crate::standing::{Observer, Phase, Read, Standing};
 use crate::start::{Start, StartError, StartPlace, Vouched, admit, begin};
 use crate::store::Place;
@@ -71,6 +76,8 @@ pub struct ArchiveOptions {
     pub start: Start,
     /// Stop at the end of the log as it stands when the run starts.
     pub until_end: bool,
+    /// Widen a history that was archived under a narrower declaration.
+    pub evolve: bool,
     /// Bytes of memory that the process may hold; `None`: as many as it likes.
     pub memory_max: Option<u64>,
 }
@@ -92,6 +99,8 @@ pub struct ArchiveReport {
     pub watermark: EventTime,
     /// Whether a checkpoint was continued.
     pub resumed: bool,
+    /// How the history was widened, in words.
+    pub evolved: Vec<String>,
 }
 
 /// Why archiving ended.
@@ -106,24 +115,29 @@ pub enum ArchiveError {
         stream: String,
     },
     /// The history was made under another declaration.
+    #[error("{table} was archived under another declaration of the stream: {difference}; {}", way_out(*widens))]
+    Declaration {
+        /// The history.
+        table: TableName,
+        /// In words.
+        difference: String,
+        /// Whether the history can be widened to it.
+        widens: bool,
+    },
+    /// The history can't be widened to the declaration.
     #[error(
-        "{table} was archived under another declaration of the stream: {difference}; declare it as it was, or archive into \
+        "{table} can't be widened to this declaration of the stream: {difference}; declare that as it was, or archive into \
          another table"
     )]
-    Declaration {
+    NotWider {
         /// The history.
         table: TableName,
         /// In words.
         difference: String,
     },
     /// The history's declaration can't be read.
-    #[error("{table}: {source}")]
-    UnreadableDeclaration {
-        /// The history.
-        table: TableName,
-        /// What is wrong.
-        source: DeclarationError,
-    },
+    #[error(transparent)]
+    Disagreement(#[from] DisagreementError),
     /// The log can't be read.
     #[error(transparent)]
     Source(#[from] SourceError),
@@ -151,6 +165,13 @@ pub enum ArchiveError {
     /// The checkpoints can't be opened.
     #[error(transparent)]
     Checkpoint(#[from] CheckpointError),
+}
+
+fn way_out(widens: bool) -> &'static str {
+    match widens {
+        true => "`kappa archive --evolve` widens the history to it; or declare it as it was",
+        false => "declare it as it was, or archive into another table",
+    }
 }
 
 struct Loop<'a, 'w> {
@@ -188,26 +209,31 @@ pub async fn archive(
     let Some(history) = &stream.history else {
         return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
     };
-    let streams = std::slice::from_ref(stream);
+    let declared = Declaration::of(stream).to_json();
+    let archived = Arc::new(stream.archived());
+    let streams = std::slice::from_ref(&archived);
     let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
     let mut observer = Observer::new(standing, (&setup.logs, streams), &setup.clock, watch);
     observer.show();
-    check_declaration(&setup.catalog, history, stream).await?;
+    let widening = widening(&setup.catalog, history, stream, options.evolve).await?;
+    let stream = &archived;
     let mut spec = layout::history(stream);
-    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
+    spec.properties.insert(STREAM_PROPERTY.into(), declared);
+    let target = Target { table: history.clone(), spec, owned: true, evolve: options.evolve };
     let rejects = history.with_suffix("_rejects");
-    let targets = [
-        Target { table: history.clone(), spec, owned: true },
-        Target { table: rejects, spec: layout::rejects(), owned: false },
-    ];
+    let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
     let store = CheckpointStore::at(&setup.state, &owner(history));
-    let taken = take(&setup.catalog, &store, &targets, observer.vitals()).await?;
+    let taken = take(&setup.catalog, &store, &[target.clone(), rejects], observer.vitals()).await?;
     let manifest = taken.newest().manifest.clone();
-    let publisher = taken.begin().await?;
+    let mut publisher = taken.begin().await?;
+    if let Some(widening) = &widening {
+        publisher.evolve(&target, &widening.properties).await?;
+    }
     let (take_up, whole_from) = take_up(stream, setup, options, manifest.as_ref()).await?;
     observer.standing().generation = publisher.begun().identity().generation.0;
     let writer = Writer::new(stream, publisher, whole_from);
     let mut run = Loop::start(stream, setup, options, (manifest.as_ref(), &take_up), (writer, &mut observer))?;
+    run.report.evolved = widening.map(|widening| widening.changes).unwrap_or_default();
     run.go(stop).await?;
     Ok(run.report)
 }
@@ -217,20 +243,55 @@ pub fn owner(history: &TableName) -> String {
     format!("archive-{history}")
 }
 
-async fn check_declaration(catalog: &Catalog, history: &TableName, stream: &Stream) -> Result<(), ArchiveError> {
-    let Some(table) = catalog.load(history).await? else { return Ok(()) };
-    let Some(text) = table.properties().get(STREAM_PROPERTY) else {
+/// How a history is widened.
+struct Widening {
+    /// In words.
+    changes: Vec<String>,
+    properties: BTreeMap<String, String>,
+}
+
+/// Holds the stream's declaration against the history's. `None`: history goes on as it is.
+async fn widening(
+    catalog: &Catalog,
+    history: &TableName,
+    stream: &Stream,
+    evolve: bool,
+) -> Result<Option<Widening>, ArchiveError> {
+    let Some(table) = catalog.load(history).await? else { return Ok(None) };
+    let Some(archived) = declaration(&table)? else {
         let difference = format!("it has no property {STREAM_PROPERTY}, so something else has made it");
-        return Err(ArchiveError::Declaration { table: history.clone(), difference });
+        return Err(ArchiveError::Declaration { table: history.clone(), difference, widens: false });
     };
-    let unreadable = |source| ArchiveError::UnreadableDeclaration { table: history.clone(), source };
-    let declared = Declaration::parse(text).map_err(unreadable)?;
-    let difference = Declaration::of(stream).difference(&declared);
+    let declared = Declaration::of(stream);
+    let mut difference = declared.difference(&archived);
     // The bound decides nothing that history holds.
-    if difference.records.is_empty() && difference.time.is_empty() {
-        return Ok(());
+    difference.bound.clear();
+    if difference.is_empty() {
+        return Ok(None);
     }
-    Err(ArchiveError::Declaration { table: history.clone(), difference: difference.all().join("; ") })
+    match declared.widens(&archived) {
+        Ok(changes) if evolve => {
+            let mut added = added_columns(&table)?;
+            let told = |column: &&DeclaredColumn| {
+                !archived.columns.iter().any(|there| there.name == column.name) && archived.cant_tell(column).is_none()
+            };
+            added.extend(declared.columns.iter().filter(told).map(|column| column.name.clone()));
+            let mut properties = BTreeMap::from([(STREAM_PROPERTY.to_owned(), declared.to_json())]);
+            if !added.is_empty() {
+                let names = serde_json::to_string(&added).expect("a list of names always becomes JSON");
+                properties.insert(ADDED_COLUMNS.to_owned(), names);
+            }
+            Ok(Some(Widening { changes, properties }))
+        }
+        Err(against) if evolve => {
+            Err(ArchiveError::NotWider { table: history.clone(), difference: against.join("; ") })
+        }
+        widened => Err(ArchiveError::Declaration {
+            table: history.clone(),
+            difference: difference.all().join("; "),
+            widens: widened.is_ok(),
+        }),
+    }
 }
 
 /// Where partitions are taken up; for a history that begins here, also from where on windows are whole in it.

@@ -120,6 +120,7 @@ impl Writer {
             id: self.publisher.begun().id(self.number),
             owner: self.publisher.begun().store().owner().to_owned(),
             fingerprint: Declaration::of(&self.stream).to_json(),
+            description: Vec::new(),
             streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
             inserts: Vec::new(),
             watermark,
@@ -162,8 +163,10 @@ impl Writer {
             schema_id: table.schema_id(),
             spec_id: table.spec_id(),
             add: add.collect(),
+            remove: Vec::new(),
             operation: Operation::Append,
             properties,
+            remove_properties: Vec::new(),
             summary: BTreeMap::new(),
         }
     }

@@ -3,23 +3,14 @@
 
 use std::time::Duration;
 
-use arrow::array::{Array, AsArray, BooleanArray};
-use arrow::buffer::BooleanBuffer;
-use arrow::compute::filter_record_batch;
-use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
-use futures::StreamExt;
 use uuid::Uuid;
 
 use super::BackfillError;
-use crate::iceberg::{
-    Catalog, Change, CommitError, IcebergError, Operation, Remove, ScanFile, ScanFilter, StagedFile, Table, plan_files,
-    read_file,
-};
+use crate::iceberg::{Catalog, Change, CommitError, Operation, Remove, StagedFile, cut_out};
 use crate::job::{Insert, Plan};
 use crate::recompute::Scope;
 use crate::sinks::{layout, stage};
-use crate::windows::PublishRange;
 
 /// Tries against others that commit to the table, before giving up.
 const ATTEMPTS_MAX: u32 = 100;
@@ -41,7 +32,7 @@ pub(super) async fn replace(
 ) -> Result<u64, BackfillError> {
     let stream = &job.streams[insert.stream];
     let spec = layout::late(insert, stream);
-    let windows = insert.windows_in(&scope.range);
+    let owned = layout::late_rows(insert, stream, insert.windows_in(&scope.range));
     let count = late.iter().map(|batch| batch.num_rows() as u64).sum();
     // The same new rows whoever wins meanwhile, so they are written once.
     let mut new_files: Option<(Uuid, Vec<StagedFile>)> = None;
@@ -52,14 +43,8 @@ pub(super) async fn replace(
             None if count == 0 => return Ok(0),
             None => catalog.create(&insert.late, &spec).await?,
         };
-        let owned = Owned { result: insert.table.to_string(), windows };
-        let event_time = stream.columns[stream.event_time].name.clone();
-        let filter = ScanFilter {
-            time: Some((event_time, insert.times_of(windows))),
-            equals: vec![("result".to_owned(), owned.result.clone())],
-        };
-        let (removed, kept) = owned.cut_out(&table, plan_files(&table, None, &filter).await?).await?;
-        if removed.is_empty() && count == 0 {
+        let removed = cut_out(&table, std::slice::from_ref(&owned)).await?;
+        if removed.files.is_empty() && count == 0 {
             return Ok(0);
         }
         let mut add = match &new_files {
@@ -67,11 +52,11 @@ pub(super) async fn replace(
             _ => stage(&table, &spec.sort, late.clone()).await?,
         };
         new_files = Some((table.uuid(), add.clone()));
-        add.extend(stage(&table, &spec.sort, kept).await?);
+        add.extend(removed.kept);
         let change = Change {
             operation: Operation::Overwrite,
             add,
-            remove: if removed.is_empty() { Remove::None } else { Remove::Files(removed) },
+            remove: if removed.files.is_empty() { Remove::None } else { Remove::Files(removed.files) },
             ..Change::nothing(&table)
         };
         match catalog.commit_on(&table, &change).await {
@@ -86,50 +71,4 @@ pub(super) async fn replace(
     }
     let source = last.expect("at least one attempt was made");
     Err(BackfillError::Commit { table: insert.late.clone(), source: Box::new(source) })
-}
-
-/// Which late rows belong to the range.
-struct Owned {
-    result: String,
-    windows: PublishRange,
-}
-
-impl Owned {
-    /// The files that hold rows of the range, and their other rows.
-    async fn cut_out(
-        &self,
-        table: &Table,
-        files: Vec<ScanFile>,
-    ) -> Result<(Vec<String>, Vec<RecordBatch>), IcebergError> {
-        let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
-        let mut removed = Vec::new();
-        let mut kept = Vec::new();
-        for file in files {
-            let mut rows = read_file(table, &file, &columns, None).await?;
-            let mut others = Vec::new();
-            let mut found = false;
-            while let Some(batch) = rows.next().await {
-                let batch = batch?;
-                let mine = self.mine(&batch);
-                found |= mine.true_count() > 0;
-                let other = BooleanArray::new(!mine.values(), None);
-                others.push(filter_record_batch(&batch, &other).expect("the mask is as long as the batch"));
-            }
-            if found {
-                removed.push(file.path);
-                kept.extend(others.into_iter().filter(|batch| batch.num_rows() > 0));
-            }
-        }
-        Ok((removed, kept))
-    }
-
-    fn mine(&self, batch: &RecordBatch) -> BooleanArray {
-        let result = batch.column_by_name("result").expect("late tables have it").as_string::<i32>();
-        let first = batch.column_by_name("first_late").expect("late tables have it");
-        let first = first.as_primitive::<TimestampMicrosecondType>();
-        let mine = BooleanBuffer::collect_bool(batch.num_rows(), |row| {
-            result.value(row) == self.result && first.is_valid(row) && self.windows.contains(first.value(row))
-        });
-        BooleanArray::new(mine, None)
-    }
 }

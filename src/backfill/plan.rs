@@ -232,6 +232,7 @@ pub(super) fn may_write(
         owner: properties.owner,
         sealed_edge: properties.sealed_edge,
         first_window: properties.first_window.or(claimed),
+        republish: properties.republish.map(|range| range.from..range.to),
     };
     let writer = Writer::Backfill { job: &job.name, from: scope.range.start, to: scope.range.end };
     Ok(writable(&insert.table, &owned, &writer).map(|_| ()))

@@ -375,8 +375,10 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         schema_id: 0,
         spec_id: 0,
         add: (from..to).filter(|record| belongs(&table, *record)).map(|record| json!(record)).collect::<Vec<Value>>(),
+        remove: vec![],
         operation: Operation::Append,
         properties: BTreeMap::new(),
+        remove_properties: vec![],
         summary: BTreeMap::new(),
         table,
     };
@@ -391,6 +393,7 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         id,
         owner: "job".into(),
         fingerprint: "f".into(),
+        description: Vec::new(),
         streams: BTreeMap::from([("log".into(), BTreeMap::from([(0, progress)]))]),
         watermark: EventTime(to),
         finished: false,

@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{BadManifest, Generation, ManifestId};
+use super::{BadManifest, Generation, ManifestId, SavepointName};
 use crate::event::TableName;
 use crate::store::{CallError, LocationError, failure_in};
 
@@ -131,6 +131,24 @@ pub enum CheckpointError {
         /// What there is.
         newest: Option<ManifestId>,
     },
+    /// There is a savepoint of that name.
+    #[error("{owner} has a savepoint {name} already; take another name, or delete that one first")]
+    SavepointTaken {
+        /// Job or history.
+        owner: String,
+        /// The name.
+        name: SavepointName,
+    },
+    /// There is no savepoint of that name.
+    #[error("{owner} has no savepoint {name}; {}", names_known(.known))]
+    NoSuchSavepoint {
+        /// Job or history.
+        owner: String,
+        /// The name.
+        name: SavepointName,
+        /// Those that there are.
+        known: Vec<SavepointName>,
+    },
 }
 
 impl CheckpointError {
@@ -156,13 +174,22 @@ impl CheckpointError {
             | CheckpointError::Taken { .. }
             | CheckpointError::Contended { .. }
             | CheckpointError::Unclaimed { .. }
-            | CheckpointError::NoSuchManifest { .. } => false,
+            | CheckpointError::NoSuchManifest { .. }
+            | CheckpointError::SavepointTaken { .. }
+            | CheckpointError::NoSuchSavepoint { .. } => false,
         }
     }
 }
 
 fn names(tables: &[TableName]) -> String {
     tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn names_known(known: &[SavepointName]) -> String {
+    match known {
+        [] => "it has none".to_owned(),
+        known => format!("it has {}", known.iter().map(SavepointName::as_str).collect::<Vec<_>>().join(", ")),
+    }
 }
 
 fn or_none(id: &Option<ManifestId>) -> String {

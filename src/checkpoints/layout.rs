@@ -5,11 +5,12 @@
 //! <owner>/<generation>/0000000000.json     it began, continuing this manifest
 //! <owner>/<generation>/<number>.json       its manifests, from 1
 //! <owner>/<generation>/state/<number>-<name>.arrow   state files, first used by the manifest of that number
+//! <owner>/savepoints/<name>/…               what users keep
 //! ```
 
 use object_store::path::Path;
 
-use super::{Generation, ManifestId};
+use super::{Generation, ManifestId, SavepointName};
 
 /// What lies directly in a generation's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -58,6 +59,23 @@ impl Layout {
     /// Relative to the owner's folder, as manifests name it.
     pub(super) fn state(&self, id: ManifestId, name: &str) -> String {
         format!("{}/state/{:010}-{name}.arrow", id.generation.padded(), id.number)
+    }
+
+    pub(super) fn savepoints(&self) -> Path {
+        self.owner.clone().join("savepoints")
+    }
+
+    pub(super) fn savepoint_folder(&self, name: &SavepointName) -> Path {
+        self.savepoints().join(name.as_str())
+    }
+
+    pub(super) fn savepoint(&self, name: &SavepointName) -> Path {
+        self.savepoint_folder(name).join("savepoint.json")
+    }
+
+    /// Relative to the owner's folder. With the checksum, so that what a crash has left is never in the way.
+    pub(super) fn savepoint_state(&self, name: &SavepointName, number: usize, checksum: &str) -> String {
+        format!("savepoints/{name}/state/{number:010}-{checksum}.arrow")
     }
 
     /// The file that a manifest names relative to the owner's folder; `None` if that isn't a path inside it.

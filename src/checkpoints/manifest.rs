@@ -29,6 +29,10 @@ pub struct Manifest {
     pub owner: String,
     /// The job's version, a hash of its plan; of an archiver, of the stream's declaration.
     pub fingerprint: String,
+    /// What that version does, in lines for people: what a later version is shown against. Decides nothing. Absent in
+    /// manifests of programs before it was kept, and of archivers.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub description: Vec<String>,
     /// How far each stream has been read, by stream name.
     pub streams: BTreeMap<String, StreamProgress>,
     /// What became of the records, by INSERT in the order of the job; empty for an archiver.
@@ -77,6 +81,36 @@ pub struct InsertProgress {
     pub accepted: BTreeMap<i32, u64>,
     /// Records late, by partition.
     pub late: BTreeMap<i32, u64>,
+    /// The sealed edge that the result table states; never moves back.
+    #[serde(default)]
+    pub sealed_edge: EventTime,
+    /// What is left of the published windows that the job publishes again; `None`: it publishes new ones only.
+    #[serde(default)]
+    pub republish: Option<RepublishRange>,
+}
+
+impl InsertProgress {
+    /// Of a result to which nothing has happened yet.
+    pub fn new(table: TableName, first_window: EventTime) -> InsertProgress {
+        InsertProgress {
+            table,
+            first_window,
+            accepted: BTreeMap::new(),
+            late: BTreeMap::new(),
+            sealed_edge: EventTime::MIN,
+            republish: None,
+        }
+    }
+}
+
+/// Published windows that a job publishes again, by their time in the result's time partition column: `[from, to)`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RepublishRange {
+    /// Inclusive; moves up as windows are published again.
+    pub from: EventTime,
+    /// Exclusive; above it nothing is published.
+    pub to: EventTime,
 }
 
 /// One file of state, and how to tell that it is the one that was written.
@@ -121,10 +155,16 @@ pub struct TableChange {
     pub spec_id: i32,
     /// Staged data files, opaque in here.
     pub add: Vec<Value>,
-    /// What kind of snapshot it makes.
+    /// Rows that go, named by what they hold and found when it is committed; opaque in here.
+    #[serde(default)]
+    pub remove: Vec<Value>,
+    /// What kind of snapshot it makes, if no row goes.
     pub operation: Operation,
     /// Table properties set by the same commit, beside those that name the checkpoint.
     pub properties: BTreeMap<String, String>,
+    /// Table properties removed by the same commit.
+    #[serde(default)]
+    pub remove_properties: Vec<String>,
     /// Entries of the snapshot's summary.
     pub summary: BTreeMap<String, String>,
 }
@@ -260,7 +300,7 @@ pub fn checksum_text(bytes: &[u8]) -> String {
     format!("{:032x}", xxhash_rust::xxh3::xxh3_128(bytes))
 }
 
-fn encode<T: Serialize>(content: &T) -> Vec<u8> {
+pub(super) fn encode<T: Serialize>(content: &T) -> Vec<u8> {
     let versioned = Versioned { format: FORMAT, content };
     let mut bytes = serde_json::to_vec(&versioned).expect("maps have text or integer keys, and nothing else can fail");
     let seal = Seal { xxh3_128: checksum_text(&bytes) };
@@ -270,7 +310,7 @@ fn encode<T: Serialize>(content: &T) -> Vec<u8> {
     bytes
 }
 
-fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadManifest> {
+pub(super) fn decode<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, BadManifest> {
     let sealed = bytes.strip_suffix(b"\n").ok_or(BadManifest::CutOff)?;
     let line = sealed.iter().rposition(|byte| *byte == b'\n').ok_or(BadManifest::CutOff)?;
     let (content, seal) = (&sealed[..line], &sealed[line + 1..]);
@@ -301,6 +341,7 @@ pub(super) mod tests {
             id,
             owner: "page_hits".into(),
             fingerprint: "ab12".into(),
+            description: vec!["stream web_requests".into()],
             streams: BTreeMap::from([(
                 "web_requests".into(),
                 BTreeMap::from([(0, progress(12, Some(EventTime(-5)))), (10, progress(0, None))]),
@@ -310,6 +351,8 @@ pub(super) mod tests {
                 first_window: EventTime::MIN,
                 accepted: BTreeMap::from([(0, 6)]),
                 late: BTreeMap::from([(0, 2)]),
+                sealed_edge: EventTime(3),
+                republish: Some(RepublishRange { from: EventTime(1), to: EventTime(9) }),
             }],
             watermark: EventTime(1_700_000_000_000_000),
             finished: false,
@@ -328,8 +371,10 @@ pub(super) mod tests {
                 schema_id: 0,
                 spec_id: 0,
                 add: vec![json!({"file": "a.parquet", "rows": 1.5})],
+                remove: vec![json!({"above": 7})],
                 operation: Operation::Append,
                 properties: BTreeMap::from([("kappa.sealed_edge".into(), "beginning".into())]),
+                remove_properties: vec!["kappa.republish".into()],
                 summary: BTreeMap::from([("kappa.late".into(), "2".into())]),
             }],
             held: vec![HeldFile {
@@ -358,9 +403,10 @@ pub(super) mod tests {
         let text = String::from_utf8(sample(id()).encode()).expect("JSON is UTF-8");
         let expected = concat!(
             r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
+            r#""description":["stream web_requests"],"#,
             r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
             r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
-            r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2}}],"watermark":1700000000000000,"#,
+            r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9}}],"watermark":1700000000000000,"#,
             r#""finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
             r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"panes":[0,60000000]}],"#,
@@ -368,8 +414,9 @@ pub(super) mod tests {
             r#""uuid":"00000000-0000-0000-0000-000000000007"}],"#,
             r#""tables":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""uuid":"00000000-0000-0000-0000-000000000007","schema_id":0,"spec_id":0,"#,
-            r#""add":[{"file":"a.parquet","rows":1.5}],"operation":"append","#,
-            r#""properties":{"kappa.sealed_edge":"beginning"},"summary":{"kappa.late":"2"}}],"#,
+            r#""add":[{"file":"a.parquet","rows":1.5}],"remove":[{"above":7}],"operation":"append","#,
+            r#""properties":{"kappa.sealed_edge":"beginning"},"remove_properties":["kappa.republish"],"#,
+            r#""summary":{"kappa.late":"2"}}],"#,
             r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}]}}"#,
         );

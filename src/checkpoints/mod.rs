@@ -24,6 +24,7 @@ mod manifest;
 mod properties;
 mod protocol;
 mod run;
+mod savepoint;
 mod store;
 
 #[cfg(test)]
@@ -33,20 +34,23 @@ mod faulty_store;
 #[cfg(test)]
 mod protocol_tests;
 #[cfg(test)]
+mod savepoint_tests;
+#[cfg(test)]
 mod store_tests;
 
 pub use error::CheckpointError;
 pub use id::{Generation, ManifestId};
 pub use manifest::{
     BadManifest, BeginRecord, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
-    StateFile, StreamProgress, TableChange, checksum_text,
+    RepublishRange, StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    BACKFILLED_TO, FIRST_WINDOW, OWNER, Offsets, PropertyError, SEALED_EDGE, STREAM, TableProperties,
-    checkpoint_property, generation_property, offsets_property, snapshot_property,
+    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, STREAM,
+    TableProperties, checkpoint_property, generation_property, offsets_property, snapshot_property,
 };
 pub use protocol::{
     Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,
 };
 pub use run::{Begun, Claimed, ReadNewest, StateContent};
+pub use savepoint::{BadSavepointName, Savepoint, SavepointLabel, SavepointName};
 pub use store::{CheckpointStore, Newest};

@@ -7,21 +7,28 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, SecondsFormat};
 use thiserror::Error;
 
-use super::{Generation, ManifestId};
+use super::{Generation, ManifestId, RepublishRange};
 use crate::event::{EventTime, ResumeOffset};
 
 /// The job that a result table belongs to.
 pub const OWNER: &str = "kappa.owner";
 /// The event time below which no window of the job can change any more.
 pub const SEALED_EDGE: &str = "kappa.sealed_edge";
-/// The first window that the live job publishes: the least value of the table's time partition column in it. Set by the
-/// live run with the sealed edge, so its presence says that there is or was a live job.
+/// Start of the first window that the live job publishes. Set by the live run when it claims the table, so its presence
+/// says that there is or was a live job.
 pub const FIRST_WINDOW: &str = "kappa.first_window";
 /// The time of a result's time partition column up to which backfills have published complete windows. A live run can take
 /// over there.
 pub const BACKFILLED_TO: &str = "kappa.backfilled_to";
+/// The published windows that the live job publishes again, by their time in the time partition column, as
+/// `from/to`: what is left of them. Absent: it publishes new windows only.
+pub const REPUBLISH: &str = "kappa.republish";
 /// The canonical declaration of the stream whose history the table is (JSON; owned by `archive`).
 pub const STREAM: &str = "kappa.stream";
+
+/// Columns of a history (JSON list of names) that were declared after it had begun, and that are told for older rows from
+/// what these hold besides.
+pub const ADDED_COLUMNS: &str = "kappa.added_columns";
 
 const BEGINNING: &str = "beginning";
 const END: &str = "end";
@@ -68,6 +75,8 @@ pub struct TableProperties {
     pub first_window: Option<EventTime>,
     /// [`BACKFILLED_TO`]
     pub backfilled_to: Option<EventTime>,
+    /// [`REPUBLISH`]
+    pub republish: Option<RepublishRange>,
 }
 
 /// A property that isn't what this program writes.
@@ -109,6 +118,7 @@ impl TableProperties {
             sealed_edge: read(properties, SEALED_EDGE.to_owned(), TIME_EXPECTED, parse_time)?,
             first_window: read(properties, FIRST_WINDOW.to_owned(), TIME_EXPECTED, parse_time)?,
             backfilled_to: read(properties, BACKFILLED_TO.to_owned(), TIME_EXPECTED, parse_time)?,
+            republish: read(properties, REPUBLISH.to_owned(), RANGE_EXPECTED, parse_range)?,
         })
     }
 
@@ -127,12 +137,14 @@ impl TableProperties {
             (SEALED_EDGE.to_owned(), self.sealed_edge.map(format_time)),
             (FIRST_WINDOW.to_owned(), self.first_window.map(format_time)),
             (BACKFILLED_TO.to_owned(), self.backfilled_to.map(format_time)),
+            (REPUBLISH.to_owned(), self.republish.map(format_range)),
         ];
         entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
 }
 
 const TIME_EXPECTED: &str = "a time such as 2026-07-03T00:00:00.000000Z";
+const RANGE_EXPECTED: &str = "a range such as 2026-07-03T00:00:00.000000Z/2026-07-03T05:00:00.000000Z";
 
 fn read<T>(
     properties: &HashMap<String, String>,
@@ -168,6 +180,15 @@ fn parse_time(text: &str) -> Option<EventTime> {
     }
 }
 
+fn format_range(range: RepublishRange) -> String {
+    format!("{}/{}", format_time(range.from), format_time(range.to))
+}
+
+fn parse_range(text: &str) -> Option<RepublishRange> {
+    let (from, to) = text.split_once('/')?;
+    Some(RepublishRange { from: parse_time(from)?, to: parse_time(to)? })
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -182,6 +203,7 @@ mod tests {
             sealed_edge: Some(EventTime(1_700_000_000_000_001)),
             first_window: Some(EventTime::MIN),
             backfilled_to: Some(EventTime(1_700_000_000_000_000)),
+            republish: Some(RepublishRange { from: EventTime::MIN, to: EventTime(1_700_000_000_000_000) }),
         }
     }
 
@@ -198,6 +220,7 @@ mod tests {
                 "kappa.job.offsets = {\"clicks\":{\"0\":12}}",
                 "kappa.job.snapshot = -8",
                 "kappa.owner = page_hits",
+                "kappa.republish = beginning/2023-11-14T22:13:20.000000Z",
                 "kappa.sealed_edge = 2023-11-14T22:13:20.000001Z",
             ]
         );

@@ -193,6 +193,12 @@ impl CheckpointStore {
         Ok(listing.objects.iter().filter_map(|object| Layout::parse_entry(&object.location)).collect())
     }
 
+    /// The folders directly in a folder, in no order.
+    pub(super) async fn folders(&self, folder: &Path) -> Result<Vec<Path>, CheckpointError> {
+        let listing = self.store.list_with_delimiter(Some(folder)).await;
+        Ok(listing.map_err(|source| read_error(folder, source))?.common_prefixes)
+    }
+
     /// All files below a folder, in no order.
     pub(super) async fn list(&self, folder: &Path) -> Result<Vec<Path>, CheckpointError> {
         let files = self.store.list(Some(folder)).map_ok(|object| object.location);
@@ -299,7 +305,7 @@ impl CheckpointStore {
         self.sync(path).await
     }
 
-    async fn read(&self, path: &Path, named_by: &str) -> Result<Bytes, CheckpointError> {
+    pub(super) async fn read(&self, path: &Path, named_by: &str) -> Result<Bytes, CheckpointError> {
         let result = match self.store.get(path).await {
             Ok(found) => found.bytes().await,
             Err(error) => Err(error),

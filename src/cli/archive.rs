@@ -30,7 +30,8 @@ use crate::start::Start;
     after_long_help = "Examples:\n  \
         kappa archive jobs/page_hits.sql                        all streams of the job, until stopped\n  \
         kappa archive jobs/page_hits.sql --until end            up to now, then exit\n  \
-        kappa archive jobs/page_hits.sql --stream web_requests  one of them"
+        kappa archive jobs/page_hits.sql --stream web_requests  one of them\n  \
+        kappa archive jobs/page_hits.sql --evolve               after columns were added to the declaration"
 )]
 pub struct ArchiveArgs {
     /// The job file
@@ -46,6 +47,9 @@ pub struct ArchiveArgs {
     /// Where to stop: `end`, the end of the log as it stands now
     #[arg(long, value_name = "END", value_parser = ["end"])]
     pub until: Option<String>,
+    /// Widen a history that was archived under a narrower declaration: new columns that may be null, wider types, keep_rest
+    #[arg(long)]
+    pub evolve: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub output: OutputArgs,
@@ -60,13 +64,16 @@ pub struct ArchiveOptions {
     pub start: Option<StartChoice>,
     /// Stop at the end of the log as it stands at the start.
     pub until_end: bool,
+    /// Widen histories to their streams' declarations.
+    pub evolve: bool,
 }
 
 impl ArchiveArgs {
     /// What the arguments mean together if it is `now` now.
     pub fn options(&self, now: EventTime, terminal: &Terminal) -> Result<ArchiveOptions, Failure> {
         let start = self.start.as_ref().map(|start| start.resolve(now, terminal)).transpose()?;
-        Ok(ArchiveOptions { stream: self.stream.clone(), start, until_end: self.until.is_some() })
+        let (stream, until_end) = (self.stream.clone(), self.until.is_some());
+        Ok(ArchiveOptions { stream, start, until_end, evolve: self.evolve })
     }
 
     /// Archives the job's streams, all at once, and says what was done.
@@ -156,6 +163,7 @@ fn driver_options(
         checkpoint_interval: project.run.checkpoint_interval_archive(),
         start,
         until_end: options.until_end,
+        evolve: options.evolve,
         memory_max: connect::memory_max(project),
     })
 }
@@ -166,6 +174,9 @@ fn summary(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Strin
     for (stream, report) in streams.iter().zip(reports) {
         let history = history_name(stream);
         let rows = output::count(report.rows, "row", "rows");
+        for change in &report.evolved {
+            text += &format!("{history}: {change}\n");
+        }
         text += &match (report.taken, report.resumed) {
             (0, true) => format!("{history}: nothing new"),
             _ => format!("{history}: {rows} added"),
@@ -192,6 +203,7 @@ struct Document {
     stream: String,
     table: String,
     resumed: bool,
+    evolved: Vec<String>,
     taken: u64,
     rows: u64,
     rejected: u64,
@@ -204,6 +216,7 @@ fn documents(streams: &[Arc<Stream>], reports: &[archive::ArchiveReport]) -> Vec
         stream: report.stream.clone(),
         table: history_name(stream),
         resumed: report.resumed,
+        evolved: report.evolved.clone(),
         taken: report.taken,
         rows: report.rows,
         rejected: report.rejected,

@@ -18,6 +18,7 @@ impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
         match error {
             RunError::Version { .. }
+            | RunError::History(_)
             | RunError::AlreadyPublished { .. }
             | RunError::Start(_)
             | RunError::HandOver(_) => Failure::invalid(error),
@@ -37,7 +38,8 @@ impl From<ArchiveError> for Failure {
         match error {
             ArchiveError::NoHistory { .. }
             | ArchiveError::Declaration { .. }
-            | ArchiveError::UnreadableDeclaration { .. }
+            | ArchiveError::NotWider { .. }
+            | ArchiveError::Disagreement(_)
             | ArchiveError::Start(_) => Failure::invalid(error),
             ArchiveError::Source(error) => error.into(),
             ArchiveError::Publish(error) => error.into(),

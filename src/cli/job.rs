@@ -37,15 +37,20 @@ impl JobFile {
         Ok(JobFile { path: path.to_owned(), name, text })
     }
 
+    /// The text of a file that the job includes, by its path relative to the job's folder.
+    fn read_included(&self, path: &str) -> std::io::Result<String> {
+        std::fs::read_to_string(self.path.parent().unwrap_or(Path::new("")).join(path))
+    }
+
     /// The file's streams, whatever its INSERTs are.
     pub fn streams(&self) -> Result<Vec<Arc<Stream>>, JobFileError> {
-        let streams = crate::job::compile_streams(&self.name, &self.text);
+        let streams = crate::job::compile_streams_with(&self.name, &self.text, &|path| self.read_included(path));
         streams.map_err(|errors| JobFileError::Content(errors.with_path(self.path.display().to_string())))
     }
 
     /// The file's plan.
     pub fn compile(&self) -> Result<Plan, JobFileError> {
-        let plan = crate::job::compile(&self.name, &self.text);
+        let plan = crate::job::compile_with(&self.name, &self.text, &|path| self.read_included(path));
         plan.map_err(|errors| JobFileError::Content(errors.with_path(self.path.display().to_string())))
     }
 }

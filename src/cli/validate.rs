@@ -47,6 +47,8 @@ struct FileReport {
 
 #[derive(Debug, Serialize)]
 struct ProblemReport {
+    /// The file that it is in: the job file, one that it includes, or kappa.toml.
+    file: String,
     /// From 1.
     line: Option<u64>,
     /// From 1, in characters.
@@ -115,11 +117,13 @@ fn report(path: &Path, problems: Vec<ProblemReport>) -> FileReport {
 fn of_job(path: &Path, error: &JobFileError) -> FileReport {
     let problems = match error {
         JobFileError::File(message) => {
-            vec![ProblemReport { line: None, column: None, message: message.clone(), help: None }]
+            let file = path.display().to_string();
+            vec![ProblemReport { file, line: None, column: None, message: message.clone(), help: None }]
         }
         JobFileError::Content(errors) => {
             let place = |problem: &crate::job::Problem| problem.span.map(|span| (span.start.line, span.start.column));
             let problem = |problem: &crate::job::Problem| ProblemReport {
+                file: errors.path_of(problem).to_owned(),
                 line: place(problem).map(|(line, _)| line),
                 column: place(problem).map(|(_, column)| column),
                 message: problem.message.clone(),
@@ -137,6 +141,7 @@ fn of_project(error: &ConfigError) -> FileReport {
             let problems = problems.iter().map(|problem| {
                 let before = problem.span.as_ref().and_then(|span| text.get(..span.start));
                 ProblemReport {
+                    file: path.display().to_string(),
                     line: before.map(|before| before.matches('\n').count() as u64 + 1),
                     column: before.map(|before| before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1),
                     message: problem.message.clone(),
@@ -146,7 +151,9 @@ fn of_project(error: &ConfigError) -> FileReport {
             report(path, problems.collect())
         }
         ConfigError::Read { path, .. } | ConfigError::Folder { path, .. } => {
-            report(path, vec![ProblemReport { line: None, column: None, message: error.to_string(), help: None }])
+            let file = path.display().to_string();
+            let message = error.to_string();
+            report(path, vec![ProblemReport { file, line: None, column: None, message, help: None }])
         }
     }
 }

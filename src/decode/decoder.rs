@@ -12,7 +12,7 @@ use thiserror::Error;
 
 use super::computed::{Computation, ComputedColumns};
 use super::csv::RowReader;
-use super::json::{Origins, RecordFault, RecordReader};
+use super::json::{Origins, RecordFault, RecordReader, RestReader};
 use super::raw::{RawBatch, SideColumn, SideInputs};
 use crate::event::{
     ColumnType, Decoded, Format, FormatKind, LiveFace, Metadata, Origin, Reject, RejectReason, ResumeOffset, Stream,
@@ -76,6 +76,8 @@ pub enum DecoderError {
 #[derive(Debug)]
 pub struct Decoder {
     reader: Reader,
+    /// Of a stream with [`Origin::Rest`].
+    rest: Option<RestReader>,
     layout: Layout,
     inputs: SideInputs,
 }
@@ -126,7 +128,10 @@ impl Decoder {
     ) -> Result<Decoder, DecoderError> {
         let inputs = SideInputs::of(stream);
         let layout = Layout::new(stream, &inputs)?;
-        Ok(Decoder { reader: reader(&origins(stream))?, layout, inputs })
+        let origins = origins(stream);
+        let keeps_rest = stream.columns.iter().any(|column| matches!(column.origin, Origin::Rest));
+        let rest = keeps_rest.then(|| RestReader::new(&origins));
+        Ok(Decoder { reader: reader(&origins)?, rest, layout, inputs })
     }
 
     /// What a raw batch for this decoder must hold beside the values.
@@ -146,10 +151,11 @@ impl Decoder {
                 Err(fault) => rejects.push(reject(raw, row, fault)),
             }
         }
-        let paths = match &mut self.reader {
+        let mut paths = match &mut self.reader {
             Reader::Json(reader) => reader.finish(),
             Reader::Csv(reader) => reader.finish(),
         };
+        paths.extend(self.rest.as_mut().map(RestReader::finish));
         let log = LogColumns::of(raw, &kept);
         let sides = self.layout.sides(raw, &kept);
         let (records, faults) = self.layout.assemble(raw.partition(), &paths, &log, &sides);
@@ -173,19 +179,18 @@ impl Decoder {
         }
         match &mut self.reader {
             Reader::Json(reader) => reader.read(raw.values(), range.start, range.end)?,
-            Reader::Csv(reader) => reader.read(&raw.values()[range])?,
+            Reader::Csv(reader) => reader.read(&raw.values()[range.clone()])?,
         }
-        if self.layout.checked.is_empty() {
-            return Ok(());
-        }
-        let outcome = self.layout.check_log(raw, row);
-        if outcome.is_err() {
-            match &mut self.reader {
+        if !self.layout.checked.is_empty() {
+            self.layout.check_log(raw, row).inspect_err(|_| match &mut self.reader {
                 Reader::Json(reader) => reader.drop_last(),
                 Reader::Csv(reader) => reader.drop_last(),
-            }
+            })?;
         }
-        outcome
+        if let Some(rest) = &mut self.rest {
+            rest.read(raw.values(), range.start, range.end);
+        }
+        Ok(())
     }
 }
 
@@ -195,7 +200,7 @@ fn origins(stream: &Stream) -> Origins<'_> {
     let Format { timestamp_unit, .. } = format;
     let columns = stream.columns.iter().filter_map(|column| match &column.origin {
         Origin::Path(path) => Some((column, path.as_slice())),
-        Origin::Metadata(_) | Origin::Computed(_) => None,
+        Origin::Metadata(_) | Origin::Computed(_) | Origin::Rest => None,
     });
     Origins { columns: columns.collect(), unit: *timestamp_unit }
 }
@@ -250,7 +255,7 @@ impl LogColumns {
 /// Where each declared column comes from, resolved.
 #[derive(Clone, Copy, Debug)]
 enum Slot {
-    /// Number of the column among those with a path.
+    /// Number of the column among those read from the message: those with a path, then the rest.
     Path(usize),
     Timestamp,
     Partition,
@@ -303,6 +308,7 @@ impl Layout {
             key: inputs.key,
             side_slots: Vec::new(),
         };
+        let message_columns = stream.columns.iter().filter(|column| matches!(column.origin, Origin::Path(_))).count();
         let mut paths = 0;
         for column in &stream.columns {
             let text = column.column_type == ColumnType::Text;
@@ -312,6 +318,7 @@ impl Layout {
                     Slot::Path(paths - 1)
                 }
                 Origin::Computed(_) => Slot::Computed,
+                Origin::Rest => Slot::Path(message_columns),
                 Origin::Metadata(metadata) => {
                     check_metadata_type(&column.name, metadata, &column.column_type)?;
                     match metadata {

@@ -14,6 +14,7 @@ mod decoder;
 mod json;
 mod number;
 mod raw;
+mod rest;
 mod table;
 
 mod text;
@@ -22,6 +23,7 @@ mod timestamp;
 pub use csv::csv_quote_open;
 pub use decoder::{Decoder, DecoderError, decode};
 pub use raw::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RawBatch, RawRecord, SideInputs};
+pub use rest::Widener;
 pub use table::TableDecoder;
 
 #[cfg(test)]

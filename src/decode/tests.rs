@@ -33,7 +33,7 @@ fn from(name: &str, column_type: ColumnType, origin: Origin) -> Column {
 }
 
 pub(super) fn stream(columns: Vec<Column>) -> Stream {
-    let format = Format { kind: FormatKind::Json, timestamp_unit: None };
+    let format = Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false };
     Stream {
         name: "events".to_owned(),
         columns,
@@ -165,7 +165,7 @@ fn of_equal_keys_the_last_counts_even_if_the_first_is_bad() {
 #[test]
 fn a_pinned_unit_is_the_unit_of_all_integers() {
     let mut stream = stream(vec![column("t", ColumnType::Timestamp)]);
-    let format = Format { kind: FormatKind::Json, timestamp_unit: Some(TimestampUnit::Milliseconds) };
+    let format = Format { kind: FormatKind::Json, timestamp_unit: Some(TimestampUnit::Milliseconds), keep_rest: false };
     stream.live = LiveFace::Kafka { topic: "events".to_owned(), format };
     let decoded = decode_all(&stream, &[r#"{"t":5}"#, r#"{"t":-1.0}"#, r#"{"t":1.5}"#]);
     assert_eq!(decoded.records.column(0).as_primitive::<TimestampMicrosecondType>().values(), &[5_000, -1_000]);

@@ -11,7 +11,7 @@ pub use batch::{Decoded, EventBatch, Reject, RejectReason};
 pub use position::{Position, ResumeOffset};
 pub use schema::{ColumnType, FieldType, SYSTEM_COLUMNS, TIMESTAMP_ZONE, timestamp_type};
 pub use stream::{
-    Column, Computed, Format, FormatKind, LiveFace, Metadata, OFFSET, Origin, PARTITION, SEEN, Stream, TIMESTAMP,
+    Column, Computed, Format, FormatKind, LiveFace, Metadata, OFFSET, Origin, PARTITION, REST, SEEN, Stream, TIMESTAMP,
     TimestampUnit,
 };
 pub use table::{PartitionField, TableName, Transform};

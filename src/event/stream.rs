@@ -18,6 +18,9 @@ pub const TIMESTAMP: &str = "_timestamp";
 /// System column: the greatest event time at the lower offsets of the partition, rejected records aside; null if none.
 pub const SEEN: &str = "_seen";
 
+/// Column of a history that keeps what its messages have beside the declared columns (JSON text; null: nothing).
+pub const REST: &str = "_rest";
+
 /// A stream as validated from `CREATE STREAM`. Everything that decides which records it accepts is in here.
 #[derive(Clone, Debug)]
 pub struct Stream {
@@ -92,6 +95,28 @@ impl Stream {
         self.columns.len() + 3
     }
 
+    /// How live records are written.
+    pub fn format(&self) -> &Format {
+        let (LiveFace::Kafka { format, .. } | LiveFace::File { format, .. }) = &self.live;
+        format
+    }
+
+    /// The stream as its history has it: with the column [`REST`], if that is kept.
+    #[must_use]
+    pub fn archived(&self) -> Stream {
+        let mut stream = self.clone();
+        if self.format().keep_rest {
+            let origin = Origin::Rest;
+            stream.columns.push(Column {
+                name: REST.to_owned(),
+                column_type: ColumnType::Text,
+                required: false,
+                origin,
+            });
+        }
+        stream
+    }
+
     fn declared_fields(&self) -> Vec<Field> {
         self.columns.iter().map(|column| Field::new(&column.name, column.column_type.arrow(), true)).collect()
     }
@@ -119,6 +144,8 @@ pub enum Origin {
     Metadata(Metadata),
     /// `AS expr`: computed once, when the record is read from the log; history keeps the result.
     Computed(Computed),
+    /// What the message has beside all declared columns. Only [`Stream::archived`] makes such a column.
+    Rest,
 }
 
 /// What a log keeps beside a message.
@@ -173,6 +200,9 @@ pub struct Format {
     pub kind: FormatKind,
     /// Pins the unit of integer timestamps; `None`: told by their size.
     pub timestamp_unit: Option<TimestampUnit>,
+    /// Undeclared fields are archived too, in the column [`REST`] of the history. Decides nothing about records.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub keep_rest: bool,
 }
 
 /// Notations of messages or rows.

@@ -8,7 +8,9 @@
 
 mod catalog;
 mod compact;
+mod cut;
 mod error;
+mod evolve;
 mod order;
 mod overwrite;
 mod partition;
@@ -28,7 +30,9 @@ mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
 pub use compact::{CompactOptions, compact};
+pub use cut::{CutOut, RowCut, TimeCut, count_cut, cut_out};
 pub use error::IcebergError;
+pub use evolve::Evolution;
 pub use order::Sorted;
 pub use overwrite::{Change, CommitError, Committed, Expect, Operation, Remove};
 pub use partition::PartitionRange;

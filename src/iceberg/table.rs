@@ -225,7 +225,7 @@ impl Table {
 }
 
 /// A column's type without field ids, as Arrow spells it.
-fn type_text(field: &NestedField) -> String {
+pub(super) fn type_text(field: &NestedField) -> String {
     match types::field_to_arrow(field, Zoneless::Kept) {
         Ok(field) => types::plain_field(&field).data_type().to_string(),
         Err(_) => field.field_type.to_string(),

@@ -1,6 +1,7 @@
 //! What the parts do together, on a SQLite catalog and a folder.
 
 mod commits;
+mod cuts;
 mod foreign;
 mod races;
 mod rest;

@@ -31,7 +31,8 @@ pub(crate) fn to_iceberg(schema: &Schema) -> Result<iceberg::spec::Schema, Strin
     iceberg::spec::Schema::builder().with_fields(fields).build().map_err(|error| error.to_string())
 }
 
-fn fields_to_iceberg(fields: &Fields, last_id: &mut i32) -> Result<Vec<NestedFieldRef>, String> {
+/// Fields as Iceberg has them, their ids counted on from `last_id`.
+pub(crate) fn fields_to_iceberg(fields: &Fields, last_id: &mut i32) -> Result<Vec<NestedFieldRef>, String> {
     let first_id = *last_id + 1;
     *last_id += i32::try_from(fields.len()).map_err(|_| "too many columns".to_owned())?;
     let numbered = (first_id..).zip(fields.iter());

@@ -6,6 +6,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::definition::JobDefinition;
 use super::fingerprint::fingerprint;
+use super::include::{ReadFile, nowhere};
 use super::names::job_name_problem;
 use super::plan::{Insert, Plan};
 use super::problem::{Problem, Problems};
@@ -16,44 +17,60 @@ use super::tables::{check_inserts, check_late_tables};
 use super::validate::validate_streams;
 use crate::event::Stream;
 
-/// Plans the job `name` (the file's stem) whose text is `text`. Pure: reads no file and asks nobody.
+/// Plans the job `name` (the file's stem) whose text is `text`; `include` gives the files that it includes. Pure but for
+/// that.
 ///
 /// # Errors
-/// All problems of the file at once.
-pub fn compile(name: &str, text: &str) -> Result<Plan, JobErrors> {
+/// All problems of the job at once.
+pub fn compile_with(name: &str, text: &str, include: &ReadFile<'_>) -> Result<Plan, JobErrors> {
     let mut problems = Problems::default();
-    let plan = plan(name, text, &mut problems);
-    match plan {
+    let (parsed, streams) = read(name, text, include, &mut problems);
+    match plan(name, &parsed, streams, &mut problems) {
         Some(plan) if problems.is_empty() => Ok(plan),
-        _ => Err(JobErrors::new(format!("{name}.sql"), text.to_owned(), problems.into_sorted())),
+        _ => Err(JobErrors::new(parsed.files, problems.into_sorted())),
     }
 }
 
-/// The streams that the job `name` declares, also those that no INSERT reads.
+/// As [`compile_with`], for a job that includes nothing.
 ///
 /// # Errors
-/// All problems of the file at once, but a file without an INSERT is none: a topic can be archived before there is a query.
-pub fn compile_streams(name: &str, text: &str) -> Result<Vec<Arc<Stream>>, JobErrors> {
+/// All problems of the job at once.
+pub fn compile(name: &str, text: &str) -> Result<Plan, JobErrors> {
+    compile_with(name, text, &nowhere)
+}
+
+/// The streams that the job `name` declares or includes, also those that no INSERT reads.
+///
+/// # Errors
+/// All problems of the job at once, but one without an INSERT is none: a topic can be archived before there is a query.
+pub fn compile_streams_with(name: &str, text: &str, include: &ReadFile<'_>) -> Result<Vec<Arc<Stream>>, JobErrors> {
     let mut problems = Problems::default();
-    let (_, streams) = read(name, text, &mut problems);
+    let (parsed, streams) = read(name, text, include, &mut problems);
     if problems.is_empty() {
         return Ok(streams);
     }
-    Err(JobErrors::new(format!("{name}.sql"), text.to_owned(), problems.into_sorted()))
+    Err(JobErrors::new(parsed.files, problems.into_sorted()))
 }
 
-/// Parses a file and validates all that needs no query.
-fn read(name: &str, text: &str, problems: &mut Problems) -> (Parsed, Vec<Arc<Stream>>) {
+/// As [`compile_streams_with`], for a job that includes nothing.
+///
+/// # Errors
+/// As [`compile_streams_with`].
+pub fn compile_streams(name: &str, text: &str) -> Result<Vec<Arc<Stream>>, JobErrors> {
+    compile_streams_with(name, text, &nowhere)
+}
+
+/// Parses a job's files and validates all that needs no query.
+fn read(name: &str, text: &str, include: &ReadFile<'_>, problems: &mut Problems) -> (Parsed, Vec<Arc<Stream>>) {
     job_name_problem(name).into_iter().for_each(|problem| problems.push(problem));
-    let parsed = parse(name, text, problems);
+    let parsed = parse(name, text, include, problems);
     let JobDefinition { streams, inserts, .. } = &parsed.definition;
     let valid = validate_streams(streams, |name| parsed.broken.contains(name), problems);
     check_inserts(inserts, streams, problems);
     (parsed, valid)
 }
 
-fn plan(name: &str, text: &str, problems: &mut Problems) -> Option<Plan> {
-    let (parsed, streams) = read(name, text, problems);
+fn plan(name: &str, parsed: &Parsed, streams: Vec<Arc<Stream>>, problems: &mut Problems) -> Option<Plan> {
     let JobDefinition { streams: definitions, inserts, .. } = &parsed.definition;
     if inserts.is_empty() && !parsed.may_lack_inserts {
         problems.push(Problem::of_file(
@@ -77,18 +94,21 @@ fn plan(name: &str, text: &str, problems: &mut Problems) -> Option<Plan> {
         return None;
     }
     let inserts = planned.into_iter().map(|(_, insert)| insert).collect();
-    let (streams, inserts) = without_unread(streams, inserts);
+    let (streams, inserts) = in_order(streams, inserts);
     let mut plan = Plan { name: name.to_owned(), streams, inserts, fingerprint: String::new() };
     plan.fingerprint = fingerprint(&plan);
     Some(plan)
 }
 
-/// Leaves out the streams that no INSERT reads: they must not change the job's version.
-fn without_unread(streams: Vec<Arc<Stream>>, mut inserts: Vec<Insert>) -> (Vec<Arc<Stream>>, Vec<Insert>) {
-    let read: Vec<usize> =
+/// Leaves out the streams that no INSERT reads, and takes the others by name: neither what else a file declares, nor where
+/// a stream is declared or included, makes another version of a job.
+fn in_order(streams: Vec<Arc<Stream>>, mut inserts: Vec<Insert>) -> (Vec<Arc<Stream>>, Vec<Insert>) {
+    let mut read: Vec<usize> =
         (0..streams.len()).filter(|index| inserts.iter().any(|insert| insert.stream == *index)).collect();
+    read.sort_by_key(|&index| &streams[index].name);
     for insert in &mut inserts {
-        insert.stream = read.binary_search(&insert.stream).expect("a stream that an INSERT reads is kept");
+        let place = read.iter().position(|&index| index == insert.stream);
+        insert.stream = place.expect("a stream that an INSERT reads is kept");
     }
     (read.into_iter().map(|index| Arc::clone(&streams[index])).collect(), inserts)
 }

@@ -73,6 +73,10 @@ pub enum Log {
 pub struct Difference {
     /// What changes only how far behind a record may be: jobs over one history may differ in it.
     pub bound: Vec<String>,
+    /// What changes only what history keeps beside the columns: jobs over one history may differ in it.
+    pub rest: Vec<String>,
+    /// Columns declared here only that may be null: where history keeps the rest of messages, they are read from that.
+    pub added: Vec<String>,
     /// What changes only the time of records: a job then computes `seen` anew from all rows.
     pub time: Vec<String>,
     /// What changes which records are accepted, or what is in them: the history can't be read under it.
@@ -87,7 +91,12 @@ impl Difference {
 
     /// All differences, the most important ones first.
     pub fn all(&self) -> Vec<String> {
-        [&self.records, &self.time, &self.bound].into_iter().flatten().cloned().collect()
+        [&self.records, &self.added, &self.time, &self.rest, &self.bound].into_iter().flatten().cloned().collect()
+    }
+
+    /// Those in which a job may not differ from a history, whatever it keeps.
+    pub fn of_records(&self) -> Vec<String> {
+        [&self.records, &self.added, &self.time].into_iter().flatten().cloned().collect()
     }
 }
 
@@ -109,7 +118,7 @@ impl Declaration {
             LiveFace::File { path, format } => (Log::File { path: path.clone() }, format.clone()),
         };
         Declaration {
-            columns: stream.columns.iter().map(declared).collect(),
+            columns: stream.columns.iter().filter_map(declared).collect(),
             event_time: stream.columns[stream.event_time].name.clone(),
             bound_us: stream.bound.0,
             max_future_us: stream.max_future.map(|max| max.0),
@@ -140,6 +149,68 @@ impl Declaration {
         Ok(serde_json::from_str(json)?)
     }
 
+    /// Why a column that is declared elsewhere can't be told from a history that was archived under this declaration; `None`
+    /// if it can: from the rest of the messages, from positions, or from other columns.
+    pub fn cant_tell(&self, column: &DeclaredColumn) -> Option<String> {
+        match &column.origin {
+            DeclaredOrigin::Computed(_)
+            | DeclaredOrigin::Metadata(Metadata::Timestamp | Metadata::Partition | Metadata::Offset) => None,
+            DeclaredOrigin::Metadata(metadata) => {
+                Some(format!("history doesn't keep METADATA '{}'", metadata_words(metadata)))
+            }
+            DeclaredOrigin::Path(_) if !self.format.keep_rest => {
+                Some("history doesn't keep undeclared fields".to_owned())
+            }
+            DeclaredOrigin::Path(path) => {
+                let overlaps = |other: &&DeclaredColumn| match &other.origin {
+                    DeclaredOrigin::Path(other) => path.starts_with(other) || other.starts_with(path),
+                    DeclaredOrigin::Metadata(_) | DeclaredOrigin::Computed(_) => false,
+                };
+                let other = self.columns.iter().find(overlaps)?;
+                Some(format!("history keeps that field as its column `{}` only", other.name))
+            }
+        }
+    }
+
+    /// How a history that was archived under `archived` becomes one of this declaration, in words. The error is what can't
+    /// be: history holds no more than was archived.
+    pub fn widens(&self, archived: &Declaration) -> Result<Vec<String>, Vec<String>> {
+        let (mut changes, mut against) = (Vec::new(), Vec::new());
+        for column in &self.columns {
+            let name = &column.name;
+            match archived.columns.iter().find(|there| there.name == *name) {
+                None if column.required => {
+                    against.push(format!("column `{name}`: NOT NULL, and the rows that are there have no value"));
+                }
+                None => changes.push(format!("column `{name}` added")),
+                Some(there) if there == column => {}
+                Some(there) => {
+                    let same = DeclaredColumn { column_type: column.column_type.clone(), ..there.clone() } == *column;
+                    let words = format!("column `{name}`: {} becomes {}", there.words(), column.words());
+                    match same && widens(&there.column_type, &column.column_type) {
+                        true => changes.push(words),
+                        false => {
+                            against.push(format!("column `{name}`: {} there, {} here", there.words(), column.words()))
+                        }
+                    }
+                }
+            }
+        }
+        for gone in archived.columns.iter().filter(|there| !self.columns.iter().any(|here| here.name == there.name)) {
+            against.push(format!("column `{}`: declared there, not here", gone.name));
+        }
+        match (archived.format.keep_rest, self.format.keep_rest) {
+            (false, true) => changes.push("undeclared fields are kept from now on".to_owned()),
+            (true, false) => against.push("undeclared fields: kept there, not here".to_owned()),
+            _ => {}
+        }
+        // Nothing of a column is left in here.
+        let without_columns = |of: &Declaration| Declaration { columns: Vec::new(), ..of.clone() };
+        let others = without_columns(self).difference(&without_columns(archived));
+        against.extend(others.records.into_iter().chain(others.time));
+        if against.is_empty() { Ok(changes) } else { Err(against) }
+    }
+
     /// How `other` (there) differs from this declaration (here).
     pub fn difference(&self, other: &Declaration) -> Difference {
         let mut difference = Difference::default();
@@ -157,7 +228,12 @@ impl Declaration {
             let (here, there) = (span_words(Micros(self.bound_us)), span_words(Micros(other.bound_us)));
             difference.bound.push(format!("bound of the watermark: {here} here, {there} there"));
         }
-        if self.format != other.format {
+        if self.format.keep_rest != other.format.keep_rest {
+            let words = |format: &Format| if format.keep_rest { "kept" } else { "not kept" };
+            let words = format!("undeclared fields: {} here, {} there", words(&self.format), words(&other.format));
+            difference.rest.push(words);
+        }
+        if (self.format.kind, self.format.timestamp_unit) != (other.format.kind, other.format.timestamp_unit) {
             let (here, there) = (format_words(&self.format), format_words(&other.format));
             difference.records.push(format!("format: {here} here, {there} there"));
         }
@@ -170,19 +246,19 @@ impl Declaration {
     fn compare_columns(&self, other: &Declaration, difference: &mut Difference) {
         for here in &self.columns {
             let Some(there) = other.columns.iter().find(|there| there.name == here.name) else {
-                difference.records.push(format!("column `{}`: declared here, not there", here.name));
+                let words = format!("column `{}`: declared here, not there", here.name);
+                match here.required {
+                    true => difference.records.push(words),
+                    false => difference.added.push(words),
+                }
                 continue;
             };
             if here == there {
                 continue;
             }
+            // Of an event time too: records that the old expression makes null are not in history.
             let words = format!("column `{}`: {} here, {} there", here.name, here.words(), there.words());
-            // Another expression for the event time is another time; any other column's change is in the rows themselves.
-            let only_time = here.name == self.event_time
-                && here.name == other.event_time
-                && (here.column_type == there.column_type && here.required == there.required)
-                && matches!((&here.origin, &there.origin), (DeclaredOrigin::Computed(_), DeclaredOrigin::Computed(_)));
-            if only_time { difference.time.push(words) } else { difference.records.push(words) }
+            difference.records.push(words);
         }
         for there in &other.columns {
             if !self.columns.iter().any(|here| here.name == there.name) {
@@ -234,17 +310,27 @@ impl DeclaredColumn {
     }
 }
 
-fn declared(column: &Column) -> DeclaredColumn {
-    DeclaredColumn {
-        name: column.name.clone(),
-        column_type: column.column_type.clone(),
-        required: column.required,
-        origin: match &column.origin {
-            Origin::Path(path) => DeclaredOrigin::Path(path.clone()),
-            Origin::Metadata(metadata) => DeclaredOrigin::Metadata(metadata.clone()),
-            Origin::Computed(computed) => DeclaredOrigin::Computed(computed.sql.clone()),
-        },
+/// Whether every value of `from` is one of `to`, and Iceberg tables can go from one to the other.
+fn widens(from: &ColumnType, to: &ColumnType) -> bool {
+    match (from, to) {
+        (ColumnType::Int, ColumnType::BigInt) | (ColumnType::Float, ColumnType::Double) => true,
+        (ColumnType::Decimal { precision, scale }, ColumnType::Decimal { precision: wider, scale: same }) => {
+            scale == same && precision < wider
+        }
+        _ => false,
     }
+}
+
+/// A column as declared; none for what history adds.
+fn declared(column: &Column) -> Option<DeclaredColumn> {
+    let origin = match &column.origin {
+        Origin::Path(path) => DeclaredOrigin::Path(path.clone()),
+        Origin::Metadata(metadata) => DeclaredOrigin::Metadata(metadata.clone()),
+        Origin::Computed(computed) => DeclaredOrigin::Computed(computed.sql.clone()),
+        Origin::Rest => return None,
+    };
+    let column_type = column.column_type.clone();
+    Some(DeclaredColumn { name: column.name.clone(), column_type, required: column.required, origin })
 }
 
 fn metadata_words(metadata: &Metadata) -> String {
@@ -322,8 +408,6 @@ mod tests {
     fn another_event_time_or_greatest_future_changes_time_only() {
         let max = difference("'15 seconds'", "'15 seconds' MAX FUTURE NONE");
         assert_eq!((max.time.clone(), max.all().len()), (vec!["MAX FUTURE: 1 h here, NONE there".to_owned()], 1));
-        let expression = difference("coalesce(sent, got)", "coalesce(got, sent)");
-        assert_eq!((expression.time.len(), expression.all().len()), (1, 1), "{expression:?}");
         let nullable = "sent TIMESTAMP FROM";
         let column = of(&BASE.replacen(nullable, "sent TIMESTAMP NOT NULL FROM", 1));
         let other = of(&BASE.replacen(nullable, "sent TIMESTAMP NOT NULL FROM", 1).replacen(
@@ -341,8 +425,12 @@ mod tests {
             ("a TEXT", "a BIGINT", "column `a`: TEXT here, BIGINT there"),
             ("a TEXT", "a TEXT NOT NULL", "column `a`: TEXT here, TEXT NOT NULL there"),
             ("a TEXT", "a TEXT FROM 'b'", "column `a`: TEXT here, TEXT FROM 'b' there"),
-            ("a TEXT, ", "", "column `a`: declared here, not there"),
             ("a TEXT, ", "a TEXT, b TEXT, ", "column `b`: declared there, not here"),
+            (
+                "coalesce(sent, got)",
+                "coalesce(got, sent)",
+                "column `t`: TIMESTAMP NOT NULL AS coalesce(sent, got) here, TIMESTAMP NOT NULL AS coalesce(got, sent) there",
+            ),
             (
                 "FORMAT JSON",
                 "FORMAT JSON WITH (timestamp_unit = 'ms')",
@@ -356,6 +444,56 @@ mod tests {
         let topic = |id: &str| of(BASE).with_topic_id(Some(id.into()));
         assert_eq!(topic("q1").difference(&topic("q2")).records.len(), 1);
         assert!(topic("q1").difference(&of(BASE)).is_empty());
+    }
+
+    #[test]
+    fn a_column_more_may_be_read_from_the_rest_if_it_may_be_null() {
+        let missing = difference("a TEXT, ", "");
+        assert_eq!(missing.added, ["column `a`: declared here, not there"]);
+        assert_eq!(missing.all().len(), 1);
+        let required =
+            of(&BASE.replacen("a TEXT", "a TEXT NOT NULL", 1)).difference(&of(&BASE.replacen("a TEXT, ", "", 1)));
+        assert_eq!((required.records.len(), required.all().len()), (1, 1));
+    }
+
+    #[test]
+    fn keeping_the_rest_decides_nothing_about_records() {
+        let kept = difference("FORMAT JSON", "FORMAT JSON WITH (keep_rest = true)");
+        assert_eq!(kept.rest, ["undeclared fields: not kept here, kept there"]);
+        assert_eq!(kept.all().len(), 1);
+        assert!(!of(BASE).to_json().contains("keep_rest"));
+    }
+
+    #[test]
+    fn a_history_is_widened_by_columns_and_types_and_nothing_else() {
+        let widened = |from: &str, to: &str| of(&BASE.replacen(from, to, 1)).widens(&of(BASE));
+        let changes = |from: &str, to: &str| widened(from, to).expect("history can be widened").join("; ");
+        assert_eq!(changes("a TEXT, ", "a TEXT, b BIGINT, "), "column `b` added");
+        assert_eq!(
+            changes("FORMAT JSON", "FORMAT JSON WITH (keep_rest = true)"),
+            "undeclared fields are kept from now on"
+        );
+        assert_eq!(changes("'15 seconds'", "'1 day'"), "");
+        for (from, to, why) in [
+            (
+                "a TEXT, ",
+                "a TEXT, b BIGINT NOT NULL, ",
+                "column `b`: NOT NULL, and the rows that are there have no value",
+            ),
+            ("a TEXT, ", "", "column `a`: declared there, not here"),
+            ("a TEXT", "a BIGINT", "column `a`: TEXT there, BIGINT here"),
+            ("'15 seconds'", "'15 seconds' MAX FUTURE NONE", "MAX FUTURE: NONE here, 1 h there"),
+            ("'topic'", "'other'", "log: topic `other` here, topic `topic` there"),
+        ] {
+            assert_eq!(widened(from, to).expect_err(to), [why]);
+        }
+        let typed = |a: &str| of(&BASE.replacen("a TEXT", &format!("a {a}"), 1));
+        for (from, to) in [("INT", "BIGINT"), ("FLOAT", "DOUBLE"), ("DECIMAL(9, 2)", "DECIMAL(18, 2)")] {
+            let changes = typed(to).widens(&typed(from)).expect("wider");
+            assert_eq!(changes, [format!("column `a`: {from} becomes {to}")]);
+            assert!(typed(from).widens(&typed(to)).is_err());
+        }
+        assert!(typed("DECIMAL(18, 3)").widens(&typed("DECIMAL(9, 2)")).is_err());
     }
 
     #[test]

@@ -31,6 +31,8 @@ pub struct JobDefinition {
 /// One `CREATE STREAM`.
 #[derive(Clone, Debug)]
 pub struct StreamDefinition {
+    /// Which of the job's files it stands in: 0 is the job file itself.
+    pub file: usize,
     /// Name of the stream.
     pub name: Spanned<String>,
     /// Columns, in order.

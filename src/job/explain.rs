@@ -1,6 +1,7 @@
 //! What a plan does, in words and numbers: for people, and as a document with stable names for programs.
 //! Pure: says what the plan says, decides nothing.
 
+mod difference;
 mod text;
 
 use datafusion_physical_expr::PhysicalExpr;
@@ -11,6 +12,8 @@ use crate::event::{
     Column, FormatKind, LiveFace, Metadata, Micros, Origin, PartitionField, Stream, TableName, TimestampUnit, Transform,
 };
 use crate::windows::{Tumbling, Window};
+
+pub use difference::{describe, difference};
 
 /// A job's plan, explained.
 #[derive(Clone, Debug, PartialEq, Serialize)]
@@ -194,6 +197,7 @@ fn explain_column(column: &Column) -> ColumnExplanation {
         Origin::Path(path) => Some(format!("FROM '{}'", path.join("."))),
         Origin::Metadata(metadata) => Some(format!("FROM METADATA '{}'", metadata_name(metadata))),
         Origin::Computed(computed) => Some(format!("AS {}", computed.sql)),
+        Origin::Rest => Some("FROM all that is not declared".to_owned()),
     };
     let column_type = column.column_type.to_string();
     ColumnExplanation { name: column.name.clone(), column_type, required: column.required, from }
@@ -219,13 +223,15 @@ fn live_face(face: &LiveFace) -> String {
         FormatKind::Csv => "CSV",
         FormatKind::Parquet => "PARQUET",
     };
-    let unit = match format.timestamp_unit {
-        None => "",
-        Some(TimestampUnit::Seconds) => " WITH (timestamp_unit = 's')",
-        Some(TimestampUnit::Milliseconds) => " WITH (timestamp_unit = 'ms')",
-        Some(TimestampUnit::Microseconds) => " WITH (timestamp_unit = 'us')",
-    };
-    format!("{place} FORMAT {kind}{unit}")
+    let unit = format.timestamp_unit.map(|unit| match unit {
+        TimestampUnit::Seconds => "timestamp_unit = 's'",
+        TimestampUnit::Milliseconds => "timestamp_unit = 'ms'",
+        TimestampUnit::Microseconds => "timestamp_unit = 'us'",
+    });
+    let rest = format.keep_rest.then_some("keep_rest = true");
+    let options: Vec<&str> = unit.into_iter().chain(rest).collect();
+    let options = if options.is_empty() { String::new() } else { format!(" WITH ({})", options.join(", ")) };
+    format!("{place} FORMAT {kind}{options}")
 }
 
 fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {

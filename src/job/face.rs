@@ -10,6 +10,8 @@ use super::tokens::{Cursor, Parsed};
 use crate::event::{Format, FormatKind, LiveFace, TimestampUnit};
 
 const LIVE_HELP: &str = "write LIVE FROM KAFKA 'topic' FORMAT JSON, or LIVE FROM FILE 'path.jsonl'";
+const REST_HELP: &str =
+    "write WITH (keep_rest = true): history then keeps undeclared fields, for columns declared later";
 const UNIT_HELP: &str = "write WITH (timestamp_unit = 's'), 'ms' or 'us'";
 const COMPACTED_HELP: &str = "write WITH (compacted = 'accept'), or leave it out";
 
@@ -21,9 +23,8 @@ pub(super) struct Live {
 }
 
 /// What stands in `WITH (…)`.
-#[derive(Default)]
 struct Options {
-    timestamp_unit: Option<TimestampUnit>,
+    format: Format,
     /// Where it stands, if it does.
     compacted: Option<Span>,
 }
@@ -41,8 +42,8 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<Live> {
             let message = "messages in Kafka are read as JSON; CSV and PARQUET are for FILE";
             return Err(Problem::new(span, message, "write FORMAT JSON"));
         }
-        let Options { timestamp_unit, compacted } = parse_options(cursor)?;
-        let face = LiveFace::Kafka { topic, format: Format { kind, timestamp_unit } };
+        let Options { format, compacted } = parse_options(cursor, kind)?;
+        let face = LiveFace::Kafka { topic, format };
         return Ok(Live { face, accepts_compacted: compacted.is_some() });
     }
     if cursor.eat_words(&["FILE"]) {
@@ -51,11 +52,11 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<Live> {
             Some((kind, _)) => kind,
             None => format_by_extension(&path)?,
         };
-        let Options { timestamp_unit, compacted } = parse_options(cursor)?;
+        let Options { format, compacted } = parse_options(cursor, kind)?;
         if let Some(span) = compacted {
             return Err(Problem::new(span, "a file is never compacted", "leave the option out"));
         }
-        let face = LiveFace::File { path: path.value, format: Format { kind, timestamp_unit } };
+        let face = LiveFace::File { path: path.value, format };
         return Ok(Live { face, accepts_compacted: false });
     }
     if cursor.at_words(&["ICEBERG"]) {
@@ -94,24 +95,30 @@ fn format_by_extension(path: &Spanned<String>) -> Parsed<FormatKind> {
 }
 
 /// Takes `WITH (…)` if it stands here.
-fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Options> {
-    let mut parsed = Options::default();
+fn parse_options(cursor: &mut Cursor<'_>, kind: FormatKind) -> Parsed<Options> {
+    let (mut format, mut compacted) = (Format { kind, timestamp_unit: None, keep_rest: false }, None);
     if !cursor.eat_words(&["WITH"]) {
-        return Ok(parsed);
+        return Ok(Options { format, compacted });
     }
     let mut options = cursor.parenthesized(UNIT_HELP)?.value;
+    let mut given: Vec<String> = Vec::new();
     loop {
         let name = match options.peek() {
             Some(Token::SingleQuotedString(_)) => options.text("an option", UNIT_HELP)?,
             _ => options.name("an option", UNIT_HELP)?,
         };
-        options.expect(&Token::Eq, UNIT_HELP)?;
-        match name.value.to_ascii_lowercase().as_str() {
+        let option = name.value.to_ascii_lowercase();
+        options.expect(&Token::Eq, if option == "keep_rest" { REST_HELP } else { UNIT_HELP })?;
+        match option.as_str() {
             "timestamp_unit" => {
                 let value = options.text("a unit", UNIT_HELP)?;
-                let known = timestamp_unit(&value)?;
-                if parsed.timestamp_unit.replace(known).is_some() {
-                    return Err(Problem::new(name.span, "a second timestamp_unit", "leave out one of them"));
+                format.timestamp_unit = Some(timestamp_unit(&value)?);
+            }
+            "keep_rest" => {
+                format.keep_rest = keep_rest(&mut options)?;
+                if format.keep_rest && kind != FormatKind::Json {
+                    let message = "keep_rest is for FORMAT JSON";
+                    return Err(Problem::new(name.span, message, "leave it out: declare the file's columns"));
                 }
             }
             "compacted" => {
@@ -120,21 +127,39 @@ fn parse_options(cursor: &mut Cursor<'_>) -> Parsed<Options> {
                     let message = format!("unknown value '{}' of compacted", value.value);
                     return Err(Problem::new(value.span, message, COMPACTED_HELP));
                 }
-                if parsed.compacted.replace(name.span).is_some() {
-                    return Err(Problem::new(name.span, "a second compacted", "leave out one of them"));
-                }
-            }
-            "keep_rest" => {
-                let message = "the option keep_rest is not supported yet";
-                return Err(Problem::new(name.span, message, "leave it out"));
+                compacted = Some(name.span);
             }
             other => return Err(unknown_option(other, name.span)),
         }
+        if given.contains(&option) {
+            return Err(Problem::new(name.span, format!("a second {option}"), "leave out one of them"));
+        }
+        given.push(option);
         if !options.eat(&Token::Comma) {
             break;
         }
     }
-    if options.is_at_end() { Ok(parsed) } else { Err(options.unexpected("`,` or `)`", UNIT_HELP)) }
+    if options.is_at_end() {
+        Ok(Options { format, compacted })
+    } else {
+        Err(options.unexpected("`,` or `)`", UNIT_HELP))
+    }
+}
+
+/// `true` or `false`, in quotes or not.
+fn keep_rest(options: &mut Cursor<'_>) -> Parsed<bool> {
+    let span = options.span();
+    let value = match options.peek() {
+        Some(Token::SingleQuotedString(text)) => text.to_ascii_lowercase(),
+        Some(Token::Word(word)) => word.value.to_ascii_lowercase(),
+        _ => return Err(options.unexpected("`true` or `false`", REST_HELP)),
+    };
+    options.advance();
+    match value.as_str() {
+        "true" => Ok(true),
+        "false" => Ok(false),
+        _ => Err(Problem::new(span, format!("keep_rest is true or false, not `{value}`"), REST_HELP)),
+    }
 }
 
 fn unknown_option(name: &str, span: Span) -> Problem {
@@ -143,9 +168,9 @@ fn unknown_option(name: &str, span: Span) -> Problem {
     } else if name.starts_with("scan.") {
         "where a run begins is said on the command line: kappa run JOB --start earliest".to_owned()
     } else {
-        match nearest(name, ["timestamp_unit", "compacted"]) {
+        match nearest(name, ["timestamp_unit", "keep_rest", "compacted"]) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => "known here: `timestamp_unit` and `compacted`".to_owned(),
+            None => "known here: `timestamp_unit`, `keep_rest`, `compacted`".to_owned(),
         }
     };
     Problem::new(span, format!("unknown option `{name}`"), help)

@@ -33,7 +33,10 @@ fn canonical(plan: &Plan) -> Value {
 }
 
 fn canonical_stream(stream: &Stream) -> Value {
-    let declaration = serde_json::to_value(Declaration::of(stream)).expect("a declaration always serialises");
+    let mut declaration = Declaration::of(stream);
+    // What history keeps beside the columns decides nothing about records.
+    declaration.format.keep_rest = false;
+    let declaration = serde_json::to_value(declaration).expect("a declaration always serialises");
     let computed: Vec<Value> = stream
         .columns
         .iter()

@@ -1,7 +1,7 @@
 //! Job files: parse, validate, plan, explain.
 //!
-//! `tokens` and `statement` cut a file into statements; `stream` (with `column`, `column_type`, `face`) and `insert` (with
-//! `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
+//! `tokens` and `statement` cut a file, and what it `include`s, into statements; `stream` (with `column`, `column_type`,
+//! `face`) and `insert` (with `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
 
 mod column;
 mod column_type;
@@ -12,6 +12,7 @@ pub mod definition;
 pub mod explain;
 mod face;
 mod fingerprint;
+mod include;
 mod insert;
 mod interval;
 mod names;
@@ -32,8 +33,9 @@ mod window_call;
 #[cfg(test)]
 mod tests;
 
-pub use compile::{compile, compile_streams};
+pub use compile::{compile, compile_streams, compile_streams_with, compile_with};
 pub use declaration::{Declaration, DeclarationError, DeclaredColumn, DeclaredOrigin, Difference, Log};
+pub use include::ReadFile;
 pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn, WindowEdge};
 pub use problem::{Problem, Problems};
 pub use query::{plan_computed, plan_insert};

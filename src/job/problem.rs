@@ -5,6 +5,8 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Problem {
+    /// Which of the job's files: 0 is the job file itself.
+    pub file: usize,
     /// Where, in lines and columns from 1; `None` when the file as a whole is meant.
     pub span: Option<Span>,
     /// What is wrong: a lower-case sentence without a full stop, naming the value.
@@ -17,48 +19,57 @@ impl Problem {
     /// A problem at `span`; an empty `help` means none.
     pub fn new(span: Span, message: impl Into<String>, help: impl Into<String>) -> Problem {
         let help = Some(help.into()).filter(|help| !help.is_empty());
-        Problem { span: Some(span), message: message.into(), help }
+        Problem { file: 0, span: Some(span), message: message.into(), help }
     }
 
     /// A problem of the file as a whole.
     pub fn of_file(message: impl Into<String>, help: impl Into<String>) -> Problem {
-        Problem { span: None, message: message.into(), help: Some(help.into()) }
+        Problem { file: 0, span: None, message: message.into(), help: Some(help.into()) }
     }
 }
 
-/// All problems of one job file, in the order in which they were found.
+/// All problems of one job, in the order in which they were found.
 #[derive(Clone, Debug, Default, PartialEq)]
-pub struct Problems(Vec<Problem>);
+pub struct Problems {
+    found: Vec<Problem>,
+    file: usize,
+}
 
 impl Problems {
+    /// From now on problems are those of this file.
+    pub fn set_file(&mut self, file: usize) {
+        self.file = file;
+    }
+
     /// Adds one.
     pub fn add(&mut self, span: Span, message: impl Into<String>, help: impl Into<String>) {
-        self.0.push(Problem::new(span, message, help));
+        self.push(Problem::new(span, message, help));
     }
 
     /// Adds one that was made elsewhere.
     pub fn push(&mut self, problem: Problem) {
-        self.0.push(problem);
+        self.found.push(Problem { file: self.file, ..problem });
     }
 
     /// The value, or `None` with its problem added.
     pub fn keep<T>(&mut self, result: Result<T, Problem>) -> Option<T> {
-        result.map_err(|problem| self.0.push(problem)).ok()
+        result.map_err(|problem| self.push(problem)).ok()
     }
 
     /// How many there are.
     pub fn len(&self) -> usize {
-        self.0.len()
+        self.found.len()
     }
 
     /// Whether nothing is wrong.
     pub fn is_empty(&self) -> bool {
-        self.0.is_empty()
+        self.found.is_empty()
     }
 
-    /// The problems, by line and column.
+    /// The problems, by file, line and column.
     pub fn into_sorted(mut self) -> Vec<Problem> {
-        self.0.sort_by_key(|problem| problem.span.map(|span| (span.start.line, span.start.column)));
-        self.0
+        let place = |problem: &Problem| problem.span.map(|span| (span.start.line, span.start.column));
+        self.found.sort_by_key(|problem| (problem.file, place(problem)));
+        self.found
     }
 }

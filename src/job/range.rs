@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Insert, WindowEdge};
+use super::{Insert, Publish, WindowEdge};
 use crate::event::{EventTime, Micros, Transform};
 use crate::windows::{PublishRange, Window};
 
@@ -82,7 +82,23 @@ impl Insert {
         while self.complete_at(edge) > watermark {
             edge = transform.floor(edge.minus(Micros(1)));
         }
+        // Where ranges go by the end of windows, the partition may be complete before the watermark has reached its edge.
+        while self.complete_at(transform.next_edge(edge)) <= watermark {
+            edge = transform.next_edge(edge);
+        }
         edge
+    }
+
+    /// The time of the range column below which every window is published at this watermark.
+    pub fn published_below(&self, watermark: EventTime) -> EventTime {
+        if watermark == EventTime::MIN || watermark == EventTime::MAX {
+            return watermark;
+        }
+        let Window::Tumbling(tumbling) = self.window;
+        match self.publish {
+            Publish::EachWindow => self.range_from(tumbling.start(watermark)),
+            Publish::WholePartitions => self.sealed_edge(watermark),
+        }
     }
 }
 
@@ -90,7 +106,7 @@ impl Insert {
 mod tests {
     use super::*;
     use crate::event::{PartitionField, TableName};
-    use crate::job::{Publish, RangeColumn};
+    use crate::job::RangeColumn;
     use crate::windows::Tumbling;
 
     const HOUR: i64 = 3_600_000_000;
@@ -143,5 +159,20 @@ mod tests {
         let range = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
         assert_eq!((range.from, range.to), (EventTime(HOUR - MINUTE), EventTime(2 * HOUR - MINUTE)));
         assert_eq!(insert.complete_at(EventTime(HOUR)), EventTime(HOUR - MINUTE));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR - MINUTE)), EventTime(HOUR));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR - MINUTE - 1)), EventTime(0));
+    }
+
+    #[test]
+    fn a_window_is_published_when_it_is_closed_or_with_its_partition() {
+        let mut each = insert(7 * MINUTE, WindowEdge::Start);
+        assert_eq!(each.published_below(EventTime(13 * MINUTE)), EventTime(7 * MINUTE));
+        assert_eq!(each.published_below(EventTime(14 * MINUTE)), EventTime(14 * MINUTE));
+        each.range.edge = WindowEdge::End;
+        // The window [0:07, 0:14) is open, and its end is the least that is not published.
+        assert_eq!(each.published_below(EventTime(13 * MINUTE)), EventTime(14 * MINUTE));
+        let whole = Insert { publish: Publish::WholePartitions, ..insert(7 * MINUTE, WindowEdge::Start) };
+        assert_eq!(whole.published_below(EventTime(62 * MINUTE)), EventTime(0));
+        assert_eq!(whole.published_below(EventTime(63 * MINUTE)), EventTime(HOUR));
     }
 }

@@ -6,13 +6,14 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Group, Level, Renderer, Snippet};
 use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 
+use super::include::SourceText;
 use super::problem::Problem;
 
-/// All that is wrong with one job file.
+/// All that is wrong with one job file and those that it includes.
 #[derive(Clone, Debug, PartialEq)]
 pub struct JobErrors {
-    path: String,
-    text: String,
+    /// The job file first. At least one.
+    files: Vec<SourceText>,
     problems: Vec<Problem>,
 }
 
@@ -26,25 +27,37 @@ pub enum Colour {
 }
 
 impl JobErrors {
-    /// `problems` of the file `path`, whose text is `text`; at least one.
-    pub(super) fn new(path: String, text: String, problems: Vec<Problem>) -> JobErrors {
+    /// `problems`, at least one, of `files`, the job file first.
+    pub(super) fn new(files: Vec<SourceText>, problems: Vec<Problem>) -> JobErrors {
         assert!(!problems.is_empty(), "errors without a problem");
-        JobErrors { path, text, problems }
+        JobErrors { files, problems }
     }
 
-    /// The same, with the path by which the user knows the file.
+    /// The same, with the path by which the user knows the job file; those of included files follow from it.
     #[must_use]
     pub fn with_path(mut self, path: impl Into<String>) -> JobErrors {
-        self.path = path.into();
+        let path = path.into();
+        let folder = path.rsplit_once('/').map_or("", |(folder, _)| folder);
+        for file in &mut self.files[1..] {
+            if !folder.is_empty() {
+                file.path = format!("{folder}/{}", file.path);
+            }
+        }
+        self.files[0].path = path;
         self
     }
 
-    /// The path of the file: what was given to [`JobErrors::with_path`], else the job's name with `.sql`.
+    /// The path of the job file: what was given to [`JobErrors::with_path`], else the job's name with `.sql`.
     pub fn path(&self) -> &str {
-        &self.path
+        &self.files[0].path
     }
 
-    /// The problems, by line and column.
+    /// The path of the file that a problem is in.
+    pub fn path_of(&self, problem: &Problem) -> &str {
+        &self.files[problem.file].path
+    }
+
+    /// The problems, by file, line and column.
     pub fn problems(&self) -> &[Problem] {
         &self.problems
     }
@@ -63,44 +76,45 @@ impl JobErrors {
     fn render_one(&self, problem: &Problem, renderer: &Renderer) -> String {
         let title = Level::ERROR.primary_title(problem.message.as_str());
         let place = problem.span.filter(|span| span.start.line > 0);
+        let SourceText { path, text } = &self.files[problem.file];
         let mut group = match place {
             Some(span) => {
-                let annotation = AnnotationKind::Primary.span(self.bytes(span));
-                title.element(Snippet::source(self.text.as_str()).path(self.path.as_str()).annotation(annotation))
+                let annotation = AnnotationKind::Primary.span(bytes(text, span));
+                title.element(Snippet::source(text.as_str()).path(path.as_str()).annotation(annotation))
             }
-            None => Group::with_title(title).element(annotate_snippets::Origin::path(self.path.as_str())),
+            None => Group::with_title(title).element(annotate_snippets::Origin::path(path.as_str())),
         };
         if let Some(help) = &problem.help {
             group = group.element(Level::HELP.message(help.as_str()));
         }
         renderer.render(&[group])
     }
+}
 
-    /// The bytes of the text that `span` means; never reaches beyond its first line, so that messages stay short.
-    fn bytes(&self, span: Span) -> std::ops::Range<usize> {
-        let start = self.byte(span.start);
-        let end = if span.end.line > span.start.line { self.line_end(start) } else { self.byte(span.end) };
-        start..end.max(start)
-    }
+/// The bytes of the text that `span` means; never reaches beyond its first line, so that messages stay short.
+fn bytes(text: &str, span: Span) -> std::ops::Range<usize> {
+    let start = byte(text, span.start);
+    let end = if span.end.line > span.start.line { line_end(text, start) } else { byte(text, span.end) };
+    start..end.max(start)
+}
 
-    fn byte(&self, location: Location) -> usize {
-        let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
-        let mut from = 0;
-        for _ in 0..index(location.line) {
-            match self.text[from..].find('\n') {
-                Some(newline) => from += newline + 1,
-                None => return self.text.len(),
-            }
+fn byte(text: &str, location: Location) -> usize {
+    let index = |number: u64| usize::try_from(number.saturating_sub(1)).unwrap_or(usize::MAX);
+    let mut from = 0;
+    for _ in 0..index(location.line) {
+        match text[from..].find('\n') {
+            Some(newline) => from += newline + 1,
+            None => return text.len(),
         }
-        let to = self.line_end(from);
-        self.text[from..to].char_indices().nth(index(location.column)).map_or(to, |(offset, _)| from + offset)
     }
+    let to = line_end(text, from);
+    text[from..to].char_indices().nth(index(location.column)).map_or(to, |(offset, _)| from + offset)
+}
 
-    /// The end of the line that `byte` is in, without its line break.
-    fn line_end(&self, byte: usize) -> usize {
-        let end = self.text[byte..].find('\n').map_or(self.text.len(), |newline| byte + newline);
-        if self.text[byte..end].ends_with('\r') { end - 1 } else { end }
-    }
+/// The end of the line that `byte` is in, without its line break.
+fn line_end(text: &str, byte: usize) -> usize {
+    let end = text[byte..].find('\n').map_or(text.len(), |newline| byte + newline);
+    if text[byte..end].ends_with('\r') { end - 1 } else { end }
 }
 
 impl fmt::Display for JobErrors {
@@ -116,8 +130,9 @@ mod tests {
     use super::*;
 
     fn rendered(text: &str, span: Option<Span>) -> String {
-        let problem = Problem { span, message: "wrong".into(), help: Some("write it right".into()) };
-        JobErrors::new("job.sql".into(), text.into(), vec![problem]).to_string()
+        let problem = Problem { file: 0, span, message: "wrong".into(), help: Some("write it right".into()) };
+        let file = SourceText { path: "job.sql".into(), text: text.into() };
+        JobErrors::new(vec![file], vec![problem]).to_string()
     }
 
     fn span(start: (u64, u64), end: (u64, u64)) -> Option<Span> {

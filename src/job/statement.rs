@@ -1,10 +1,11 @@
-//! From the text of a job file to its statements. Invariant: an error in one statement never hides those of another.
+//! From the text of a job file, and of those that it includes, to its statements. Invariant: an error in one statement never hides those of another.
 
 use std::collections::BTreeSet;
 
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::definition::JobDefinition;
+use super::definition::{JobDefinition, Spanned};
+use super::include::{ReadFile, SourceText, Sources};
 use super::insert;
 use super::problem::{Problem, Problems};
 use super::query_text::Names;
@@ -12,11 +13,15 @@ use super::stream;
 use super::suggest::nearest;
 use super::tokens::{Cursor, StatementTokens, statements};
 
-/// A parsed file.
+const INCLUDE_HELP: &str = "write INCLUDE 'file.sql'; with a path relative to this file";
+
+/// A parsed job.
 #[derive(Debug)]
 pub struct Parsed {
     /// What could be read. Statements with problems are left out, except streams, which are kept as far as they go.
     pub definition: JobDefinition,
+    /// Its files, the job file first.
+    pub files: Vec<SourceText>,
     /// Names of streams with problems: nothing that is missing in them, or refers to them, should be blamed again.
     pub broken: BTreeSet<String>,
     /// Whether a statement was left out that may have been an INSERT: then it isn't said that there is none.
@@ -25,63 +30,106 @@ pub struct Parsed {
     pub may_lack_streams: bool,
 }
 
-/// Parses the text of a job file; `name` is the file's stem.
-pub fn parse(name: &str, text: &str, problems: &mut Problems) -> Parsed {
+/// Parses the text of a job file and of the files that it includes, which `read` gives; `name` is the file's stem.
+pub fn parse(name: &str, text: &str, read: &ReadFile<'_>, problems: &mut Problems) -> Parsed {
     let definition = JobDefinition { name: name.to_owned(), streams: Vec::new(), inserts: Vec::new() };
-    let statements = statements(text, problems);
-    let cut_off = statements.is_cut_off;
-    let mut parsed =
-        Parsed { definition, broken: BTreeSet::new(), may_lack_inserts: cut_off, may_lack_streams: cut_off };
-    // Streams first, wherever they stand: how a query is read depends on the names of their columns.
-    let (streams, others): (Vec<_>, Vec<_>) = statements
-        .whole
-        .iter()
-        .partition(|statement| Cursor::new(&statement.tokens, statement.end).at_words(&["CREATE", "STREAM"]));
-    for statement in streams {
-        parse_stream(statement, &mut parsed, problems);
-    }
-    let columns = parsed.definition.streams.iter().flat_map(|stream| &stream.columns);
-    let names = columns.map(|column| column.name.value.clone()).collect();
-    for statement in others {
-        parse_other(statement, &names, &mut parsed, problems);
-    }
-    parsed
-}
-
-fn parse_stream(statement: &StatementTokens, parsed: &mut Parsed, problems: &mut Problems) {
-    let wrong_before = problems.len();
-    let Some(stream) = stream::parse(statement, problems) else {
-        parsed.may_lack_streams = true;
-        return;
+    let parsed = Parsed {
+        definition,
+        files: Vec::new(),
+        broken: BTreeSet::new(),
+        may_lack_inserts: false,
+        may_lack_streams: false,
     };
-    if problems.len() > wrong_before {
-        parsed.broken.insert(stream.name.value.clone());
-    }
-    parsed.definition.streams.push(stream);
-}
-
-fn parse_other(statement: &StatementTokens, names: &Names, parsed: &mut Parsed, problems: &mut Problems) {
-    let cursor = Cursor::new(&statement.tokens, statement.end);
-    if cursor.at_words(&["INSERT"]) {
-        match insert::parse(statement, names, problems) {
+    let sources = Sources::new(format!("{name}.sql"), text, read);
+    let mut reading = Reading { sources, parsed, inserts: Vec::new() };
+    reading.read(0, problems);
+    let Reading { sources, mut parsed, inserts } = reading;
+    // Streams first, wherever they stand: how a query is read depends on the names of their columns.
+    let columns = parsed.definition.streams.iter().flat_map(|stream| &stream.columns);
+    let names: Names = columns.map(|column| column.name.value.clone()).collect();
+    for statement in inserts {
+        match insert::parse(&statement, &names, problems) {
             Some(insert) => parsed.definition.inserts.push(insert),
             None => parsed.may_lack_inserts = true,
         }
-    } else {
-        problems.push(refused(cursor));
-        parsed.may_lack_inserts = true;
-        parsed.may_lack_streams = true;
     }
+    parsed.files = sources.into_files();
+    parsed
+}
+
+/// A job's files on their way to statements.
+struct Reading<'a> {
+    sources: Sources<'a>,
+    parsed: Parsed,
+    /// Of the job file.
+    inserts: Vec<StatementTokens>,
+}
+
+impl Reading<'_> {
+    /// Reads one file, and those that it includes where it names them: as if their text stood there.
+    fn read(&mut self, file: usize, problems: &mut Problems) {
+        problems.set_file(file);
+        let statements = statements(self.sources.text(file), problems);
+        self.parsed.may_lack_streams |= statements.is_cut_off;
+        self.parsed.may_lack_inserts |= statements.is_cut_off;
+        for statement in statements.whole {
+            let cursor = Cursor::new(&statement.tokens, statement.end);
+            if cursor.at_words(&["CREATE", "STREAM"]) {
+                self.stream(&statement, file, problems);
+            } else if cursor.at_words(&["INCLUDE"]) {
+                self.include(cursor, file, problems);
+            } else if !cursor.at_words(&["INSERT"]) {
+                problems.push(refused(cursor));
+                self.parsed.may_lack_inserts = true;
+                self.parsed.may_lack_streams = true;
+            } else if file == 0 {
+                self.inserts.push(statement);
+            } else {
+                let message = "an included file has no INSERT: every job that includes it would write the same table";
+                problems.push(Problem::new(cursor.span(), message, "keep INSERTs in the job file"));
+            }
+        }
+    }
+
+    fn stream(&mut self, statement: &StatementTokens, file: usize, problems: &mut Problems) {
+        let wrong_before = problems.len();
+        let Some(stream) = stream::parse(statement, file, problems) else {
+            self.parsed.may_lack_streams = true;
+            return;
+        };
+        if problems.len() > wrong_before {
+            self.parsed.broken.insert(stream.name.value.clone());
+        }
+        self.parsed.definition.streams.push(stream);
+    }
+
+    fn include(&mut self, cursor: Cursor<'_>, file: usize, problems: &mut Problems) {
+        match parse_include(cursor).and_then(|path| self.sources.enter(&path)) {
+            Ok(Some(included)) => {
+                self.read(included, problems);
+                self.sources.leave();
+                problems.set_file(file);
+            }
+            Ok(None) => {}
+            Err(problem) => {
+                problems.push(problem);
+                self.parsed.may_lack_streams = true;
+            }
+        }
+    }
+}
+
+/// `INCLUDE 'file.sql'`.
+fn parse_include(mut cursor: Cursor<'_>) -> Result<Spanned<String>, Problem> {
+    cursor.advance();
+    let path = cursor.text("the path of a file", INCLUDE_HELP)?;
+    if cursor.is_at_end() { Ok(path) } else { Err(cursor.unexpected("`;`", INCLUDE_HELP)) }
 }
 
 /// Why a statement that is neither CREATE STREAM nor INSERT is refused.
 fn refused(mut cursor: Cursor<'_>) -> Problem {
     let is = |cursor: &Cursor<'_>, words: &[&str]| words.iter().any(|word| cursor.at_words(&[word]));
     let start = cursor.span();
-    if is(&cursor, &["INCLUDE"]) {
-        let help = "copy the CREATE STREAM into this file";
-        return Problem::new(start, "INCLUDE is not supported yet", help);
-    }
     if is(&cursor, &["SELECT", "WITH", "FROM", "VALUES"]) {
         let message = "a query alone goes nowhere";
         return Problem::new(start, message, "write INSERT INTO ICEBERG 'namespace.table' before it");
@@ -106,10 +154,13 @@ fn refused(mut cursor: Cursor<'_>) -> Problem {
         );
     }
     let found = cursor.peek().map(ToString::to_string).unwrap_or_default();
-    let help = match nearest(&found, ["CREATE", "INSERT", "SELECT"]) {
+    let help = match nearest(&found, ["CREATE", "INSERT", "INCLUDE", "SELECT"]) {
         Some("CREATE") => "did you mean CREATE STREAM?",
+        Some("INCLUDE") => "did you mean INCLUDE 'file.sql'?",
         Some("INSERT") => "did you mean INSERT INTO ICEBERG?",
-        _ => "statements are CREATE STREAM … and INSERT INTO ICEBERG '…' SELECT …, each with `;` behind it",
+        _ => {
+            "statements are CREATE STREAM …, INCLUDE '…' and INSERT INTO ICEBERG '…' SELECT …, each with `;` behind it"
+        }
     };
     cursor.unexpected("a statement", help)
 }

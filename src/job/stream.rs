@@ -18,14 +18,15 @@ use crate::event::{Micros, TableName};
 const WATERMARK_HELP: &str = "write WATERMARK FOR t AS t - INTERVAL '15 seconds' [IDLE AFTER INTERVAL '1 minute'] [MAX FUTURE INTERVAL '1 hour' | NONE]";
 const STREAM_HELP: &str = "write CREATE STREAM name (column TYPE, …, WATERMARK FOR t AS t - INTERVAL '15 seconds') LIVE FROM KAFKA 'topic' FORMAT JSON";
 
-/// Parses one CREATE STREAM. `None` if not even its name can be read; a stream with problems is given as far as it goes.
-pub(super) fn parse(statement: &StatementTokens, problems: &mut Problems) -> Option<StreamDefinition> {
+/// Parses one CREATE STREAM of a job's file number `file`. `None` if not even its name can be read; a stream with problems is given as far as it goes.
+pub(super) fn parse(statement: &StatementTokens, file: usize, problems: &mut Problems) -> Option<StreamDefinition> {
     let mut cursor = Cursor::new(&statement.tokens, statement.end);
     cursor.eat_words(&["CREATE"]);
     cursor.eat_words(&["STREAM"]);
     let name = parse_name(&mut cursor);
     let name = problems.keep(name)?;
     let mut stream = StreamDefinition {
+        file,
         name,
         columns: Vec::new(),
         watermark: None,

@@ -35,8 +35,10 @@ pub(super) fn check_inserts(inserts: &[InsertDefinition], streams: &[StreamDefin
     let mut roles: BTreeMap<TableName, Role> = BTreeMap::new();
     for stream in streams {
         let Some(history) = &stream.history else { continue };
+        problems.set_file(stream.file);
         claim(&mut roles, &history.value, Role::History, history.span, problems);
     }
+    problems.set_file(0);
     for insert in inserts {
         if let Some(allowed) = &insert.allow_lateness {
             let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
@@ -51,8 +53,10 @@ pub(super) fn check_inserts(inserts: &[InsertDefinition], streams: &[StreamDefin
     }
     for stream in streams {
         let Some(history) = &stream.history else { continue };
+        problems.set_file(stream.file);
         claim(&mut roles, &history.value.with_suffix("_rejects"), Role::Rejects, history.span, problems);
     }
+    problems.set_file(0);
     for insert in inserts.iter().filter(|insert| insert.late_into.is_none()) {
         claim(&mut roles, &insert.table.value.with_suffix("_late"), Role::Late, insert.table.span, problems);
     }

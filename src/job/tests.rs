@@ -3,9 +3,10 @@
 use std::time::Duration;
 
 use super::definition::{InsertDefinition, OriginDefinition, StreamDefinition, WindowFunction};
+use super::include::nowhere;
 use super::problem::Problems;
 use super::statement::parse;
-use super::{Publish, compile, compile_streams};
+use super::{Publish, compile, compile_streams, compile_with};
 use crate::event::{
     ColumnType, FieldType, FormatKind, LiveFace, Metadata, Micros, Origin, PartitionField, TimestampUnit, Transform,
 };
@@ -17,7 +18,7 @@ const STREAM: &str =
 
 fn stream(text: &str) -> StreamDefinition {
     let mut problems = Problems::default();
-    let mut parsed = parse("job", text, &mut problems);
+    let mut parsed = parse("job", text, &nowhere, &mut problems);
     assert_eq!(problems, Problems::default(), "{text}");
     parsed.definition.streams.remove(0)
 }
@@ -28,7 +29,7 @@ fn columns(columns: &str) -> StreamDefinition {
 
 fn insert(text: &str) -> InsertDefinition {
     let mut problems = Problems::default();
-    let mut parsed = parse("job", text, &mut problems);
+    let mut parsed = parse("job", text, &nowhere, &mut problems);
     assert_eq!(problems, Problems::default(), "{text}");
     parsed.definition.inserts.remove(0)
 }
@@ -328,7 +329,60 @@ fn nothing_that_can_be_typed_makes_the_parser_panic() {
         for inserted in ["(", ")", ",", "'", "\"", ">>", ";", "é", " AS ", "\0"] {
             let mut problems = Problems::default();
             let text = format!("{}{inserted}{}", &job[..end], &job[end..]);
-            parse("job", &text, &mut problems);
+            parse("job", &text, &nowhere, &mut problems);
         }
     }
+}
+
+/// A reader of the given files.
+fn files(files: &'static [(&'static str, &'static str)]) -> impl Fn(&str) -> std::io::Result<String> {
+    move |path| {
+        let found = files.iter().find(|(name, _)| *name == path);
+        found.map(|(_, text)| (*text).to_owned()).ok_or_else(|| std::io::ErrorKind::NotFound.into())
+    }
+}
+
+const QUERY: &str = "INSERT INTO ICEBERG 'marts.hits' SELECT window_start, count(*) AS hits
+    FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start;";
+
+#[test]
+fn an_included_stream_makes_the_same_version_as_a_copied_one() {
+    let read = files(&[
+        ("shared/all.sql", "INCLUDE '../requests.sql'; INCLUDE 'other.sql';"),
+        ("shared/other.sql", "INCLUDE '../requests.sql';"),
+        ("requests.sql", STREAM),
+    ]);
+    let copied = fingerprint(&format!("{STREAM}{QUERY}"));
+    for text in [
+        format!("INCLUDE 'requests.sql'; {QUERY}"),
+        format!("{QUERY} INCLUDE './requests.sql';"),
+        format!("INCLUDE 'shared/all.sql'; include 'requests.sql'; {QUERY}"),
+    ] {
+        let plan = compile_with("job", &text, &read).unwrap_or_else(|errors| panic!("{errors}"));
+        assert_eq!(plan.fingerprint, copied, "{text}");
+    }
+}
+
+#[test]
+fn where_a_stream_is_declared_makes_no_other_version() {
+    let other = STREAM.replace("requests", "answers");
+    let both = format!("{QUERY}{}", QUERY.replace("requests", "answers").replace("marts.hits", "marts.others"));
+    assert_eq!(fingerprint(&format!("{STREAM}{other}{both}")), fingerprint(&format!("{other}{STREAM}{both}")));
+}
+
+#[test]
+fn a_problem_in_an_included_file_is_shown_there() {
+    let read = files(&[
+        ("shared/streams.sql", "INCLUDE 'more.sql';\nCREATE STREAM s (a TEKST) LIVE FROM FILE 'a.jsonl';"),
+        ("shared/more.sql", "-- nothing\nCREATE TABLE t;"),
+    ]);
+    let errors = compile_with("job", "INCLUDE 'shared/streams.sql';\nSELECT 1;", &read).expect_err("three problems");
+    let places: Vec<String> = errors
+        .problems()
+        .iter()
+        .map(|problem| format!("{}:{}", errors.path_of(problem), problem.span.expect("a place").start.line))
+        .collect();
+    assert_eq!(places, ["job.sql:2", "shared/streams.sql:2", "shared/more.sql:2"]);
+    let shown = errors.with_path("some/jobs/job.sql").to_string();
+    assert!(shown.contains("--> some/jobs/shared/more.sql:2:1"), "{shown}");
 }

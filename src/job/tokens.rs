@@ -70,11 +70,13 @@ pub(super) fn statements(text: &str, problems: &mut Problems) -> Statements {
     Statements { whole, is_cut_off }
 }
 
-/// Whether `INSERT INTO` or `CREATE STREAM` stands here, which can't be inside of another statement.
+/// Whether `INSERT INTO`, `CREATE STREAM` or `INCLUDE '…'` stands here, which can't be inside of another statement.
 fn begins_statement(tokens: &[TokenWithSpan]) -> bool {
     let mut words = tokens.iter().map(|token| &token.token).filter(|token| !matches!(token, Token::Whitespace(_)));
     let (Some(first), Some(second)) = (words.next(), words.next()) else { return false };
-    (is_word(first, "INSERT") && is_word(second, "INTO")) || (is_word(first, "CREATE") && is_word(second, "STREAM"))
+    (is_word(first, "INSERT") && is_word(second, "INTO"))
+        || (is_word(first, "CREATE") && is_word(second, "STREAM"))
+        || (is_word(first, "INCLUDE") && matches!(second, Token::SingleQuotedString(_)))
 }
 
 fn finish(statements: &mut Vec<StatementTokens>, current: &mut Vec<TokenWithSpan>, end: Option<Span>) {

@@ -15,8 +15,8 @@ use super::problem::{Problem, Problems};
 use super::query::plan_computed;
 use super::suggest::did_you_mean;
 use crate::event::{
-    Column, ColumnType, Computed, FormatKind, LiveFace, Metadata, Micros, OFFSET, Origin, PARTITION, SEEN, Stream,
-    TIMESTAMP,
+    Column, ColumnType, Computed, FormatKind, LiveFace, Metadata, Micros, OFFSET, Origin, PARTITION, REST, SEEN,
+    Stream, TIMESTAMP,
 };
 
 /// MAX FUTURE where a job doesn't say otherwise.
@@ -35,6 +35,7 @@ pub(super) fn validate_streams(
     let mut streams: Vec<Arc<Stream>> = Vec::new();
     for (index, definition) in definitions.iter().enumerate() {
         let name = &definition.name;
+        problems.set_file(definition.file);
         let twice = definitions[..index].iter().any(|other| other.name.value.eq_ignore_ascii_case(&name.value));
         if twice {
             problems.add(name.span, format!("a second stream `{}`", name.value), "give one of them another name");
@@ -43,6 +44,7 @@ pub(super) fn validate_streams(
         let valid = validate(definition, whole, problems).filter(|_| !twice);
         streams.extend(valid.map(Arc::new));
     }
+    problems.set_file(0);
     streams
 }
 
@@ -132,6 +134,10 @@ fn refused_name(name: &str) -> Option<(String, String)> {
         let message = format!(
             "`{name}` can't be a column: names that begin with _partition, _offset, _timestamp or _seen are the history's own"
         );
+        return Some((message, other(name)));
+    }
+    if small == REST {
+        let message = format!("`{name}` can't be a column: the history keeps undeclared fields under that name");
         return Some((message, other(name)));
     }
     if WINDOW_NAMES.contains(&small.as_str()) {

@@ -8,11 +8,12 @@ use super::starting::{Starting, check_logs, starting};
 use super::{RunError, RunOptions, Setup, Until};
 use crate::checkpoints::{Begun, Manifest, TableProperties};
 use crate::engine::RestoredPane;
-use crate::event::{EventTime, Stream, TableName};
+use crate::event::{EventTime, Stream};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
+use crate::job::explain::{describe, difference};
 use crate::job::{Insert, Plan};
-use crate::sinks::{Publisher, Target, layout, take};
-use crate::sources::{Logs, SourceError, TakeUp, resume};
+use crate::sinks::{Publisher, layout, take, targets};
+use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
 use crate::start::{LogFacts, StartPlace};
 use crate::vitals::Vitals;
 
@@ -31,40 +32,6 @@ pub(super) struct Beginning {
     pub(super) feeds: Vec<Option<Feed>>,
 }
 
-/// The table that takes a stream's rejects in a live run: only streams without a history need one, as the archive
-/// keeps the others' rejects.
-pub(super) fn rejects_table(plan: &Plan, stream: usize) -> Option<TableName> {
-    if plan.streams[stream].history.is_some() {
-        return None;
-    }
-    let first = plan.inserts.iter().find(|insert| insert.stream == stream)?;
-    Some(first.table.with_suffix("_rejects"))
-}
-
-/// Every table that a job writes to, results first.
-pub(super) fn targets(plan: &Plan) -> Vec<Target> {
-    let mut targets: Vec<Target> = Vec::new();
-    for insert in &plan.inserts {
-        targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true });
-    }
-    for insert in &plan.inserts {
-        let late = layout::late(insert, &plan.streams[insert.stream]);
-        add_shared(&mut targets, &insert.late, late);
-    }
-    for stream in 0..plan.streams.len() {
-        if let Some(table) = rejects_table(plan, stream) {
-            add_shared(&mut targets, &table, layout::rejects());
-        }
-    }
-    targets
-}
-
-fn add_shared(targets: &mut Vec<Target>, table: &TableName, spec: crate::iceberg::TableSpec) {
-    if !targets.iter().any(|target| target.table == *table) {
-        targets.push(Target { table: table.clone(), spec, owned: false });
-    }
-}
-
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
 /// the file's, but for what that checkpoint itself had staged.
 pub(super) async fn claim(
@@ -74,6 +41,9 @@ pub(super) async fn claim(
     vitals: &Vitals,
 ) -> Result<Beginning, RunError> {
     let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+    // Before the tables are looked at: a changed SELECT list is a changed job.
+    check_version(plan, known.manifest.as_ref())?;
+    check_histories(plan, &setup.catalog).await?;
     let mut planned = None;
     if known.manifest.is_none() {
         // Before the claim, which would keep backfills out of the tables though nothing ever runs.
@@ -83,16 +53,7 @@ pub(super) async fn claim(
     }
     let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan), vitals).await?;
     let manifest = taken.newest().manifest.clone();
-    if let Some(manifest) = &manifest
-        && manifest.fingerprint != plan.fingerprint
-    {
-        return Err(RunError::Version {
-            job: plan.name.clone(),
-            checkpoint: manifest.id.to_string(),
-            found: manifest.fingerprint.clone(),
-            wanted: plan.fingerprint.clone(),
-        });
-    }
+    check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;
     match (manifest, planned) {
         (Some(manifest), _) => continued(plan, setup, options, publisher, manifest).await,
@@ -100,6 +61,31 @@ pub(super) async fn claim(
         // The checkpoint that was there a moment ago is gone.
         (None, None) => Ok(anew(options, publisher, starting(plan, setup, &options.start, options.vouched).await?)),
     }
+}
+
+/// State never passes between versions: no window is half old, half new.
+fn check_version(plan: &Plan, newest: Option<&Manifest>) -> Result<(), RunError> {
+    match newest {
+        Some(manifest) if manifest.fingerprint != plan.fingerprint => Err(RunError::Version {
+            job: plan.name.clone(),
+            checkpoint: manifest.id.to_string(),
+            difference: difference(&manifest.description, &describe(plan)),
+        }),
+        _ => Ok(()),
+    }
+}
+
+/// Every job over one history takes the same records: otherwise `seen`, and so what is late, would not be what history
+/// says. A history that isn't there yet, or that something else fills, says nothing.
+async fn check_histories(plan: &Plan, catalog: &Catalog) -> Result<(), RunError> {
+    for stream in &plan.streams {
+        let Some(history) = &stream.history else { continue };
+        let Some(table) = catalog.load(history).await? else { continue };
+        if let Some(archived) = declaration(&table)? {
+            agree(&table, &archived, stream)?;
+        }
+    }
+    Ok(())
 }
 
 /// Behind a checkpoint: where everything stood.

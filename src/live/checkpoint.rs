@@ -8,17 +8,18 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
 use super::RunError;
-use super::begin::rejects_table;
 use super::pending::Pending;
+use super::republish;
 use crate::checkpoints::{
-    ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, StateContent, StateFile, StreamProgress, TableChange,
-    TableProperties,
+    ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, REPUBLISH, StateContent, StateFile, StreamProgress,
+    TableChange, TableProperties,
 };
 use crate::engine::FrozenPane;
 use crate::event::{EventTime, Reject, TableName};
-use crate::iceberg::StagedFile;
+use crate::iceberg::{RowCut, StagedFile};
+use crate::job::explain::describe;
 use crate::job::{Plan, Publish};
-use crate::sinks::{PublishError, Publisher, Tidy, layout, split_by_partition};
+use crate::sinks::{PublishError, Publisher, Tidy, layout, rejects_table, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
 
 /// What a barrier cuts off: everything fed before it, and nothing behind it.
@@ -58,17 +59,18 @@ pub(super) struct Writer {
     number: u64,
     state: StateFiles<StateFile>,
     held: Vec<HeldFile>,
-    /// For each INSERT, what became of its records since the job began.
+    /// For each INSERT, what became of its records since the job began, and how far its table is.
     inserts: Vec<InsertProgress>,
-    /// For each INSERT, the sealed edge that its table states.
-    sealed: Vec<EventTime>,
 }
 
 /// Rows and files for one table.
 #[derive(Default)]
 struct TableFiles {
     files: Vec<StagedFile>,
+    /// Rows that the files replace.
+    cuts: Vec<RowCut>,
     properties: BTreeMap<String, String>,
+    remove_properties: Vec<String>,
     summary: BTreeMap<String, String>,
 }
 
@@ -82,13 +84,8 @@ impl Writer {
     ) -> Writer {
         let known = continued.map_or(&[][..], |manifest| &manifest.inserts);
         let inserts = plan.inserts.iter().zip(first_windows).map(|(insert, &first_window)| {
-            let none = || InsertProgress {
-                table: insert.table.clone(),
-                first_window,
-                accepted: BTreeMap::new(),
-                late: BTreeMap::new(),
-            };
-            known.iter().find(|progress| progress.table == insert.table).cloned().unwrap_or_else(none)
+            let known = known.iter().find(|progress| progress.table == insert.table).cloned();
+            known.unwrap_or_else(|| InsertProgress::new(insert.table.clone(), first_window))
         });
         Writer {
             inserts: inserts.collect(),
@@ -97,7 +94,6 @@ impl Writer {
             number: 1,
             state: StateFiles::default(),
             held: continued.map_or_else(Vec::new, |manifest| manifest.held.clone()),
-            sealed: vec![EventTime::MIN; plan.inserts.len()],
         }
     }
 
@@ -207,20 +203,27 @@ impl Writer {
                 }
             }
         }
+        let progress = &mut self.inserts[index];
         let sealed = insert.sealed_edge(cut.watermark);
-        if files.is_empty() && sealed <= self.sealed[index] {
+        let piece = republish::advance(insert, progress, cut.watermark);
+        if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() {
             return Ok(());
         }
-        self.sealed[index] = sealed;
+        // Windows that are published again lie below it: it stays, for those who go by it.
+        progress.sealed_edge = progress.sealed_edge.max(sealed);
         let change = tables.entry(insert.table.clone()).or_default();
         change.files = files;
+        change.cuts.extend(piece);
         let properties = TableProperties {
-            sealed_edge: Some(sealed),
-            first_window: Some(insert.range_from(self.inserts[index].first_window)),
+            sealed_edge: Some(progress.sealed_edge),
+            first_window: Some(progress.first_window),
+            republish: progress.republish,
             ..TableProperties::default()
         };
         change.properties = properties.format(&plan.name);
-        let progress = &self.inserts[index];
+        if progress.republish.is_none() {
+            change.remove_properties = vec![REPUBLISH.to_owned()];
+        }
         let rejected: u64 = cut.streams[&plan.streams[insert.stream].name].values().map(|at| at.rejected).sum();
         change.summary = BTreeMap::from([
             ("kappa.accepted".to_owned(), progress.accepted.values().sum::<u64>().to_string()),
@@ -246,8 +249,10 @@ impl Writer {
                 schema_id: table.schema_id(),
                 spec_id: table.spec_id(),
                 add: files.files.iter().map(to_value).collect(),
+                remove: files.cuts.iter().map(cut_value).collect(),
                 operation: Operation::Append,
                 properties: files.properties,
+                remove_properties: files.remove_properties,
                 summary: files.summary,
                 table: name,
             }
@@ -262,6 +267,7 @@ impl Writer {
             id: self.publisher.begun().id(self.number),
             owner: self.plan.name.clone(),
             fingerprint: self.plan.fingerprint.clone(),
+            description: describe(&self.plan),
             streams: cut.streams.clone(),
             inserts: self.inserts.clone(),
             watermark: cut.watermark,
@@ -276,6 +282,10 @@ impl Writer {
 
 fn to_value(file: &StagedFile) -> serde_json::Value {
     serde_json::to_value(file).expect("staged files are made of texts and numbers")
+}
+
+fn cut_value(cut: &RowCut) -> serde_json::Value {
+    serde_json::to_value(cut).expect("cuts are made of texts and numbers")
 }
 
 fn rows_of(batches: &[RecordBatch]) -> u64 {

@@ -164,6 +164,7 @@ async fn first_needed(stream: &Arc<Stream>, feed: &Feed) -> Result<BTreeMap<i32,
         columns: vec![stream.event_time, stream.partition_index(), stream.offset_index(), stream.seen_index()],
         readers: READERS,
         unseen: false,
+        anew: None,
     };
     let mut history = History::open(&feed.table, stream, options).await?;
     let mut places = BTreeMap::new();

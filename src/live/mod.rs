@@ -14,6 +14,7 @@ mod inflow;
 mod pending;
 mod positions;
 mod relief;
+mod republish;
 mod sealing;
 mod starting;
 #[cfg(test)]
@@ -33,7 +34,7 @@ use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
 use crate::memory::{Bytes, Held};
 use crate::sinks::PublishError;
-use crate::sources::{Logs, SourceError};
+use crate::sources::{DisagreementError, Logs, SourceError};
 use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
@@ -180,20 +181,19 @@ pub enum RunError {
         next: EventTime,
     },
     /// The checkpoint is of another version of the job.
-    #[error(
-        "the newest checkpoint ({checkpoint}) was made by another version of job {job} (fingerprint {found}, the file's is \
-         {wanted}); put the job file back as it was, or give the changed job a new name and result table"
-    )]
+    #[error("{}", other_version(job, checkpoint, difference))]
     Version {
         /// The job.
         job: String,
         /// The checkpoint.
         checkpoint: String,
-        /// Fingerprint in the checkpoint.
-        found: String,
-        /// Fingerprint of the file.
-        wanted: String,
+        /// How the file's version differs, in lines.
+        difference: Vec<String>,
     },
+    /// A stream's history was archived under a declaration that takes other records: a backfill could never give what this
+    /// run would publish.
+    #[error(transparent)]
+    History(#[from] DisagreementError),
     /// The stream's declaration hardly fits its log.
     #[error(
         "{rejected} of the {taken} records of stream {stream} since the last checkpoint were rejected, more than the {percent}% \
@@ -236,6 +236,21 @@ pub enum RunError {
         /// The panic.
         source: tokio::task::JoinError,
     },
+}
+
+/// What is said of a changed job: what differs, and both ways on.
+fn other_version(job: &str, checkpoint: &str, difference: &[String]) -> String {
+    let lines: String = difference.iter().map(|line| format!("  {line}\n")).collect();
+    let what = match difference.is_empty() {
+        true => {
+            "; it was made by another version of kappa, or what differs isn't shown by `kappa explain`\n".to_owned()
+        }
+        false => format!(" (`-` in the checkpoint, `+` in the file):\n{lines}"),
+    };
+    format!(
+        "job {job} has changed since its newest checkpoint ({checkpoint}){what}run it with --upgrade to start the new version \
+         at the edge of what is published for good, or put the job file back as it was"
+    )
 }
 
 impl RunError {

@@ -7,11 +7,11 @@ use arrow::datatypes::DataType;
 use thiserror::Error;
 
 use crate::checkpoints::STREAM;
-use crate::event::{EventTime, Micros, SEEN, Stream, TableName};
+use crate::event::{EventTime, SEEN, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError, ScanFile, Table};
-use crate::job::{Declaration, DeclarationError, Insert, Plan};
+use crate::job::{Insert, Plan};
 use crate::sinks::HistoryProgress;
-use crate::sources::History;
+use crate::sources::{Anew, AnewError, DisagreementError, History, agree, declaration};
 use crate::windows::PublishRange;
 
 /// A range of a job's results, as asked for.
@@ -51,6 +51,8 @@ pub struct HistoryState {
     pub idle: Vec<i32>,
     /// Whether `kappa archive` wrote it. A foreign table has no positions: then nothing is late.
     pub archived: bool,
+    /// How rows are brought to the stream's declaration, where it differs from the history's own.
+    pub anew: Option<Arc<Anew>>,
 }
 
 /// Why a range can't be recomputed.
@@ -73,23 +75,19 @@ pub enum RangeError {
         stream: String,
     },
     /// The history was made under a declaration that accepts other records.
-    #[error("{table} was archived under another declaration of {stream}: {difference}; declare it as it was")]
-    Declaration {
+    #[error(transparent)]
+    Disagreement(#[from] DisagreementError),
+    /// The history doesn't say what it was made under.
+    #[error(
+        "{table} has columns of a history, but no property {STREAM}, so something else has made it: name another table"
+    )]
+    Undeclared {
         /// The table.
         table: TableName,
-        /// The stream.
-        stream: String,
-        /// In words.
-        difference: String,
     },
-    /// The declaration in the table can't be read.
-    #[error("{table}: {source}")]
-    UnreadableDeclaration {
-        /// The table.
-        table: TableName,
-        /// What is wrong.
-        source: DeclarationError,
-    },
+    /// What decides lateness can't be found anew.
+    #[error(transparent)]
+    Anew(#[from] AnewError),
     /// The progress in the table can't be read.
     #[error("{table} doesn't say how far it is complete ({source}); archive to it again with this version of kappa")]
     UnreadableProgress {
@@ -265,13 +263,28 @@ async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime
         return Err(RangeError::HistoryMissing { table: name.clone(), stream: stream.name.clone() });
     };
     let archived = table.arrow_schema()?.field_with_name(SEEN).is_ok();
-    let declared = if archived { Some(check_declaration(&table, stream)?) } else { None };
-    check_columns(&table, stream)?;
+    let agreement = match (archived, declaration(&table)?) {
+        (false, _) => None,
+        (true, Some(declared)) => Some(agree(&table, &declared, stream)?),
+        (true, None) => return Err(RangeError::Undeclared { table: name.clone() }),
+    };
+    let added = agreement.as_ref().map_or(&[][..], |agreement| &agreement.added);
+    check_columns(&table, stream, added)?;
     let files = History::files(&table, stream, &times).await?;
-    let (watermark, idle) = match declared {
-        Some(declared) => match HistoryProgress::parse(table.properties()) {
+    let anew = match &agreement {
+        Some(agreement) => Anew::find(&table, stream, agreement, times.start).await?.map(Arc::new),
+        None => None,
+    };
+    let (watermark, idle) = match &agreement {
+        Some(agreement) => match HistoryProgress::parse(table.properties()) {
             None => (EventTime::MIN, Vec::new()),
-            Some(Ok(progress)) => progress.watermark_for(declared, stream.bound),
+            Some(Ok(progress)) => match &anew {
+                None => progress.watermark_for(agreement.bound, stream.bound),
+                // Rows too old for the range show nothing, and their partitions are not complete for it.
+                Some(anew) => {
+                    progress.watermark_by(agreement.bound, stream.bound, |partition, _| anew.seen.greatest(partition))
+                }
+            },
             Some(Err(source)) => return Err(RangeError::UnreadableProgress { table: name.clone(), source }),
         },
         None => {
@@ -280,32 +293,17 @@ async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime
             (newest.map_or(EventTime::MIN, |newest| newest.minus(stream.bound)), Vec::new())
         }
     };
-    Ok(HistoryState { table, times, files, watermark, idle, archived })
+    Ok(HistoryState { table, times, files, watermark, idle, archived, anew })
 }
 
-/// The bound that the history was archived under, if the job reads the same records from it.
-fn check_declaration(table: &Table, stream: &Stream) -> Result<Micros, RangeError> {
-    let name = table.name().clone();
-    let refused =
-        |difference: String| RangeError::Declaration { table: name.clone(), stream: stream.name.clone(), difference };
-    let Some(text) = table.properties().get(STREAM) else {
-        return Err(refused(format!("it has no property {STREAM}")));
-    };
-    let declared =
-        Declaration::parse(text).map_err(|source| RangeError::UnreadableDeclaration { table: name.clone(), source })?;
-    let difference = Declaration::of(stream).difference(&declared);
-    if !difference.records.is_empty() || !difference.time.is_empty() {
-        return Err(refused(difference.all().join("; ")));
-    }
-    Ok(Micros(declared.bound_us))
-}
-
-/// Whether the table has every declared column, of its declared type: somebody else may have made or changed it.
-fn check_columns(table: &Table, stream: &Stream) -> Result<(), RangeError> {
+/// Whether the table has every declared column, but those that it tells by others, of its declared type: somebody else may
+/// have made or changed it.
+fn check_columns(table: &Table, stream: &Stream, added: &[String]) -> Result<(), RangeError> {
     let found = table.arrow_schema()?;
     let differences = stream.columns.iter().filter_map(|column| {
         let (name, declared) = (&column.name, &column.column_type);
         match found.field_with_name(name) {
+            Err(_) if added.contains(name) => None,
             Err(_) => Some(format!("it has no column `{name}`, declared {declared}")),
             Ok(field) if is_same(field.data_type(), &declared.arrow()) => None,
             Ok(field) => Some(format!("its column `{name}` is {}, declared {declared}", field.data_type())),

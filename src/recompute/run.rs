@@ -62,6 +62,7 @@ where
             columns: plan.columns_of(index).into_iter().collect(),
             readers: options.workers,
             unseen: options.include_late,
+            anew: scope.histories[index].anew.clone(),
         };
         let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
         let pass = Pass { plan, scope, stream: index, workers: options.workers, read, closing: true };
@@ -98,6 +99,7 @@ where
         columns: (0..stream.record_schema().fields().len()).collect(),
         readers: pass.read.readers,
         unseen: false,
+        anew: pass.read.anew.clone(),
     };
     let failing = std::sync::Mutex::new(failing);
     let lock = || failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);

@@ -1,5 +1,6 @@
 //! How the tables that a job writes are laid out: results, late records, rejects, history.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -13,8 +14,9 @@ use crate::event::{
     EventTime, OFFSET, PARTITION, PartitionField, Reject, RejectReason, Stream, TIMESTAMP, TIMESTAMP_ZONE, Transform,
     timestamp_type,
 };
-use crate::iceberg::TableSpec;
+use crate::iceberg::{RowCut, TableSpec, TimeCut};
 use crate::job::Insert;
+use crate::windows::PublishRange;
 
 /// A result table: the SELECT list, partitioned as the job says.
 pub fn result(insert: &Insert) -> TableSpec {
@@ -41,6 +43,26 @@ pub fn late(insert: &Insert, stream: &Stream) -> TableSpec {
         sort: vec!["result".into(), event_time, PARTITION.into(), OFFSET.into()],
         properties: Default::default(),
     }
+}
+
+/// The rows of a late table that are an INSERT's own and late for a window in `windows`.
+pub fn late_rows(insert: &Insert, stream: &Stream, windows: PublishRange) -> RowCut {
+    let event_times = insert.times_of(windows);
+    let event_time = stream.columns[stream.event_time].name.clone();
+    let times = [
+        TimeCut { column: event_time, from: event_times.start, to: event_times.end },
+        TimeCut { column: "first_late".into(), from: windows.from, to: windows.to },
+    ];
+    RowCut {
+        times: times.to_vec(),
+        equals: BTreeMap::from([("result".to_owned(), insert.table.to_string())]),
+        positions: None,
+    }
+}
+
+/// The rows of a rejects table that are a stream's own.
+pub fn reject_rows_of(stream: &Stream) -> RowCut {
+    RowCut { equals: BTreeMap::from([("stream".to_owned(), stream.name.clone())]), ..RowCut::default() }
 }
 
 /// A history table: the record, partitioned by the hour of its event time.

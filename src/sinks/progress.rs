@@ -38,13 +38,26 @@ impl HistoryProgress {
     /// The watermark for a job with another bound. Partitions that the archiver's own watermark has left behind, as they
     /// were idle, don't hold this one back either; their numbers come second.
     pub fn watermark_for(&self, archived_bound: Micros, bound: Micros) -> (EventTime, Vec<i32>) {
+        self.watermark_by(archived_bound, bound, |_, seen| Some(seen))
+    }
+
+    /// As [`HistoryProgress::watermark_for`], for a job by which partitions have another greatest event time: `greatest` is
+    /// asked with a partition and the archiver's own; `None`: too little to be complete for anything.
+    pub fn watermark_by(
+        &self,
+        archived_bound: Micros,
+        bound: Micros,
+        greatest: impl Fn(i32, EventTime) -> Option<EventTime>,
+    ) -> (EventTime, Vec<i32>) {
         if self.watermark == EventTime::MIN {
             return (EventTime::MIN, Vec::new());
         }
         let behind = |seen: &Option<EventTime>| seen.is_none_or(|seen| seen.minus(archived_bound) < self.watermark);
         let idle = self.seen.iter().filter(|(_, seen)| behind(seen)).map(|(&partition, _)| partition).collect();
-        let active = self.seen.values().filter(|seen| !behind(seen)).flatten();
-        (active.map(|seen| seen.minus(bound)).min().unwrap_or(EventTime::MIN), idle)
+        let active = self.seen.iter().filter(|(_, seen)| !behind(seen));
+        let active = active.filter_map(|(&partition, seen)| seen.map(|seen| greatest(partition, seen)));
+        let complete = active.map(|greatest| greatest.map_or(EventTime::MIN, |greatest| greatest.minus(bound)));
+        (complete.min().unwrap_or(EventTime::MIN), idle)
     }
 }
 

@@ -9,16 +9,17 @@ use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use thiserror::Error;
 
+use super::change::change;
 use super::pause::Pause;
 use super::stage;
 
 use crate::checkpoints::{
-    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest, Offsets,
-    Operation as ManifestOperation, PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableChange,
-    TableProperties, TableSeen, Verdict, check_not_lost, checkpoint_property, generation_property, snapshot_property,
+    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest,
+    PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableProperties, TableSeen, Verdict,
+    check_not_lost, generation_property,
 };
 use crate::event::TableName;
-use crate::iceberg::{Catalog, Change, CommitError, IcebergError, Operation, StagedFile, Table, TableSpec};
+use crate::iceberg::{Catalog, Change, CommitError, IcebergError, StagedFile, Table, TableSpec};
 use crate::vitals::{Outside, Vitals};
 
 /// Why publishing stopped.
@@ -86,6 +87,8 @@ pub struct Target {
     pub spec: TableSpec,
     /// Whether it belongs to the run's job alone, as results do; late tables and rejects may be shared.
     pub owned: bool,
+    /// Whether a table that lacks columns, or has narrower ones, is taken: [`Publisher::evolve`] then widens it.
+    pub evolve: bool,
 }
 
 /// A run whose claims are made and whose newest checkpoint is known.
@@ -138,7 +141,11 @@ async fn open_table(catalog: &Catalog, target: &Target, owner: &str) -> Result<T
         Some(table) => table,
         None => catalog.create(&target.table, &target.spec).await?,
     };
-    if let Some(difference) = table.difference(&target.spec) {
+    let difference = match target.evolve {
+        true => table.evolution(&target.spec).err(),
+        false => table.difference(&target.spec),
+    };
+    if let Some(difference) = difference {
         return Err(PublishError::Layout { table: target.table.clone(), difference });
     }
     let properties = properties_of(&table, owner)?;
@@ -304,6 +311,53 @@ impl Publisher {
         self.perform(checkpoint, actions).await
     }
 
+    /// Widens a table of the run to its spec, and sets properties in the same commit, however long the catalog takes. What
+    /// has changed, in words.
+    pub async fn evolve(
+        &mut self,
+        target: &Target,
+        properties: &BTreeMap<String, String>,
+    ) -> Result<Vec<String>, PublishError> {
+        let name = &target.table;
+        let layout = |difference| PublishError::Layout { table: name.clone(), difference };
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "widen a table");
+        let mut changes = Vec::new();
+        loop {
+            let gone = || CommitError::TableGone { table: name.clone(), detail: "doesn't exist any more".to_owned() };
+            let refused = |source| PublishError::Commit { table: name.clone(), source: Box::new(source) };
+            let table = self.look_up(name).await.ok_or_else(gone).map_err(refused)?;
+            self.check_claim(&table)?;
+            let evolution = table.evolution(&target.spec).map_err(layout)?;
+            if evolution.changes.is_empty()
+                && properties.iter().all(|(key, value)| table.properties().get(key) == Some(value))
+            {
+                self.tables.insert(name.clone(), table);
+                return Ok(changes);
+            }
+            if !evolution.changes.is_empty() {
+                changes.clone_from(&evolution.changes);
+            }
+            match self.catalog.evolve_on(&table, &evolution, properties).await {
+                // Looked at again: it must be as wanted, whatever others did meanwhile.
+                Ok(()) => pause.passed(),
+                Err(error) if may_pass(&error) => pause.wait(&error).await,
+                Err(error) => return Err(refused(error)),
+            }
+        }
+    }
+
+    /// Whether the table is still this run's.
+    fn check_claim(&self, table: &Table) -> Result<(), PublishError> {
+        let key = generation_property(&self.owner);
+        let (own, found) = (self.begun.identity().generation.padded(), table.properties().get(&key));
+        if found == Some(&own) {
+            return Ok(());
+        }
+        let (table, found) = (table.name().clone(), found.cloned().unwrap_or_else(|| "absent".to_owned()));
+        let source = CommitError::Fenced { table: table.clone(), key, expected: own, found };
+        Err(PublishError::Commit { table, source: Box::new(source) })
+    }
+
     /// Commits a change that keeps a table's rows, such as a compaction, as long as this run owns the table. Conflicts are
     /// not retried: what it replaces may be gone.
     pub async fn replace(&self, change: Change) -> Result<(), CommitError> {
@@ -386,7 +440,16 @@ impl Publisher {
     async fn commit(&self, manifest: &Manifest, on: &Table, pause: &mut Pause<'_>) -> Result<Event, PublishError> {
         let table = on.name().clone();
         let staged = manifest.tables.iter().find(|change| change.table == table).expect("only changed tables commit");
-        let change = self.change(manifest, staged, on)?;
+        let generation = self.begun.identity().generation;
+        let change = match change(&self.owner, generation, manifest, staged, on).await {
+            Ok(change) => change,
+            // Files that others remove while they are read count as an outage too: the next look no longer finds them.
+            Err(PublishError::Iceberg(error)) if is_outage(&error) => {
+                pause.wait(&error).await;
+                return Ok(Event::CommitUnknown { table });
+            }
+            Err(error) => return Err(error),
+        };
         match self.catalog.commit_on(on, &change).await {
             Ok(_) => {
                 self.vitals.landed();
@@ -406,42 +469,6 @@ impl Publisher {
             }
             Err(error) => Err(PublishError::Commit { table, source: Box::new(error) }),
         }
-    }
-
-    fn change(&self, manifest: &Manifest, staged: &TableChange, on: &Table) -> Result<Change, PublishError> {
-        let unreadable = |detail| PublishError::Staged { table: staged.table.clone(), id: manifest.id, detail };
-        let add = staged.add.iter().map(|file| serde_json::from_value::<StagedFile>(file.clone()));
-        let add = add.collect::<Result<Vec<_>, _>>().map_err(|error| unreadable(error.to_string()))?;
-        let offsets: Offsets = manifest
-            .streams
-            .iter()
-            .map(|(stream, partitions)| {
-                (stream.clone(), partitions.iter().map(|(&partition, at)| (partition, at.next_offset)).collect())
-            })
-            .collect();
-        let ours =
-            TableProperties { checkpoint: Some(manifest.id), offsets: Some(offsets), ..TableProperties::default() };
-        let mut properties = staged.properties.clone();
-        properties.extend(ours.format(&self.owner));
-        let generation = self.begun.identity().generation.padded();
-        let mut summary = staged.summary.clone();
-        summary.insert("kappa.checkpoint".into(), manifest.id.padded());
-        let add_nothing = add.is_empty();
-        let operation = match staged.operation {
-            ManifestOperation::Append => Operation::Append,
-            ManifestOperation::Overwrite => Operation::Overwrite,
-            ManifestOperation::Replace => Operation::Replace,
-        };
-        Ok(Change {
-            add,
-            properties,
-            summary,
-            marker: Some((checkpoint_property(&self.owner), manifest.id.padded())),
-            fence: Some((generation_property(&self.owner), Some(generation))),
-            snapshot_property: Some(snapshot_property(&self.owner)),
-            operation: if add_nothing { Operation::Empty } else { operation },
-            ..Change::nothing(on)
-        })
     }
 
     async fn collect(&self, id: ManifestId) -> Result<(), PublishError> {

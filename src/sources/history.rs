@@ -5,19 +5,22 @@
 //!
 //! Columns that no query needs are left null. Records that may be late, as they lie behind `_seen` by more than the
 //! bound, are read once more with all their columns, because a late table holds whole records.
+//!
+//! Under a declaration that differs from the history's own, rows are brought to it first: see [`Anew`].
 
 use std::ops::Range;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, StringArray, new_null_array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use futures::StreamExt;
 use tokio::sync::mpsc;
 
-use crate::event::{EventTime, Stream};
+use super::anew::Anew;
+use crate::event::{EventTime, REST, Stream};
 use crate::iceberg::{IcebergError, ScanFile, ScanFilter, Table, plan_files, read_file};
 
 /// Batches that may wait between readers and driver.
@@ -37,6 +40,8 @@ pub struct HistoryOptions {
     pub readers: usize,
     /// Leave `_seen` null, so that no record is late.
     pub unseen: bool,
+    /// How rows are brought to the stream's declaration; `None`: they are as it says.
+    pub anew: Option<Arc<Anew>>,
 }
 
 /// What a scan brings.
@@ -128,13 +133,24 @@ impl Drop for History {
 struct Reader {
     table: Table,
     stream: Arc<Stream>,
-    schema: SchemaRef,
     time: (String, Range<EventTime>),
-    /// Names of the needed columns.
-    needed: Vec<String>,
-    /// For each column of the record schema, its place in `needed`, or a column of nulls.
+    anew: Option<Arc<Anew>>,
+    unseen: bool,
+    /// What queries need.
+    needed: Columns,
+    /// All there is; `None`: `needed` is that already.
+    all: Option<Columns>,
+}
+
+/// Columns of a history, on their way to the layout of records.
+pub(super) struct Columns {
+    schema: SchemaRef,
+    /// Names, as they are read.
+    names: Vec<String>,
+    /// For each column of the record schema, its place in `names`, or a column of nulls.
     places: Vec<Place>,
-    all: Vec<String>,
+    /// Place of [`REST`] in `names`.
+    rest: Option<usize>,
 }
 
 enum Place {
@@ -142,39 +158,89 @@ enum Place {
     Null(ArrayRef),
 }
 
-impl Reader {
-    fn new(table: &Table, stream: &Arc<Stream>, options: &HistoryOptions) -> Result<Reader, IcebergError> {
-        let schema = stream.record_schema();
-        // A foreign table has no columns of ours.
-        let found = table.arrow_schema()?;
-        let mut needed = Vec::new();
+impl Columns {
+    /// Those columns of the record schema that are `wanted` and that the table has (a foreign one has none of ours, a
+    /// history none that were declared later); with `rest`, what it keeps of messages besides.
+    pub(super) fn new(
+        table: &Table,
+        stream: &Stream,
+        wanted: impl Fn(usize) -> bool,
+        rest: bool,
+    ) -> Result<Columns, IcebergError> {
+        let (schema, found) = (stream.record_schema(), table.arrow_schema()?);
+        let mut names = Vec::new();
         let mut places = Vec::with_capacity(schema.fields().len());
         for (index, field) in schema.fields().iter().enumerate() {
-            let judged = stream.max_future.is_some() && index == stream.timestamp_index();
-            let wanted = judged || options.columns.contains(&index);
-            let hidden = options.unseen && index == stream.seen_index();
-            if wanted && !hidden && found.field_with_name(field.name()).is_ok() {
-                places.push(Place::Read(needed.len()));
-                needed.push(field.name().clone());
+            if wanted(index) && found.field_with_name(field.name()).is_ok() {
+                places.push(Place::Read(names.len()));
+                names.push(field.name().clone());
             } else {
                 places.push(Place::Null(new_null_array(field.data_type(), NULL_ROWS)));
             }
         }
+        let rest = (rest && found.field_with_name(REST).is_ok()).then(|| {
+            names.push(REST.to_owned());
+            names.len() - 1
+        });
+        Ok(Columns { schema, names, places, rest })
+    }
+
+    /// As they are read.
+    pub(super) fn names(&self) -> &[String] {
+        &self.names
+    }
+
+    fn are_all(&self) -> bool {
+        self.places.iter().all(|place| matches!(place, Place::Read(_)))
+    }
+
+    /// A batch of them as records, and the rest of each.
+    pub(super) fn lay_out(&self, batch: &RecordBatch) -> (RecordBatch, StringArray) {
+        let rows = batch.num_rows();
+        let columns = self.places.iter().zip(self.schema.fields()).map(|(place, field)| match place {
+            Place::Read(index) => batch.column(*index).clone(),
+            Place::Null(nulls) if rows <= nulls.len() => nulls.slice(0, rows),
+            Place::Null(_) => new_null_array(field.data_type(), rows),
+        });
+        let records = RecordBatch::try_new(self.schema.clone(), columns.collect());
+        let rest =
+            self.rest.map_or_else(|| StringArray::new_null(rows), |rest| batch.column(rest).as_string::<i32>().clone());
+        (records.expect("columns are read with their declared types"), rest)
+    }
+}
+
+impl Reader {
+    fn new(table: &Table, stream: &Arc<Stream>, options: &HistoryOptions) -> Result<Reader, IcebergError> {
+        let anew = options.anew.clone();
+        let widens = anew.as_ref().is_some_and(|anew| anew.widens());
+        let hidden = |index: usize| options.unseen && index == stream.seen_index();
+        // Positions tell what had been seen, where rows don't say it.
+        let found =
+            |index: usize| anew.is_some() && (index == stream.partition_index() || index == stream.offset_index());
+        let judged = |index: usize| stream.max_future.is_some() && index == stream.timestamp_index();
+        let wanted = |index: usize| {
+            (widens || judged(index) || found(index) || options.columns.contains(&index)) && !hidden(index)
+        };
+        let needed = Columns::new(table, stream, wanted, widens)?;
+        let all = match widens || needed.are_all() {
+            true => None,
+            false => Some(Columns::new(table, stream, |_| true, false)?),
+        };
         let event_time = stream.columns[stream.event_time].name.clone();
         let time = (event_time, options.range.clone());
-        let all = schema.fields().iter().map(|field| field.name().clone()).collect();
-        Ok(Reader { table: table.clone(), stream: stream.clone(), schema, time, needed, places, all })
+        let (table, stream, unseen) = (table.clone(), stream.clone(), options.unseen);
+        Ok(Reader { table, stream, time, anew, unseen, needed, all })
     }
 
     /// Sends the records of a file; false when nobody takes them any more.
     async fn read(&self, file: &ScanFile, sender: &mpsc::Sender<HistoryEvent>) -> Result<bool, IcebergError> {
-        let complete = self.needed.len() == self.all.len();
         let mut suspects = false;
-        let mut batches = Box::pin(read_file(&self.table, file, &self.needed, Some(&self.time)).await?);
+        let mut batches = Box::pin(read_file(&self.table, file, self.needed.names(), Some(&self.time)).await?);
         while let Some(batch) = batches.next().await {
-            let records = self.lay_out(batch?);
-            let Some(mut records) = self.without_future(records) else { continue };
-            if !complete && let Some(suspect) = self.suspects(&records) {
+            let Some(mut records) = self.records(&self.needed, &batch?, self.unseen) else { continue };
+            if self.all.is_some()
+                && let Some(suspect) = self.suspects(&records)
+            {
                 suspects = true;
                 let sure = BooleanArray::new(!suspect.values(), None);
                 records = filter_record_batch(&records, &sure).expect("the mask is as long as the batch");
@@ -183,14 +249,10 @@ impl Reader {
                 return Ok(false);
             }
         }
-        if !suspects {
-            return Ok(true);
-        }
-        let mut batches = Box::pin(read_file(&self.table, file, &self.all, Some(&self.time)).await?);
+        let Some(all) = self.all.as_ref().filter(|_| suspects) else { return Ok(true) };
+        let mut batches = Box::pin(read_file(&self.table, file, all.names(), Some(&self.time)).await?);
         while let Some(batch) = batches.next().await {
-            let whole = RecordBatch::try_new(self.schema.clone(), batch?.columns().to_vec());
-            let whole = whole.expect("all columns were read, in their order");
-            let Some(records) = self.without_future(whole) else { continue };
+            let Some(records) = self.records(all, &batch?, false) else { continue };
             let Some(suspect) = self.suspects(&records) else { continue };
             let records = filter_record_batch(&records, &suspect).expect("the mask is as long as the batch");
             if sender.send(HistoryEvent::Records(records)).await.is_err() {
@@ -200,15 +262,14 @@ impl Reader {
         Ok(true)
     }
 
-    fn lay_out(&self, batch: RecordBatch) -> RecordBatch {
-        let rows = batch.num_rows();
-        let columns = self.places.iter().zip(self.schema.fields()).map(|(place, field)| match place {
-            Place::Read(index) => batch.column(*index).clone(),
-            Place::Null(nulls) if rows <= nulls.len() => nulls.slice(0, rows),
-            Place::Null(_) => new_null_array(field.data_type(), rows),
-        });
-        RecordBatch::try_new(self.schema.clone(), columns.collect())
-            .expect("columns are read with their declared types")
+    /// The records of a batch as the stream declares them; `None` when there are none.
+    fn records(&self, columns: &Columns, batch: &RecordBatch, unseen: bool) -> Option<RecordBatch> {
+        let (records, rest) = columns.lay_out(batch);
+        let records = match &self.anew {
+            Some(anew) => anew.bring(&self.stream, records, &rest, unseen),
+            None => records,
+        };
+        self.without_future(records)
     }
 
     /// Leaves out records beyond MAX FUTURE, which history keeps but no job counts; `None` when nothing is left.

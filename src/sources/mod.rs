@@ -4,6 +4,8 @@
 //! exactly once, in offset order, from the position that was asked for; never from another one because that was
 //! easier. Sources know nothing of time, windows or checkpoints: they say where the log ends, never that it is idle.
 
+mod agreement;
+mod anew;
 mod asking;
 mod ends;
 mod file;
@@ -12,6 +14,7 @@ mod intake;
 pub mod kafka;
 mod lane;
 mod logs;
+mod seen;
 #[cfg(test)]
 mod tests;
 
@@ -24,6 +27,8 @@ use thiserror::Error;
 use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 
+pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
+pub use anew::{Anew, AnewError};
 pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
@@ -32,6 +37,7 @@ pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
 pub use logs::{Logs, RealLogs};
+pub use seen::Seen;
 
 /// A log being read, partition by partition.
 ///

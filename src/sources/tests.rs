@@ -31,7 +31,10 @@ fn stream(kind: FormatKind, columns: Vec<Column>) -> Stream {
         bound: Micros(0),
         idle_after: None,
         max_future: None,
-        live: LiveFace::File { path: "events".to_owned(), format: Format { kind, timestamp_unit: None } },
+        live: LiveFace::File {
+            path: "events".to_owned(),
+            format: Format { kind, timestamp_unit: None, keep_rest: false },
+        },
         accepts_compacted: false,
         history: None,
     }

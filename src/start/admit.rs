@@ -47,7 +47,7 @@ mod tests {
     const HOUR: Micros = Micros::from_seconds(3_600);
 
     fn stream(accepts_compacted: bool, max_future: Option<Micros>) -> Stream {
-        let format = Format { kind: FormatKind::Json, timestamp_unit: None };
+        let format = Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false };
         Stream {
             name: "clicks".into(),
             columns: vec![],

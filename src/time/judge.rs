@@ -84,7 +84,7 @@ mod tests {
             required: true,
             origin: Origin::Path(vec!["t".into()]),
         };
-        let format = Format { kind: FormatKind::Json, timestamp_unit: None };
+        let format = Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false };
         Stream {
             name: "s".into(),
             columns: vec![time],

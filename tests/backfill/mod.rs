@@ -3,6 +3,7 @@
 
 mod archive;
 mod conflicts;
+mod drift;
 mod fidelity;
 mod history;
 mod log;

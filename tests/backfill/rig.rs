@@ -61,6 +61,21 @@ impl Rig {
     }
 
     pub async fn try_archive(&self, plan: &Plan, log: &Log, lanes: usize) -> Result<ArchiveReport, ArchiveError> {
+        self.archive_by(plan, log, lanes, false).await
+    }
+
+    /// Archives to the end of the log, and widens the history to the plan's declaration.
+    pub async fn evolve(&self, plan: &Plan, log: &Log) -> Result<ArchiveReport, ArchiveError> {
+        self.archive_by(plan, log, 2, true).await
+    }
+
+    async fn archive_by(
+        &self,
+        plan: &Plan,
+        log: &Log,
+        lanes: usize,
+        evolve: bool,
+    ) -> Result<ArchiveReport, ArchiveError> {
         let setup = archive::Setup {
             catalog: self.catalog.clone(),
             state: Stores::default().place("state", self.folder.path()).expect("a folder"),
@@ -72,6 +87,7 @@ impl Rig {
             checkpoint_interval: Duration::from_millis(5),
             start: Start::Earliest,
             until_end: true,
+            evolve,
             memory_max: None,
         };
         archive::archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await

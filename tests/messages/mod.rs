@@ -7,7 +7,7 @@ mod commands;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use kappa::job::{Colour, compile};
+use kappa::job::{Colour, JobErrors, Plan, compile, compile_with};
 
 fn jobs() -> Vec<PathBuf> {
     let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/messages/jobs");
@@ -24,10 +24,16 @@ fn stem(path: &Path) -> &str {
     path.file_stem().and_then(|stem| stem.to_str()).expect("names of jobs are ASCII")
 }
 
+/// The job at `path`, planned with what it includes.
+fn plan(path: &Path) -> Result<Plan, JobErrors> {
+    let text = fs::read_to_string(path).expect("a job can be read");
+    let folder = path.parent().expect("jobs are in a folder");
+    compile_with(stem(path), &text, &|included| fs::read_to_string(folder.join(included)))
+}
+
 /// The message that the job at `path` is refused with.
 fn refusal(path: &Path) -> String {
-    let text = fs::read_to_string(path).expect("a job can be read");
-    let errors = compile(stem(path), &text).expect_err("a job in this folder is refused");
+    let errors = plan(path).expect_err("a job in this folder is refused");
     format!("{}\n", errors.render(Colour::Plain))
 }
 
@@ -52,8 +58,7 @@ fn every_refused_job_gives_its_message() {
 #[test]
 fn every_message_says_where_and_gives_a_way_out() {
     for path in jobs() {
-        let text = fs::read_to_string(&path).expect("a job can be read");
-        let errors = compile(stem(&path), &text).expect_err("a job in this folder is refused");
+        let errors = plan(&path).expect_err("a job in this folder is refused");
         for problem in errors.problems() {
             let name = stem(&path);
             assert!(problem.help.is_some(), "{name}: no way out of `{}`", problem.message);
@@ -69,8 +74,7 @@ fn every_message_says_where_and_gives_a_way_out() {
 #[test]
 fn colour_is_only_used_when_asked_for() {
     let path = jobs().into_iter().next().expect("there are jobs");
-    let text = fs::read_to_string(&path).expect("a job can be read");
-    let errors = compile(stem(&path), &text).expect_err("a job in this folder is refused");
+    let errors = plan(&path).expect_err("a job in this folder is refused");
     assert!(!errors.render(Colour::Plain).contains('\u{1b}'));
     assert!(errors.render(Colour::Ansi).contains('\u{1b}'));
     assert!(errors.with_path("somewhere/else.sql").render(Colour::Plain).contains("somewhere/else.sql"));
@@ -82,8 +86,7 @@ fn every_job_of_the_project_compiles() {
     for entry in fs::read_dir(folder).expect("the folder is part of the repository") {
         let path = entry.expect("the folder can be listed").path();
         if path.extension().is_some_and(|extension| extension == "sql") {
-            let text = fs::read_to_string(&path).expect("a job can be read");
-            let plan = compile(stem(&path), &text);
+            let plan = plan(&path);
             assert!(plan.is_ok(), "{}", plan.unwrap_err());
         }
     }

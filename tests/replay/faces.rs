@@ -145,6 +145,7 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
             checkpoint_interval: Duration::from_millis(20),
             start: Start::Earliest,
             until_end: true,
+            evolve: false,
             memory_max: None,
         };
         let ended = archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await;

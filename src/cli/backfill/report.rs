@@ -57,6 +57,13 @@ fn read_text(scope: &Scope, history: &HistoryState) -> String {
     if !history.archived {
         text += "        not written by `kappa archive`: no record counts as late\n";
     }
+    if let Some(anew) = &history.anew {
+        text += &format!(
+            "        declared otherwise than it was archived, so what counts as late is found anew, from {} of any event time:\n",
+            output::count(anew.records, "row", "rows"),
+        );
+        text += &anew.reasons.iter().map(|reason| format!("          {reason}\n")).collect::<String>();
+    }
     text
 }
 
@@ -178,6 +185,8 @@ struct HistoryDocument {
     watermark: Option<String>,
     idle: Vec<i32>,
     archived: bool,
+    /// Why what counts as late is found anew.
+    found_anew: Vec<String>,
 }
 
 #[derive(Serialize)]
@@ -209,6 +218,7 @@ impl PlanDocument {
             watermark: output::time(history.watermark),
             idle: history.idle.clone(),
             archived: history.archived,
+            found_anew: history.anew.as_ref().map(|anew| anew.reasons.clone()).unwrap_or_default(),
         });
         let partitions = |insert: &InsertPlan| {
             let partitions = insert.partitions.iter().map(|(from, rows)| PartitionDocument {

@@ -9,8 +9,10 @@
 
 mod cursor;
 mod record;
+mod rest;
 mod value;
 
 pub(super) use cursor::{Cursor, Fault};
 pub(super) use record::{Origins, RecordFault, RecordReader, excerpt};
+pub(super) use rest::RestReader;
 pub(super) use value::read_value;

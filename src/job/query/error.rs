@@ -13,7 +13,7 @@ pub(super) fn problem(error: &DataFusionError, fallback: Span) -> Problem {
         Span::new(Location::new(span.start.line, span.start.column), Location::new(span.end.line, span.end.column))
     });
     let (message, help) = words(error);
-    Problem { span: Some(span), message, help }
+    Problem { file: 0, span: Some(span), message, help }
 }
 
 fn words(error: &DataFusionError) -> (String, Option<String>) {

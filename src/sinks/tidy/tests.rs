@@ -31,7 +31,7 @@ impl World {
             properties: BTreeMap::new(),
         };
         let table = TableName::parse("marts.hits").expect("a name");
-        World { folder, catalog, target: Target { table, spec, owned: true } }
+        World { folder, catalog, target: Target { table, spec, owned: true, evolve: false } }
     }
 
     /// A new run, which fences older ones.

@@ -40,7 +40,7 @@ fn stream() -> Stream {
         max_future: None,
         live: LiveFace::Kafka {
             topic: TOPIC.to_owned(),
-            format: Format { kind: FormatKind::Json, timestamp_unit: None },
+            format: Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false },
         },
         accepts_compacted: false,
         history: None,

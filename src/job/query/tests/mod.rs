@@ -64,7 +64,7 @@ fn stream() -> Arc<Stream> {
         max_future: None,
         live: LiveFace::File {
             path: "s.jsonl".to_owned(),
-            format: Format { kind: FormatKind::Json, timestamp_unit: None },
+            format: Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false },
         },
         accepts_compacted: false,
         history: None,

@@ -235,6 +235,7 @@ fn partitions_are_checked() {
 #[test]
 fn an_insert_over_a_refused_stream_is_passed_over_without_a_word() {
     let declared = StreamDefinition {
+        file: 0,
         name: spanned("s".to_owned()),
         columns: Vec::new(),
         watermark: None,

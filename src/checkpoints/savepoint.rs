@@ -1,0 +1,235 @@
+//! Savepoints: checkpoints that the user keeps. Each is a folder of its own with copies of all the state that it needs, so
+//! that no collection touches it:
+//!
+//! ```text
+//! <owner>/savepoints/<name>/savepoint.json               put last: without it there is no savepoint
+//! <owner>/savepoints/<name>/state/<number>-<checksum>.arrow
+//! ```
+//!
+//! Invariant: a savepoint is never changed, and its name not used twice while it is there.
+
+use std::collections::BTreeSet;
+use std::fmt;
+use std::str::FromStr;
+
+use bytes::Bytes;
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use super::manifest::{decode, encode};
+use super::{CheckpointError, CheckpointStore, Manifest, StateFile};
+use crate::event::EventTime;
+
+/// Characters of a name at most, so that every store takes it.
+const NAME_CHARS_MAX: usize = 100;
+
+/// How often copying begins again when a running job collects the checkpoint meanwhile: it keeps two, and each attempt
+/// takes the newest.
+const COPIES_MAX: usize = 5;
+
+/// The name of a savepoint: small letters, digits and `-`, not `-` first.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(try_from = "String", into = "String")]
+pub struct SavepointName(String);
+
+/// A text that can't name a savepoint.
+#[derive(Clone, Debug, Error, PartialEq, Eq)]
+#[error(
+    "{text:?} can't be the name of a savepoint: use small letters, digits and `-`, a letter or digit first, \
+     {NAME_CHARS_MAX} at most, such as before-holidays"
+)]
+pub struct BadSavepointName {
+    text: String,
+}
+
+impl SavepointName {
+    /// As users write it.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl FromStr for SavepointName {
+    type Err = BadSavepointName;
+
+    fn from_str(text: &str) -> Result<SavepointName, BadSavepointName> {
+        let plain = |letter: char| letter.is_ascii_lowercase() || letter.is_ascii_digit() || letter == '-';
+        let good = !text.is_empty() && !text.starts_with('-') && text.len() <= NAME_CHARS_MAX;
+        match good && text.chars().all(plain) {
+            true => Ok(SavepointName(text.to_owned())),
+            false => Err(BadSavepointName { text: text.to_owned() }),
+        }
+    }
+}
+
+impl TryFrom<String> for SavepointName {
+    type Error = BadSavepointName;
+
+    fn try_from(text: String) -> Result<SavepointName, BadSavepointName> {
+        text.parse()
+    }
+}
+
+impl From<SavepointName> for String {
+    fn from(name: SavepointName) -> String {
+        name.0
+    }
+}
+
+impl fmt::Display for SavepointName {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+/// A kept checkpoint.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Savepoint {
+    /// Its name.
+    pub name: SavepointName,
+    /// When it was made, by the clock of the machine that made it.
+    pub created: EventTime,
+    /// Why, in words.
+    pub reason: String,
+    /// The checkpoint; its state files are the copies.
+    pub manifest: Manifest,
+}
+
+/// What a savepoint is made with.
+#[derive(Clone, Debug)]
+pub struct SavepointLabel {
+    /// Its name.
+    pub name: SavepointName,
+    /// The time of now.
+    pub created: EventTime,
+    /// Why, in words.
+    pub reason: String,
+}
+
+impl CheckpointStore {
+    /// Keeps the newest checkpoint; `None`: there is none. The job may be running.
+    ///
+    /// # Errors
+    /// As [`CheckpointStore::keep`]; [`CheckpointError::Missing`] when a running job makes checkpoints faster than they can
+    /// be copied.
+    pub async fn keep_newest(&self, label: &SavepointLabel) -> Result<Option<Savepoint>, CheckpointError> {
+        let mut attempt = 0;
+        loop {
+            let kept = match self.newest().await {
+                Ok(newest) => match newest.manifest {
+                    Some(manifest) => self.keep(label, &manifest).await.map(Some),
+                    None => return Ok(None),
+                },
+                Err(error) => Err(error),
+            };
+            attempt += 1;
+            match kept {
+                Err(CheckpointError::Missing { .. }) if attempt < COPIES_MAX => {}
+                kept => return kept,
+            }
+        }
+    }
+
+    /// Keeps a checkpoint: copies its state, then puts the savepoint. A crash in between leaves files that deleting the
+    /// savepoint of that name removes.
+    ///
+    /// # Errors
+    /// When the store fails, state is missing or damaged, or there is a savepoint of that name.
+    pub async fn keep(&self, label: &SavepointLabel, manifest: &Manifest) -> Result<Savepoint, CheckpointError> {
+        let path = self.layout().savepoint(&label.name);
+        if self.exists(&label.name).await? {
+            return Err(self.taken(&label.name));
+        }
+        let mut state = Vec::with_capacity(manifest.state.len());
+        for (number, file) in manifest.state.iter().enumerate() {
+            let bytes = self.get_state(file).await?;
+            let copy = self.layout().savepoint_state(&label.name, number, &file.checksum);
+            let place = self.layout().below_owner(&copy).expect("a savepoint's name makes a path inside the folder");
+            self.put_own(&place, bytes).await?;
+            state.push(StateFile { path: copy, ..file.clone() });
+        }
+        let savepoint = Savepoint {
+            name: label.name.clone(),
+            created: label.created,
+            reason: label.reason.clone(),
+            // What it had staged is in the tables, or is put there by the next run, whatever is done with the savepoint.
+            manifest: Manifest { state, tables: Vec::new(), ..manifest.clone() },
+        };
+        match self.put_own(&path, Bytes::from(encode(&savepoint))).await {
+            Err(CheckpointError::Taken { .. }) => Err(self.taken(&label.name)),
+            done => done.map(|()| savepoint),
+        }
+    }
+
+    /// All savepoints, oldest first.
+    ///
+    /// # Errors
+    /// When the store fails, or one of them is damaged.
+    pub async fn savepoints(&self) -> Result<Vec<Savepoint>, CheckpointError> {
+        let mut savepoints = Vec::new();
+        for name in self.savepoint_names().await? {
+            // Without its last file it was never finished, or is being deleted.
+            if self.exists(&name).await? {
+                savepoints.push(self.savepoint(&name).await?);
+            }
+        }
+        savepoints.sort_by(|a, b| (a.created, &a.name).cmp(&(b.created, &b.name)));
+        Ok(savepoints)
+    }
+
+    /// Reads one savepoint.
+    ///
+    /// # Errors
+    /// When the store fails, it is damaged, or there is none of that name.
+    pub async fn savepoint(&self, name: &SavepointName) -> Result<Savepoint, CheckpointError> {
+        let path = self.layout().savepoint(name);
+        if !self.exists(name).await? {
+            return Err(self.no_such(name).await?);
+        }
+        let bytes = self.read(&path, "the command line").await?;
+        let bad = |source| CheckpointError::BadManifest { path: path.to_string(), source };
+        let savepoint: Savepoint = decode(&bytes).map_err(bad)?;
+        if savepoint.manifest.owner != self.owner() || savepoint.name != *name {
+            let detail = format!("it is savepoint {} of {}", savepoint.name, savepoint.manifest.owner);
+            return Err(CheckpointError::Damaged { path: path.to_string(), detail });
+        }
+        Ok(savepoint)
+    }
+
+    /// Deletes a savepoint, or what a crash has left of one. Idempotent but for the error when nothing is left.
+    ///
+    /// # Errors
+    /// When the store fails, or there is none of that name.
+    pub async fn delete_savepoint(&self, name: &SavepointName) -> Result<(), CheckpointError> {
+        let files = self.list(&self.layout().savepoint_folder(name)).await?;
+        if files.is_empty() {
+            return Err(self.no_such(name).await?);
+        }
+        // From here on there is no savepoint; what it needed goes behind it.
+        self.remove(&self.layout().savepoint(name)).await?;
+        for file in files {
+            self.remove(&file).await?;
+        }
+        Ok(())
+    }
+
+    async fn savepoint_names(&self) -> Result<BTreeSet<SavepointName>, CheckpointError> {
+        let folders = self.folders(&self.layout().savepoints()).await?;
+        Ok(folders.iter().filter_map(|folder| folder.filename()?.parse().ok()).collect())
+    }
+
+    async fn exists(&self, name: &SavepointName) -> Result<bool, CheckpointError> {
+        let files = self.list(&self.layout().savepoint_folder(name)).await?;
+        Ok(files.contains(&self.layout().savepoint(name)))
+    }
+
+    fn taken(&self, name: &SavepointName) -> CheckpointError {
+        CheckpointError::SavepointTaken { owner: self.owner().to_owned(), name: name.clone() }
+    }
+
+    async fn no_such(&self, name: &SavepointName) -> Result<CheckpointError, CheckpointError> {
+        let known = self.savepoint_names().await?.into_iter().collect();
+        Ok(CheckpointError::NoSuchSavepoint { owner: self.owner().to_owned(), name: name.clone(), known })
+    }
+}

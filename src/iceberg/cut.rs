@@ -1,0 +1,176 @@
+//! Rows that a change takes out of a table, named by what they hold: the files that have them are found when the change is
+//! made, and rewritten without them, whatever others have made of the files since.
+//! Invariants: exactly the rows that are meant go; the others keep their order; files without such a row are left alone.
+
+use std::collections::BTreeMap;
+
+use arrow::array::{Array, AsArray, BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use futures::stream::StreamExt;
+use serde::{Deserialize, Serialize};
+
+use super::{FileWriter, IcebergError, ScanFile, ScanFilter, StagedFile, Table, WriteOptions, plan_files, read_file};
+use crate::event::{EventTime, OFFSET, PARTITION, ResumeOffset};
+
+/// Which rows go: those that meet all of these conditions.
+#[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RowCut {
+    /// Times of timestamp columns. Files are found by the first one.
+    pub times: Vec<TimeCut>,
+    /// TEXT columns and the values that they have.
+    pub equals: BTreeMap<String, String>,
+    /// For rows that are records of a log: they stand at or above these offsets; a partition that isn't named is meant as
+    /// a whole, and so are records without a position.
+    pub positions: Option<BTreeMap<i32, ResumeOffset>>,
+}
+
+/// A timestamp column and the half-open range of its values. A null is in no range.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct TimeCut {
+    /// The column.
+    pub column: String,
+    /// Inclusive.
+    pub from: EventTime,
+    /// Exclusive.
+    pub to: EventTime,
+}
+
+/// What a table loses.
+#[derive(Debug, Default)]
+pub struct CutOut {
+    /// Locations of the files that hold rows of the cuts.
+    pub files: Vec<String>,
+    /// Their other rows, in files that no table knows yet.
+    pub kept: Vec<StagedFile>,
+    /// Rows that go.
+    pub rows: u64,
+}
+
+impl RowCut {
+    /// Rows whose `column` is in `[from, to)`.
+    pub fn of_times(column: &str, from: EventTime, to: EventTime) -> RowCut {
+        RowCut { times: vec![TimeCut { column: column.to_owned(), from, to }], ..RowCut::default() }
+    }
+
+    fn filter(&self) -> ScanFilter {
+        let time = self.times.first().map(|time| (time.column.clone(), time.from..time.to));
+        ScanFilter { time, equals: self.equals.clone().into_iter().collect() }
+    }
+
+    /// Whether all rows of a file are meant, as its partition and bounds tell without a look at them.
+    fn holds_all_of(&self, file: &ScanFile, partitioned_by: &[String]) -> bool {
+        let [time] = self.times.as_slice() else { return false };
+        // In a partition of a time no row lacks the time.
+        self.equals.is_empty()
+            && self.positions.is_none()
+            && partitioned_by.contains(&time.column)
+            && file.times.get(&time.column).is_some_and(|&(least, most)| time.from <= least && most < time.to)
+    }
+
+    fn marks(&self, rows: &RecordBatch) -> BooleanBuffer {
+        let mut marks = BooleanBuffer::new_set(rows.num_rows());
+        let column = |name: &str| rows.column_by_name(name).expect("all columns of the table were read");
+        for time in &self.times {
+            let values = column(&time.column).as_primitive::<TimestampMicrosecondType>();
+            let inside = BooleanBuffer::collect_bool(values.len(), |row| {
+                values.is_valid(row) && time.from.0 <= values.value(row) && values.value(row) < time.to.0
+            });
+            marks = &marks & &inside;
+        }
+        for (name, wanted) in &self.equals {
+            let values = column(name).as_string::<i32>();
+            let equal = BooleanBuffer::collect_bool(values.len(), |row| {
+                values.is_valid(row) && values.value(row) == wanted.as_str()
+            });
+            marks = &marks & &equal;
+        }
+        if let Some(positions) = &self.positions {
+            let partitions = column(PARTITION).as_primitive::<Int32Type>();
+            let offsets = column(OFFSET).as_primitive::<Int64Type>();
+            let above = BooleanBuffer::collect_bool(partitions.len(), |row| {
+                let first = positions.get(&partitions.value(row));
+                partitions.is_null(row)
+                    || offsets.is_null(row)
+                    || first.is_none_or(|first| first.0 <= offsets.value(row))
+            });
+            marks = &marks & &above;
+        }
+        marks
+    }
+}
+
+/// Finds the rows of all cuts in the newest snapshot of `table`, and writes the others of their files anew. Commits
+/// nothing: a change that removes [`CutOut::files`] and adds [`CutOut::kept`] is a conflict once one of them is gone.
+pub async fn cut_out(table: &Table, cuts: &[RowCut]) -> Result<CutOut, IcebergError> {
+    let mut files: BTreeMap<String, ScanFile> = BTreeMap::new();
+    for cut in cuts {
+        let found = plan_files(table, None, &cut.filter()).await?;
+        files.extend(found.into_iter().map(|file| (file.path.clone(), file)));
+    }
+    let by_time = table.partitions()?.into_iter().filter(|field| field.transform.is_time());
+    let partitioned_by: Vec<String> = by_time.map(|field| field.column).collect();
+    let mut out = CutOut::default();
+    for file in files.into_values() {
+        if cuts.iter().any(|cut| cut.holds_all_of(&file, &partitioned_by)) {
+            out.rows += file.records;
+            out.files.push(file.path);
+        } else {
+            without(table, file, cuts, &mut out).await?;
+        }
+    }
+    Ok(out)
+}
+
+/// Counts the rows of all cuts.
+pub async fn count_cut(table: &Table, cuts: &[RowCut]) -> Result<u64, IcebergError> {
+    let mut files: BTreeMap<String, ScanFile> = BTreeMap::new();
+    for cut in cuts {
+        let found = plan_files(table, None, &cut.filter()).await?;
+        files.extend(found.into_iter().map(|file| (file.path.clone(), file)));
+    }
+    let mut count = 0;
+    for file in files.into_values() {
+        let mut rows = read_file(table, &file, &all_columns(table)?, None).await?;
+        while let Some(batch) = rows.next().await {
+            count += marks(cuts, &batch?).count_set_bits() as u64;
+        }
+    }
+    Ok(count)
+}
+
+async fn without(table: &Table, file: ScanFile, cuts: &[RowCut], out: &mut CutOut) -> Result<(), IcebergError> {
+    let mut rows = read_file(table, &file, &all_columns(table)?, None).await?;
+    // One writer a file: what is left of a sorted file is sorted.
+    let mut writer = FileWriter::new(table, WriteOptions::default())?;
+    let mut gone = 0;
+    while let Some(batch) = rows.next().await {
+        let batch = batch?;
+        let marks = marks(cuts, &batch);
+        gone += marks.count_set_bits() as u64;
+        let others = filter_record_batch(&batch, &BooleanArray::new(!&marks, None));
+        let others = others.map_err(IcebergError::rows(table.name(), "take rows out"))?;
+        if others.num_rows() > 0 {
+            writer.write(&others).await?;
+        }
+    }
+    if gone == 0 {
+        return writer.abort().await;
+    }
+    out.kept.extend(writer.finish().await?);
+    out.files.push(file.path);
+    out.rows += gone;
+    Ok(())
+}
+
+fn marks(cuts: &[RowCut], rows: &RecordBatch) -> BooleanBuffer {
+    let none = BooleanBuffer::new_unset(rows.num_rows());
+    cuts.iter().fold(none, |marks, cut| &marks | &cut.marks(rows))
+}
+
+fn all_columns(table: &Table) -> Result<Vec<String>, IcebergError> {
+    Ok(table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect())
+}

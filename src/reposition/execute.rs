@@ -1,0 +1,245 @@
+//! Doing it: one checkpoint that no engine has made.
+
+use std::collections::BTreeMap;
+
+use chrono::{DateTime, SecondsFormat};
+use futures::TryStreamExt;
+
+use super::moves::{late_cut, moves, reject_cut, stood};
+use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
+use crate::checkpoints::{
+    CheckpointError, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress, REPUBLISH,
+    Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange, TableProperties,
+};
+use crate::event::{EventTime, TableName};
+use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
+use crate::job::explain::describe;
+use crate::job::{Insert, Plan};
+use crate::sinks::{Publisher, Target, layout, rejects_table, take, targets};
+use crate::vitals::Vitals;
+
+/// Savepoints of one second at most, before their names run out.
+const NAMES_MAX: usize = 100;
+
+/// Moves a job that isn't running; a run of it that goes on all the same is fenced. How it stood is kept as a
+/// savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
+///
+/// # Errors
+/// When it is refused, or store or tables fail; then the job stands where it stood, or, once the new checkpoint is put, the
+/// next run finishes it.
+pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<Repositioned, RepositionError> {
+    // Before the claim, which would stop a run of the other version.
+    let known = moving.checkpoints.newest().await?;
+    destination.check_version(moving.plan, known.manifest.as_ref())?;
+    // Another version may have more columns.
+    let evolve = matches!(destination, Destination::Upgrade(_));
+    let targets: Vec<Target> = targets(moving.plan).into_iter().map(|target| Target { evolve, ..target }).collect();
+    let taken = take(moving.catalog, moving.checkpoints, &targets, &Vitals::new(moving.clock)).await?;
+    let newest = taken.newest().manifest.clone();
+    destination.check_version(moving.plan, newest.as_ref())?;
+    // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
+    // that one, and then the one below.
+    let mut publisher = taken.begin().await?;
+    for target in targets.iter().filter(|target| target.evolve) {
+        publisher.evolve(target, &BTreeMap::new()).await?;
+    }
+    let savepoint = match &newest {
+        Some(newest) => Some(keep(moving, newest, destination.reason()).await?),
+        None => None,
+    };
+    let moves = moves(moving, newest.as_ref(), destination).await?;
+    let (state, held) = match destination {
+        Destination::Savepoint(savepoint) => {
+            (copy_state(moving, savepoint, &publisher).await?, stage_held(moving.plan, savepoint, &publisher).await?)
+        }
+        Destination::Reset(_) | Destination::Upgrade(_) => (Vec::new(), Vec::new()),
+    };
+    let new = Manifest { state, held, ..manifest(moving.plan, &publisher, destination, &moves) };
+    let checkpoint = new.id;
+    publisher.publish(new).await?;
+    Ok(Repositioned { moves, savepoint, checkpoint })
+}
+
+/// Keeps how the job stands, under a name of its own.
+async fn keep(moving: &Moving<'_>, newest: &Manifest, reason: &str) -> Result<SavepointName, RepositionError> {
+    let now = moving.clock.now();
+    let time = DateTime::from_timestamp_micros(now.0).unwrap_or_default();
+    let time = time.to_rfc3339_opts(SecondsFormat::Secs, true).replace(['-', ':'], "").to_ascii_lowercase();
+    let base = format!("before-{reason}-{time}");
+    for number in 1..=NAMES_MAX {
+        let text = if number == 1 { base.clone() } else { format!("{base}-{number}") };
+        let label = SavepointLabel {
+            name: text.parse().expect("digits and small letters"),
+            created: now,
+            reason: format!("how the job stood before a {reason}"),
+        };
+        match moving.checkpoints.keep(&label, newest).await {
+            Ok(savepoint) => return Ok(savepoint.name),
+            Err(CheckpointError::SavepointTaken { .. }) if number < NAMES_MAX => {}
+            Err(error) => return Err(error.into()),
+        }
+    }
+    unreachable!("the last name gives its error back")
+}
+
+/// State files of a savepoint as this run's own.
+async fn copy_state(
+    moving: &Moving<'_>,
+    savepoint: &Savepoint,
+    publisher: &Publisher,
+) -> Result<Vec<StateFile>, RepositionError> {
+    let mut copied = Vec::with_capacity(savepoint.manifest.state.len());
+    for (number, file) in savepoint.manifest.state.iter().enumerate() {
+        let bytes = moving.checkpoints.get_state(file).await?;
+        let content = StateContent { rows: file.rows, insert: file.insert, panes: file.panes.clone() };
+        copied.push(publisher.put_state(1, &format!("savepoint-{number}"), bytes, content).await?);
+    }
+    Ok(copied)
+}
+
+/// Rows that waited for their partition, in files of their own: the old ones may have been published since.
+async fn stage_held(
+    plan: &Plan,
+    savepoint: &Savepoint,
+    publisher: &Publisher,
+) -> Result<Vec<HeldFile>, RepositionError> {
+    let mut staged = Vec::new();
+    for held in &savepoint.manifest.held {
+        let gone = |source: Box<dyn std::error::Error + Send + Sync>| RepositionError::HeldRows {
+            savepoint: savepoint.name.clone(),
+            table: held.table.clone(),
+            source,
+        };
+        let Some(insert) = plan.inserts.iter().find(|insert| insert.table == held.table) else { continue };
+        let file: StagedFile = serde_json::from_value(held.file.clone()).map_err(|error| gone(error.into()))?;
+        let table = publisher.table(&held.table);
+        let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
+        let rows = read_file(table, &scan_file(file), &columns, None).await.map_err(|error| gone(error.into()))?;
+        let rows = rows.try_collect().await.map_err(|error| gone(error.into()))?;
+        for file in publisher.stage(&held.table, &layout::result(insert).sort, rows).await? {
+            let file = serde_json::to_value(&file).expect("staged files are made of texts and numbers");
+            staged.push(HeldFile { file, ..held.clone() });
+        }
+    }
+    Ok(staged)
+}
+
+fn scan_file(file: StagedFile) -> ScanFile {
+    ScanFile {
+        path: file.path,
+        records: file.record_count,
+        bytes: file.bytes,
+        lower: None,
+        upper: None,
+        times: file.times,
+        partition: file.partition,
+    }
+}
+
+/// The checkpoint that says where the job goes on, without state.
+fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Manifest {
+    let kept = match destination {
+        Destination::Savepoint(savepoint) => Some(&savepoint.manifest),
+        Destination::Reset(_) | Destination::Upgrade(_) => None,
+    };
+    let inserts = plan.inserts.iter().zip(&moves.inserts).map(|(insert, moved)| {
+        let first_window = destination.first_window(&insert.table);
+        let new = || InsertProgress::new(insert.table.clone(), first_window);
+        let counted = stood(kept, insert).cloned().unwrap_or_else(new);
+        InsertProgress { sealed_edge: moved.sealed_edge, republish: moved.republish, ..counted }
+    });
+    let claimed = targets(plan).into_iter().map(|target| {
+        let table = publisher.table(&target.table);
+        ClaimedTable { table: table.name().clone(), uuid: table.uuid() }
+    });
+    Manifest {
+        id: publisher.begun().id(1),
+        owner: plan.name.clone(),
+        fingerprint: plan.fingerprint.clone(),
+        description: describe(plan),
+        streams: plan.streams.iter().map(|stream| (stream.name.clone(), progress(kept, destination, stream))).collect(),
+        inserts: inserts.collect(),
+        watermark: kept.map_or(EventTime::MIN, |kept| kept.watermark),
+        finished: kept.is_some_and(|kept| kept.finished),
+        state: Vec::new(),
+        claimed: claimed.collect(),
+        tables: changes(plan, publisher, destination, moves),
+        held: Vec::new(),
+    }
+}
+
+/// Where a stream goes on; what became of its records is counted anew, unless a savepoint knows it.
+fn progress(kept: Option<&Manifest>, destination: &Destination, stream: &crate::event::Stream) -> StreamProgress {
+    if let Some(known) = kept.and_then(|kept| kept.streams.get(&stream.name)) {
+        return known.clone();
+    }
+    let positions = destination.positions(&stream.name).into_iter();
+    positions
+        .map(|(partition, next_offset)| {
+            (partition, PartitionProgress { next_offset, seen: None, taken: 0, rejected: 0 })
+        })
+        .collect()
+}
+
+/// What every table of the job is told, and loses.
+fn changes(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Vec<TableChange> {
+    let mut changes: BTreeMap<TableName, TableChange> = BTreeMap::new();
+    for (insert, moved) in plan.inserts.iter().zip(&moves.inserts) {
+        let change = result_change(plan, publisher, destination, insert, moved);
+        changes.insert(insert.table.clone(), change);
+    }
+    let losses = plan.inserts.iter().map(|insert| (insert.late.clone(), late_cut(plan, destination, insert)));
+    let rejects = (0..plan.streams.len())
+        .filter_map(|stream| Some((rejects_table(plan, stream)?, reject_cut(plan, destination, stream))));
+    for (table, cut) in losses.chain(rejects) {
+        let change = changes.entry(table.clone()).or_insert_with(|| nothing(publisher, destination, &table));
+        change.remove.push(to_value(&cut));
+    }
+    changes.into_values().collect()
+}
+
+fn nothing(publisher: &Publisher, destination: &Destination, table: &TableName) -> TableChange {
+    let table = publisher.table(table);
+    TableChange {
+        table: table.name().clone(),
+        uuid: table.uuid(),
+        schema_id: table.schema_id(),
+        spec_id: table.spec_id(),
+        add: Vec::new(),
+        remove: Vec::new(),
+        operation: Operation::Append,
+        properties: BTreeMap::new(),
+        remove_properties: Vec::new(),
+        summary: BTreeMap::from([("kappa.reposition".to_owned(), destination.reason().to_owned())]),
+    }
+}
+
+fn result_change(
+    plan: &Plan,
+    publisher: &Publisher,
+    destination: &Destination,
+    insert: &Insert,
+    moved: &ResultMove,
+) -> TableChange {
+    let properties = TableProperties {
+        sealed_edge: Some(moved.sealed_edge),
+        first_window: Some(destination.first_window(&insert.table)),
+        republish: moved.republish,
+        ..TableProperties::default()
+    };
+    let mut change = nothing(publisher, destination, &insert.table);
+    change.properties = properties.format(&plan.name);
+    if moved.republish.is_none() {
+        change.remove_properties.push(REPUBLISH.to_owned());
+    }
+    if let Some(end) = moved.ends_at {
+        // Nothing was there; a backfill that was quicker than this commit may have put something.
+        let column = &insert.partitions[insert.range.partition].column;
+        change.remove.push(to_value(&RowCut::of_times(column, end, EventTime::MAX)));
+    }
+    change
+}
+
+fn to_value(cut: &RowCut) -> serde_json::Value {
+    serde_json::to_value(cut).expect("cuts are made of texts and numbers")
+}

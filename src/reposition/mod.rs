@@ -1,0 +1,303 @@
+//! Making a job that isn't running go on somewhere else: the one operation behind a reset of its offsets, a return to a
+//! savepoint, and an upgrade to another version.
+//!
+//! It takes the job over as a run does, finishes what the newest checkpoint has staged, keeps that as a savepoint, and puts
+//! one checkpoint of its own that says where the job goes on. The next run continues from it like from any other, so that
+//! a crash at any point leaves the job as it was or finished.
+//!
+//! Invariants: there is no moment at which the job has no checkpoint; no row of a published window goes before the run
+//! publishes that window again, by the range that each result's checkpoint names; late rows and rejects that go are
+//! exactly those of records that the run reads again. Never begins without the state that a table says there was: lost
+//! state is refused as it is by a run.
+
+mod execute;
+mod moves;
+mod upgrade;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
+use std::sync::Arc;
+
+use thiserror::Error;
+
+use crate::checkpoints::{
+    CheckpointError, CheckpointStore, Manifest, ManifestId, PropertyError, RepublishRange, Savepoint, SavepointName,
+};
+use crate::event::{EventTime, ResumeOffset, TableName};
+use crate::iceberg::{Catalog, IcebergError};
+use crate::job::Plan;
+use crate::job::explain::{describe, difference};
+use crate::sinks::PublishError;
+use crate::sources::SourceError;
+use crate::start::StartError;
+use crate::time::clock::Clock;
+
+pub use execute::execute;
+pub use moves::plan;
+pub use upgrade::{Upgrade, Upgraded, upgrade};
+
+/// The job that is moved, and where it keeps things.
+#[derive(Clone, Copy, Debug)]
+pub struct Moving<'a> {
+    /// As the job file is now.
+    pub plan: &'a Plan,
+    /// Where its tables are.
+    pub catalog: &'a Catalog,
+    /// Where its checkpoints are.
+    pub checkpoints: &'a CheckpointStore,
+    /// The wall clock: dates the savepoint that is kept first.
+    pub clock: &'a Arc<dyn Clock>,
+}
+
+/// Where a job goes on.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Destination {
+    /// At positions of its logs, without state, by a reset.
+    Reset(Positions),
+    /// At positions of its logs, without state, as another version.
+    Upgrade(Positions),
+    /// As it stood when it was kept.
+    Savepoint(Box<Savepoint>),
+}
+
+/// Where logs are taken up, and what is published from there on.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Positions {
+    /// First offset that is read, for every partition of every stream of the job; one that is left out is read from offset 0.
+    pub streams: BTreeMap<String, BTreeMap<i32, ResumeOffset>>,
+    /// For each result, the start of the first window that is published: no record below the positions belongs to it or a
+    /// later one.
+    pub first_windows: BTreeMap<TableName, EventTime>,
+}
+
+/// What moving a job does.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repositioning {
+    /// The newest checkpoint, which is left behind; `None`: the job has none.
+    pub checkpoint: Option<ManifestId>,
+    /// For each stream and partition, where it stood (`None`: nowhere yet) and where it goes on.
+    pub streams: BTreeMap<String, BTreeMap<i32, (Option<ResumeOffset>, ResumeOffset)>>,
+    /// Open windows that are given up, with the state of the newest checkpoint.
+    pub dropped: DroppedState,
+    /// Start of the first window that is published, of any result.
+    pub first_window: EventTime,
+    /// For each INSERT.
+    pub inserts: Vec<ResultMove>,
+    /// For each table of rejects of the job, rows that go: their records are read again.
+    pub rejects: BTreeMap<String, u64>,
+}
+
+/// State that isn't gone on with.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct DroppedState {
+    /// Open windows, over all INSERTs.
+    pub windows: usize,
+    /// Rows: a key of a window each, once for each file that has something of it.
+    pub rows: u64,
+    /// Bytes.
+    pub bytes: u64,
+}
+
+/// What moving a job does to one result. Times are those of its time partition column.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ResultMove {
+    /// The result table.
+    pub table: TableName,
+    /// Least time of the windows that are published from now on.
+    pub from: EventTime,
+    /// Published windows that are published again; `None`: there are none.
+    pub republish: Option<RepublishRange>,
+    /// The partitions with rows in there: their start, and the rows of their files that reach into it.
+    pub partitions: BTreeMap<EventTime, u64>,
+    /// Windows that nobody publishes, as the job has not got there and goes on behind them: to be backfilled.
+    pub gap: Option<Range<EventTime>>,
+    /// Late rows that go: their records are read and judged again.
+    pub late: u64,
+    sealed_edge: EventTime,
+    /// Of a job that was drained: where its table ended. Whatever a backfill has put above that is published again too.
+    ends_at: Option<EventTime>,
+}
+
+/// A job that has been moved.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Repositioned {
+    /// What was done.
+    pub moves: Repositioning,
+    /// What keeps how the job stood; `None`: it had no checkpoint.
+    pub savepoint: Option<SavepointName>,
+    /// The checkpoint that the next run continues.
+    pub checkpoint: ManifestId,
+}
+
+/// Why a job can't be moved. Unless the message says otherwise it stands where it stood.
+#[derive(Debug, Error)]
+pub enum RepositionError {
+    /// The job file is another version than the checkpoint.
+    #[error(
+        "the newest checkpoint ({checkpoint}) was made by another version of job {job}; put the job file back as it was, or go \
+         over to the new version with `kappa run --upgrade`{}", lines(.difference)
+    )]
+    Version {
+        /// The job.
+        job: String,
+        /// The checkpoint.
+        checkpoint: ManifestId,
+        /// How the file's version differs, in lines.
+        difference: Vec<String>,
+    },
+    /// The job file is another version than the savepoint.
+    #[error(
+        "savepoint {savepoint} was made by another version of job {job}, and state doesn't pass between versions; put the job \
+         file back as it was then, or reset the job to a time with `kappa offsets reset`{}", lines(.difference)
+    )]
+    SavepointVersion {
+        /// The job.
+        job: String,
+        /// The savepoint.
+        savepoint: SavepointName,
+        /// How the file's version differs, in lines.
+        difference: Vec<String>,
+    },
+    /// Rows that waited for their partition when the savepoint was made can't be read any more.
+    #[error(
+        "savepoint {savepoint} needs rows that were written for {table} and not yet published ({source}); they are gone, so \
+         reset the job to a time with `kappa offsets reset`"
+    )]
+    HeldRows {
+        /// The savepoint.
+        savepoint: SavepointName,
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        source: Box<dyn std::error::Error + Send + Sync>,
+    },
+    /// A table's property can't be read.
+    #[error("{table}: {source}")]
+    Property {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        source: PropertyError,
+    },
+    /// The job can't be taken over, or its tables don't fit, or it can't be published.
+    #[error(transparent)]
+    Publish(#[from] PublishError),
+    /// A table can't be read.
+    #[error(transparent)]
+    Iceberg(#[from] IcebergError),
+    /// The log can't be asked.
+    #[error(transparent)]
+    Source(#[from] SourceError),
+    /// The new version can't begin there.
+    #[error(transparent)]
+    Start(#[from] StartError),
+}
+
+impl From<CheckpointError> for RepositionError {
+    fn from(error: CheckpointError) -> RepositionError {
+        RepositionError::Publish(error.into())
+    }
+}
+
+impl Destination {
+    /// In one word, as names of savepoints and summaries of snapshots have it.
+    pub fn reason(&self) -> &'static str {
+        match self {
+            Destination::Reset(_) => "reset",
+            Destination::Upgrade(_) => "upgrade",
+            Destination::Savepoint(_) => "savepoint",
+        }
+    }
+
+    /// Start of the first window that is published to a result.
+    pub fn first_window(&self, result: &TableName) -> EventTime {
+        let first = match self {
+            Destination::Reset(positions) | Destination::Upgrade(positions) => {
+                positions.first_windows.get(result).copied()
+            }
+            Destination::Savepoint(savepoint) => {
+                let kept = savepoint.manifest.inserts.iter().find(|kept| kept.table == *result);
+                kept.map(|kept| kept.first_window)
+            }
+        };
+        first.unwrap_or(EventTime::MIN)
+    }
+
+    /// First offset that is read of a stream, by partition.
+    fn positions(&self, stream: &str) -> BTreeMap<i32, ResumeOffset> {
+        match self {
+            Destination::Reset(positions) | Destination::Upgrade(positions) => {
+                positions.streams.get(stream).cloned().unwrap_or_default()
+            }
+            Destination::Savepoint(savepoint) => {
+                let known = savepoint.manifest.streams.get(stream).into_iter().flatten();
+                known.map(|(&partition, at)| (partition, at.next_offset)).collect()
+            }
+        }
+    }
+
+    /// Refuses to mix versions.
+    fn check_version(&self, plan: &Plan, newest: Option<&Manifest>) -> Result<(), RepositionError> {
+        let wanted = &plan.fingerprint;
+        if let Destination::Savepoint(savepoint) = self
+            && savepoint.manifest.fingerprint != *wanted
+        {
+            return Err(RepositionError::SavepointVersion {
+                job: plan.name.clone(),
+                savepoint: savepoint.name.clone(),
+                difference: difference(&savepoint.manifest.description, &describe(plan)),
+            });
+        }
+        match (self, newest) {
+            (Destination::Reset(_) | Destination::Savepoint(_), Some(newest)) if newest.fingerprint != *wanted => {
+                Err(RepositionError::Version {
+                    job: plan.name.clone(),
+                    checkpoint: newest.id,
+                    difference: difference(&newest.description, &describe(plan)),
+                })
+            }
+            _ => Ok(()),
+        }
+    }
+}
+
+impl Repositioning {
+    /// The windows that nobody publishes, over all results, on partition edges that all of them share: what to backfill.
+    /// Its end is at most the first window's partition; the rest can be backfilled once that is sealed.
+    pub fn gap(&self, plan: &Plan) -> Option<Range<EventTime>> {
+        let gaps: Vec<&Range<EventTime>> = self.inserts.iter().filter_map(|insert| insert.gap.as_ref()).collect();
+        let from = gaps.iter().map(|gap| gap.start).min()?;
+        let to = gaps.iter().map(|gap| gap.end).max()?;
+        let (from, to) = (shared_edge(plan, from), shared_edge(plan, to));
+        (from < to).then_some(from..to)
+    }
+}
+
+/// The greatest time at or below `time` that is a partition edge of every result.
+fn shared_edge(plan: &Plan, time: EventTime) -> EventTime {
+    let mut edge = time;
+    loop {
+        let before = edge;
+        for insert in &plan.inserts {
+            edge = insert.range_transform().floor(edge);
+        }
+        if edge == before {
+            return edge;
+        }
+    }
+}
+
+fn lines(difference: &[String]) -> String {
+    difference.iter().map(|line| format!("\n{line}")).collect()
+}
+
+fn dropped(newest: Option<&Manifest>) -> DroppedState {
+    let files = newest.map_or(&[][..], |manifest| &manifest.state);
+    let windows: BTreeSet<(usize, EventTime)> =
+        files.iter().flat_map(|file| file.panes.iter().map(|&start| (file.insert, start))).collect();
+    DroppedState {
+        windows: windows.len(),
+        rows: files.iter().map(|file| file.rows).sum(),
+        bytes: files.iter().map(|file| file.bytes).sum(),
+    }
+}

@@ -1,0 +1,207 @@
+//! What moving a job does to its results: what is published again, what nobody publishes, which late rows and rejects go.
+//!
+//! Late rows and rejects that go are those of records at or above the new positions, late for windows from the first one
+//! on: the run reads these records again and judges them as before, as every record below the positions has an event time
+//! below the first window's start, so that it can make nothing late that isn't. Rows of records below the positions, of
+//! older windows and of other results stay: nobody would write them again.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+
+use super::{Destination, Moving, RepositionError, Repositioning, ResultMove, dropped};
+use crate::checkpoints::{Manifest, Newest, RepublishRange, TableProperties, check_not_lost};
+use crate::event::{EventTime, Micros, TableName};
+use crate::iceberg::{IcebergError, RowCut, ScanFile, ScanFilter, Table, count_cut, plan_files};
+use crate::job::{Insert, Plan};
+use crate::sinks::{PublishError, layout, rejects_table};
+use crate::windows::PublishRange;
+
+/// Works out what moving a job would do. Reads only; claims nothing, so a job that runs meanwhile may change the answer.
+///
+/// # Errors
+/// When it would be refused.
+pub async fn plan(moving: &Moving<'_>, destination: &Destination) -> Result<Repositioning, RepositionError> {
+    let newest = moving.checkpoints.newest().await?;
+    destination.check_version(moving.plan, newest.manifest.as_ref())?;
+    for insert in &moving.plan.inserts {
+        let Some(table) = moving.catalog.load(&insert.table).await? else { continue };
+        if let Some(difference) = table.difference(&layout::result(insert)) {
+            return Err(PublishError::Layout { table: insert.table.clone(), difference }.into());
+        }
+        check_owner(moving.plan, &table, &newest)?;
+    }
+    moves(moving, newest.manifest.as_ref(), destination).await
+}
+
+fn check_owner(plan: &Plan, table: &Table, newest: &Newest) -> Result<(), RepositionError> {
+    let properties = properties(plan, table)?;
+    check_not_lost(newest.id(), newest.abandoned, table.name(), properties.checkpoint).map_err(PublishError::from)?;
+    match properties.owner {
+        Some(owner) if owner != plan.name => {
+            Err(PublishError::OtherOwner { table: table.name().clone(), owner }.into())
+        }
+        _ => Ok(()),
+    }
+}
+
+/// As [`plan`], of a job that is known to be movable, with `newest` as its newest checkpoint.
+pub(super) async fn moves(
+    moving: &Moving<'_>,
+    newest: Option<&Manifest>,
+    destination: &Destination,
+) -> Result<Repositioning, RepositionError> {
+    let mut inserts = Vec::with_capacity(moving.plan.inserts.len());
+    for insert in &moving.plan.inserts {
+        inserts.push(result_move(moving, newest, destination, insert).await?);
+    }
+    let mut rejects = BTreeMap::new();
+    for index in 0..moving.plan.streams.len() {
+        let Some(name) = rejects_table(moving.plan, index) else { continue };
+        let count = count(moving, &name, &reject_cut(moving.plan, destination, index)).await?;
+        *rejects.entry(name.to_string()).or_default() += count;
+    }
+    let streams = moving.plan.streams.iter().map(|stream| {
+        let stood = newest.and_then(|newest| newest.streams.get(&stream.name));
+        let old = |partition: &i32| stood.and_then(|stood| stood.get(partition)).map(|at| at.next_offset);
+        let positions = destination.positions(&stream.name).into_iter();
+        (stream.name.clone(), positions.map(|(partition, new)| (partition, (old(&partition), new))).collect())
+    });
+    let first_windows = moving.plan.inserts.iter().map(|insert| destination.first_window(&insert.table));
+    Ok(Repositioning {
+        checkpoint: newest.map(|newest| newest.id),
+        streams: streams.collect(),
+        dropped: dropped(newest),
+        first_window: first_windows.min().unwrap_or(EventTime::MIN),
+        inserts,
+        rejects,
+    })
+}
+
+async fn count(moving: &Moving<'_>, name: &TableName, cut: &RowCut) -> Result<u64, IcebergError> {
+    match moving.catalog.load(name).await? {
+        Some(table) => count_cut(&table, std::slice::from_ref(cut)).await,
+        None => Ok(0),
+    }
+}
+
+/// Late rows of an INSERT that the run writes again.
+pub(super) fn late_cut(plan: &Plan, destination: &Destination, insert: &Insert) -> RowCut {
+    let stream = &plan.streams[insert.stream];
+    let windows = PublishRange { from: destination.first_window(&insert.table), to: EventTime::MAX };
+    RowCut { positions: Some(destination.positions(&stream.name)), ..layout::late_rows(insert, stream, windows) }
+}
+
+/// Rejects of a stream that the run writes again.
+pub(super) fn reject_cut(plan: &Plan, destination: &Destination, stream: usize) -> RowCut {
+    let stream = &plan.streams[stream];
+    RowCut { positions: Some(destination.positions(&stream.name)), ..layout::reject_rows_of(stream) }
+}
+
+async fn result_move(
+    moving: &Moving<'_>,
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    insert: &Insert,
+) -> Result<ResultMove, RepositionError> {
+    let (known, files) = match moving.catalog.load(&insert.table).await? {
+        None => (TableProperties::default(), Vec::new()),
+        Some(table) => (properties(moving.plan, &table)?, files(&table, insert).await?),
+    };
+    let from = published_from(insert, destination);
+    let ends = files.iter().map(|file| file.upper.unwrap_or(EventTime::MAX).plus(Micros(1))).max();
+    let sealed = stood(newest, insert).map_or(EventTime::MIN, |stood| stood.sealed_edge);
+    let sealed = sealed.max(known.sealed_edge.unwrap_or(EventTime::MIN));
+    // A drained job has sealed everything; one that goes on hasn't, beyond what there is.
+    let (sealed_edge, ends_at) = match sealed {
+        EventTime::MAX => {
+            let edge = ends.map_or(EventTime::MIN, |ends| above(insert, ends));
+            (edge, Some(edge.max(from)))
+        }
+        sealed => (sealed, None),
+    };
+    // Backfills may have got up to the sealed edge or, before anything was sealed, to the first window.
+    let first = known.first_window.map_or(EventTime::MIN, |first| insert.range_from(first));
+    let to = [ends.unwrap_or(EventTime::MIN), sealed_edge, first].into_iter().max().expect("there are three");
+    let republish = (to > from).then_some(RepublishRange { from, to });
+    let sealed_edge = match destination {
+        Destination::Savepoint(savepoint) => {
+            stood(Some(&savepoint.manifest), insert).map_or(sealed_edge, |kept| sealed_edge.max(kept.sealed_edge))
+        }
+        Destination::Reset(_) | Destination::Upgrade(_) => sealed_edge,
+    };
+    let gap = match destination {
+        // What lies between was published by the same version before.
+        Destination::Savepoint(_) => None,
+        _ => newest.and_then(|newest| gap(newest, insert, ends, from)),
+    };
+    Ok(ResultMove {
+        table: insert.table.clone(),
+        from,
+        republish,
+        partitions: republish.map_or_else(BTreeMap::new, |range| partitions(insert, &files, range)),
+        gap,
+        late: count(moving, &insert.late, &late_cut(moving.plan, destination, insert)).await?,
+        sealed_edge,
+        ends_at,
+    })
+}
+
+pub(super) fn properties(plan: &Plan, table: &Table) -> Result<TableProperties, RepositionError> {
+    TableProperties::parse(&plan.name, table.properties())
+        .map_err(|source| RepositionError::Property { table: table.name().clone(), source })
+}
+
+/// All files of a result, with the bounds of its time partition column.
+pub(super) async fn files(table: &Table, insert: &Insert) -> Result<Vec<ScanFile>, IcebergError> {
+    let column = insert.partitions[insert.range.partition].column.clone();
+    let filter = ScanFilter { time: Some((column, EventTime::MIN..EventTime::MAX)), ..ScanFilter::default() };
+    plan_files(table, None, &filter).await
+}
+
+/// The first partition edge at or above `time`.
+pub(super) fn above(insert: &Insert, time: EventTime) -> EventTime {
+    let transform = insert.range_transform();
+    let floor = transform.floor(time);
+    if floor == time { time } else { transform.next_edge(time) }
+}
+
+/// What a checkpoint says of an INSERT's result.
+pub(super) fn stood<'a>(
+    manifest: Option<&'a Manifest>,
+    insert: &Insert,
+) -> Option<&'a crate::checkpoints::InsertProgress> {
+    manifest?.inserts.iter().find(|progress| progress.table == insert.table)
+}
+
+/// Least time of the windows that the run publishes.
+fn published_from(insert: &Insert, destination: &Destination) -> EventTime {
+    let first = insert.range_from(destination.first_window(&insert.table));
+    match destination {
+        Destination::Reset(_) | Destination::Upgrade(_) => first,
+        // Older ones were published before it was made.
+        Destination::Savepoint(savepoint) => first.max(insert.published_below(savepoint.manifest.watermark)),
+    }
+}
+
+/// The windows between those that are published and those that will be.
+fn gap(newest: &Manifest, insert: &Insert, ends: Option<EventTime>, from: EventTime) -> Option<Range<EventTime>> {
+    let stood = stood(Some(newest), insert)?;
+    let first = insert.range_from(stood.first_window);
+    let reached = match stood.republish {
+        Some(left) => left.from,
+        None if newest.finished => ends.unwrap_or(first).max(first),
+        None => insert.published_below(newest.watermark).max(first),
+    };
+    (reached < from).then_some(reached..from)
+}
+
+fn partitions(insert: &Insert, files: &[ScanFile], range: RepublishRange) -> BTreeMap<EventTime, u64> {
+    let mut partitions = BTreeMap::new();
+    for file in files {
+        let (lower, upper) = (file.lower.unwrap_or(range.from), file.upper.unwrap_or(EventTime::MAX));
+        if upper >= range.from && lower < range.to {
+            *partitions.entry(insert.range_transform().floor(lower)).or_default() += file.records;
+        }
+    }
+    partitions
+}

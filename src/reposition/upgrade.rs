@@ -1,0 +1,142 @@
+//! Going over to another version of a job: it begins where the old one had sealed everything, so that no window is half old
+//! and half new; older windows stay as they are until a backfill brings them over.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use super::moves::{above, files, properties, stood};
+use super::{Destination, Moving, Positions, RepositionError, Repositioned, execute, shared_edge};
+use crate::checkpoints::Manifest;
+use crate::event::{EventTime, LiveFace, Micros, Stream};
+use crate::job::Insert;
+use crate::sources::{Logs, ask};
+use crate::start::{Begin, Start, Vouched, begin};
+
+/// What an upgrade has done.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Upgrade {
+    /// The job has no checkpoint: the first run is of the new version.
+    NotBegun,
+    /// The newest checkpoint is of the file's version already.
+    UpToDate,
+    /// The job goes on as the new version.
+    Done(Box<Upgraded>),
+}
+
+/// A job that goes on as another version.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Upgraded {
+    /// Fingerprint of the old version.
+    pub from: String,
+    /// What was done.
+    pub done: Repositioned,
+    /// Windows of the old version that stay: backfilling them brings them to the new one. `None`: there are none.
+    pub backfill: Option<Range<EventTime>>,
+}
+
+/// Goes over to the version of the job file, if the newest checkpoint is of another.
+///
+/// The first window of the new version is the first one at or above the sealed edges of all results, on a partition edge
+/// that all of them share: below it nothing can change any more, so the old version has said all that it has to say. Windows
+/// that a move before was publishing again are of it too.
+///
+/// # Errors
+/// When the logs no longer hold the first window (unless `vouched` for), tables don't fit the new version, or as
+/// [`execute`].
+pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched) -> Result<Upgrade, RepositionError> {
+    let Some(newest) = moving.checkpoints.newest().await?.manifest else { return Ok(Upgrade::NotBegun) };
+    if newest.fingerprint == moving.plan.fingerprint {
+        return Ok(Upgrade::UpToDate);
+    }
+    let edge = first_edge(moving, &newest).await?;
+    let destination = Destination::Upgrade(positions(moving, logs, edge, vouched).await?);
+    let done = execute(moving, &destination).await?;
+    let backfill = older(moving, edge).await?;
+    Ok(Upgrade::Done(Box::new(Upgraded { from: newest.fingerprint, done, backfill })))
+}
+
+/// The partition edge, of every result, from which on the new version publishes.
+async fn first_edge(moving: &Moving<'_>, newest: &Manifest) -> Result<EventTime, RepositionError> {
+    let mut least: Option<EventTime> = None;
+    for insert in &moving.plan.inserts {
+        let edge = sealed_edge(moving, newest, insert).await?;
+        least = Some(least.map_or(edge, |least| least.min(edge)));
+    }
+    Ok(shared_edge(moving.plan, least.unwrap_or(EventTime::MIN)))
+}
+
+/// Up to where an INSERT's result has been published for good.
+async fn sealed_edge(moving: &Moving<'_>, newest: &Manifest, insert: &Insert) -> Result<EventTime, RepositionError> {
+    let stood = stood(Some(newest), insert);
+    let table = moving.catalog.load(&insert.table).await?;
+    let (stated, ends) = match &table {
+        None => (EventTime::MIN, None),
+        Some(table) => {
+            let files = files(table, insert).await?;
+            let ends = files.iter().map(|file| file.upper.unwrap_or(EventTime::MAX).plus(Micros(1))).max();
+            (properties(moving.plan, table)?.sealed_edge.unwrap_or(EventTime::MIN), ends)
+        }
+    };
+    let known = stood.map_or(EventTime::MIN, |stood| stood.sealed_edge).max(stated);
+    // A result that the old version didn't have begins with the others.
+    let edge = if stood.is_some() { known } else { insert.sealed_edge(newest.watermark) };
+    let first = insert.range_from(stood.map_or(EventTime::MIN, |stood| stood.first_window));
+    let edge = match edge {
+        // Drained: sealed as far as it goes.
+        EventTime::MAX => ends.map_or(first, |ends| above(insert, ends)),
+        // Nothing is sealed yet: all that it has published is published again.
+        EventTime::MIN => first,
+        edge => edge,
+    };
+    Ok(match stood.and_then(|stood| stood.republish) {
+        Some(left) => edge.min(left.from),
+        None => edge,
+    })
+}
+
+/// Where the logs hold the first windows, those whose time is `edge` or later.
+async fn positions(
+    moving: &Moving<'_>,
+    logs: &Arc<dyn Logs>,
+    edge: EventTime,
+    vouched: Vouched,
+) -> Result<Positions, RepositionError> {
+    let inserts = &moving.plan.inserts;
+    let mut positions = Positions { streams: BTreeMap::new(), first_windows: BTreeMap::new() };
+    for (index, stream) in moving.plan.streams.iter().enumerate() {
+        let of_stream = || inserts.iter().filter(|insert| insert.stream == index);
+        let first = of_stream().map(|insert| insert.first_start(edge)).min().unwrap_or(edge);
+        let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
+        let answers = ask(logs, stream, start(stream, first), reach).await?;
+        let Begin { places, whole_from, .. } = begin(&answers.asked(stream, vouched, moving.clock.now()))?;
+        let offsets = places.into_iter().map(|(partition, place)| (partition, place.offset));
+        positions.streams.insert(stream.name.clone(), offsets.collect());
+        for insert in of_stream() {
+            let first = insert.first_start(edge).max(whole_from);
+            positions.first_windows.insert(insert.table.clone(), first);
+        }
+    }
+    Ok(positions)
+}
+
+/// A log that can't be looked up by time is read whole.
+fn start(stream: &Stream, first_window: EventTime) -> Start {
+    let is_file = matches!(stream.live, LiveFace::File { .. });
+    match is_file || first_window == EventTime::MIN || stream.max_future.is_none() {
+        true => Start::Earliest,
+        false => Start::Time(first_window),
+    }
+}
+
+/// The published windows below `edge`, on partition edges that all results share.
+async fn older(moving: &Moving<'_>, edge: EventTime) -> Result<Option<Range<EventTime>>, RepositionError> {
+    let mut least: Option<EventTime> = None;
+    for insert in &moving.plan.inserts {
+        let Some(table) = moving.catalog.load(&insert.table).await? else { continue };
+        let lower = files(&table, insert).await?.iter().filter_map(|file| file.lower).min();
+        least = [least, lower].into_iter().flatten().min();
+    }
+    let from = least.map(|least| shared_edge(moving.plan, least));
+    Ok(from.filter(|&from| from < edge).map(|from| from..edge))
+}

@@ -1,0 +1,2 @@
+INCLUDE 'requests.sql';
+INCLUDE 'circle.sql';

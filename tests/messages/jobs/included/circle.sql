@@ -1,0 +1,2 @@
+-- Two files that need each other.
+INCLUDE 'around.sql';

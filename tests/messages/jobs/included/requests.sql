@@ -1,0 +1,6 @@
+CREATE STREAM requests (
+  host TEXT,
+  event_time TIMESTAMP NOT NULL,
+  WATERMARK FOR event_time AS event_time - INTERVAL '15 seconds'
+)
+LIVE FROM KAFKA 'requests' FORMAT JSON;
