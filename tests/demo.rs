@@ -17,6 +17,8 @@ const FILTERS: [(&str, &str); 6] = [
 fn the_story_ends_with_a_comparison_without_differences() {
     let folder = tempfile::tempdir().expect("a folder");
     let mut demo = Command::new(env!("CARGO_BIN_EXE_kappa"));
+    // What is set for the user's own jobs must not reach the demo's.
+    demo.env("KAPPA_PROFILE", "prod").env("KAPPA_KAFKA__BOOTSTRAP_SERVERS", "localhost:1");
     let output = demo.arg("demo").arg("--keep").arg(folder.path().join("story")).output().expect("the binary is there");
     let (story, errors) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "{story}\n{errors}");

@@ -17,6 +17,7 @@ fn tree() -> clap::Command {
         cli::backfill::BackfillArgs::augment_args(clap::Command::new("backfill")),
         cli::diff::DiffArgs::augment_args(clap::Command::new("diff")),
         cli::offsets::OffsetsArgs::augment_args(clap::Command::new("offsets")),
+        cli::savepoint::SavepointArgs::augment_args(clap::Command::new("savepoint")),
         cli::demo::DemoArgs::augment_args(clap::Command::new("demo")),
     ];
     let mut tree = cli::command::tree();
@@ -157,7 +158,7 @@ mod meaning {
     fn project() -> Project {
         let folder = tempfile::tempdir().expect("a folder");
         std::fs::write(folder.path().join("kappa.toml"), "[run]\nworkers = 3\n").expect("a file");
-        Project::at(folder.path()).expect("a project")
+        Project::at(folder.path(), kappa::config::Overrides::none()).expect("a project")
     }
 
     fn run(arguments: &[&str]) -> Result<RunOptions, (Exit, String)> {

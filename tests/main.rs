@@ -2,6 +2,7 @@
 
 mod architecture;
 mod backfill;
+mod configuration;
 mod demo;
 mod help;
 mod messages;

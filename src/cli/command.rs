@@ -7,15 +7,23 @@ use clap::{ArgAction, CommandFactory, Parser, Subcommand};
 
 use super::archive::ArchiveArgs;
 use super::backfill::BackfillArgs;
+use super::completions::CompletionsArgs;
+use super::config::ConfigArgs;
 use super::demo::DemoArgs;
 use super::diff::DiffArgs;
 use super::exit::{Exit, Failure};
 use super::explain::ExplainArgs;
+use super::man::ManArgs;
 use super::offsets::OffsetsArgs;
 use super::panic;
 use super::run::RunArgs;
+use super::savepoint::SavepointArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
+use crate::config::Overrides;
+
+/// Heading of the options that every command takes.
+const EVERYWHERE: &str = "Options of every command";
 
 /// A replayable stream processor: one SQL job file, live from Kafka and as a backfill over Iceberg history
 #[derive(Parser, Debug)]
@@ -33,11 +41,25 @@ use super::validate::ValidateArgs;
         twice."
 )]
 struct Cli {
+    /// Lay [profile.NAME.*] of kappa.toml over its tables [default: KAPPA_PROFILE]
+    #[arg(long, value_name = "NAME", global = true, display_order = 900, help_heading = EVERYWHERE)]
+    profile: Option<String>,
+    /// Set a key of kappa.toml for this once, such as --set run.workers=4; may be repeated
+    #[arg(long, value_name = "TABLE.KEY=VALUE", global = true, display_order = 901, help_heading = EVERYWHERE)]
+    set: Vec<String>,
     /// No notes and no progress, only data and errors
-    #[arg(short, long, global = true, display_order = 900)]
+    #[arg(short, long, global = true, display_order = 902, help_heading = EVERYWHERE)]
     quiet: bool,
     /// Log what is done; twice: everything
-    #[arg(short, long, global = true, display_order = 901, action = ArgAction::Count, conflicts_with = "quiet")]
+    #[arg(
+        short,
+        long,
+        global = true,
+        display_order = 903,
+        help_heading = EVERYWHERE,
+        action = ArgAction::Count,
+        conflicts_with = "quiet"
+    )]
     verbose: u8,
     #[command(subcommand)]
     command: Command,
@@ -52,7 +74,11 @@ enum Command {
     Backfill(BackfillArgs),
     Diff(DiffArgs),
     Offsets(OffsetsArgs),
+    Savepoint(SavepointArgs),
     Demo(DemoArgs),
+    Config(ConfigArgs),
+    Completions(CompletionsArgs),
+    Man(ManArgs),
 }
 
 /// The whole command tree, as help and completions need it.
@@ -72,6 +98,16 @@ pub fn main() -> ExitCode {
         }
     };
     let terminal = Terminal::detect(cli.quiet, cli.verbose);
+    let overrides = match Overrides::new(cli.profile.as_deref(), &cli.set, std::env::vars_os()) {
+        Ok(overrides) => overrides,
+        Err(error) => {
+            let failure = Failure::Usage(error.to_string());
+            terminal.error(&failure.to_string());
+            return failure.exit().into();
+        }
+    };
+    // It lives as long as the process, and every command looks at it.
+    let terminal = Terminal { overrides: Box::leak(Box::new(overrides)), ..terminal };
     // The hook has said what there is to say about a bug; what is left is the code that supervisors look at.
     match catch_unwind(AssertUnwindSafe(|| execute(&cli.command, &terminal))) {
         Ok(Ok(exit)) => exit.into(),
@@ -83,7 +119,8 @@ pub fn main() -> ExitCode {
     }
 }
 
-/// Does what a command line says (without the program's name), inside this process.
+/// Does what a command line says (without the program's name), inside this process. What is set beside `kappa.toml` is
+/// the terminal's, not the command line's.
 pub fn perform(arguments: &[&str], terminal: &Terminal) -> Result<Exit, Failure> {
     let cli = Cli::try_parse_from(["kappa"].iter().chain(arguments));
     // Both would begin with the same word.
@@ -100,6 +137,10 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
+        Command::Savepoint(arguments) => arguments.execute(terminal),
         Command::Demo(arguments) => arguments.execute(terminal),
+        Command::Config(arguments) => arguments.execute(terminal),
+        Command::Completions(arguments) => arguments.execute(terminal),
+        Command::Man(arguments) => arguments.execute(terminal),
     }
 }

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::exit::{Failure, invalid_project};
 use super::log;
 use super::progress::{Progress, ProgressMode, RangeState};
+use super::redact;
 use super::terminal::Terminal;
 use crate::checkpoints::{CheckpointError, CheckpointStore};
 use crate::config::{self, Project, SizeText};
@@ -17,9 +18,10 @@ use crate::sources::{Logs, RealLogs, SourceSettings};
 use crate::store::{Place, Stores};
 use crate::time::clock::{Clock, SystemClock};
 
-/// The project of a job, with logging started as it says.
+/// The project of a job, with logging started as it says, and without its secrets.
 pub fn open_project(job: &Path, terminal: &Terminal) -> Result<Project, Failure> {
-    let project = Project::find(job).map_err(|error| invalid_project(&error, terminal.colour))?;
+    let project = Project::find(job, terminal.overrides).map_err(|error| invalid_project(&error, terminal.colour))?;
+    redact::learn(project.redactor());
     log::start(project.run.log, terminal.verbosity, terminal.colour);
     Ok(project)
 }

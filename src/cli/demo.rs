@@ -10,7 +10,7 @@ use super::exit::{Exit, Failure};
 use super::log::Verbosity;
 use super::output::{Column, Table, number};
 use super::terminal::Terminal;
-use crate::config::Project;
+use crate::config::{Overrides, Project};
 use crate::demo::{Broker, DemoError, Folder, JOB, REPAIR, RESULT, Totals, requests, totals};
 use crate::event::TableName;
 
@@ -93,7 +93,8 @@ impl Story<'_> {
         // Notes and logs of the single commands would drown the story, unless they are asked for.
         let verbose = self.terminal.verbosity > Verbosity::Normal;
         let verbosity = if verbose { self.terminal.verbosity } else { Verbosity::Quiet };
-        let terminal = Terminal { quiet: !verbose, verbosity, ..*self.terminal };
+        // Profiles and variables of the user's are not for this project.
+        let terminal = Terminal { quiet: !verbose, verbosity, overrides: Overrides::none(), ..*self.terminal };
         match command::perform(arguments, &terminal)? {
             exit if exit == wanted => Ok(()),
             exit => Err(Failure::Running(anyhow::anyhow!(
@@ -106,7 +107,7 @@ impl Story<'_> {
     }
 
     fn totals(&self) -> Result<Totals, Failure> {
-        let project = Project::at(&self.folder.path).map_err(Failure::running)?;
+        let project = Project::at(&self.folder.path, Overrides::none()).map_err(Failure::running)?;
         let name = TableName::parse(RESULT).expect("the name has a namespace");
         connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;

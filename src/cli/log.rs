@@ -7,6 +7,7 @@ use tracing_subscriber::fmt::MakeWriter;
 
 use super::log_json::{self, JsonLines};
 use super::progress;
+use super::redact;
 use crate::config::LogFormat;
 use crate::job::Colour;
 
@@ -61,7 +62,7 @@ pub fn start(format: LogFormat, verbosity: Verbosity, colour: Colour) {
     drop(started);
 }
 
-/// Writes to stderr, over a progress line if one stands there.
+/// Writes to stderr, without secrets, over a progress line if one stands there.
 struct AboveProgress;
 
 impl<'a> MakeWriter<'a> for AboveProgress {
@@ -75,7 +76,10 @@ impl<'a> MakeWriter<'a> for AboveProgress {
 impl Write for AboveProgress {
     fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
         progress::make_room();
-        std::io::stderr().lock().write(bytes)
+        // The formatter gives a whole event at once, so no secret is cut in two.
+        let text = String::from_utf8_lossy(bytes);
+        std::io::stderr().lock().write_all(redact::hide(&text).as_bytes())?;
+        Ok(bytes.len())
     }
 
     fn flush(&mut self) -> std::io::Result<()> {

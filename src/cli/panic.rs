@@ -2,9 +2,11 @@
 
 use std::panic::PanicHookInfo;
 
+use super::redact;
+
 /// Replaces the standard message of a panic by one that says whose fault it is and where to report it.
 pub fn install_hook() {
-    std::panic::set_hook(Box::new(|panic| eprintln!("{}", message(panic))));
+    std::panic::set_hook(Box::new(|panic| eprintln!("{}", redact::hide(&message(panic)))));
 }
 
 fn message(panic: &PanicHookInfo<'_>) -> String {

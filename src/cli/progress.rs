@@ -316,7 +316,13 @@ mod tests {
     #[test]
     fn without_a_terminal_only_json_is_shown() {
         let verbosity = Verbosity::Normal;
-        let pipe = Terminal { quiet: false, verbosity, colour: Colour::Plain, interactive: false };
+        let pipe = Terminal {
+            quiet: false,
+            verbosity,
+            colour: Colour::Plain,
+            interactive: false,
+            overrides: crate::config::Overrides::none(),
+        };
         assert_eq!(ProgressMode::choose(&pipe, false), ProgressMode::Off);
         assert_eq!(ProgressMode::choose(&pipe, true), ProgressMode::Json);
         let screen = Terminal { interactive: true, ..pipe };

@@ -1,14 +1,16 @@
 //! Where output goes: data to stdout, everything else to stderr.
-//! Invariant: nothing but data ever reaches stdout, and colours or moving lines only ever reach a terminal.
+//! Invariant: nothing but data ever reaches stdout, no secret ever reaches stderr, and colours or moving lines only ever
+//! reach a terminal.
 
 use std::io::{ErrorKind, IsTerminal, Write};
 
 use super::exit::Failure;
 use super::log::Verbosity;
-use super::{log_json, progress};
+use super::{log_json, progress, redact};
+use crate::config::Overrides;
 use crate::job::Colour;
 
-/// The two outputs and what may be done with them.
+/// What surrounds a command: the two outputs and what may be done with them, and what was set outside of `kappa.toml`.
 #[derive(Clone, Copy, Debug)]
 pub struct Terminal {
     /// `-q`: no notes, no progress.
@@ -19,17 +21,19 @@ pub struct Terminal {
     pub colour: Colour,
     /// stderr is a terminal: lines may be drawn over.
     pub interactive: bool,
+    /// What `--profile`, `--set` and the environment set.
+    pub overrides: &'static Overrides,
 }
 
 impl Terminal {
-    /// Looks at the outputs of this process and at `NO_COLOR` and `TERM`.
+    /// Looks at the outputs of this process and at `NO_COLOR` and `TERM`; nothing is set beside `kappa.toml`.
     pub fn detect(quiet: bool, verbose: u8) -> Terminal {
         let verbosity = Verbosity::from_flags(quiet, verbose);
         let interactive = std::io::stderr().is_terminal();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
         let colour = if interactive && !set("NO_COLOR") && !dumb { Colour::Ansi } else { Colour::Plain };
-        Terminal { quiet, verbosity, colour, interactive: interactive && !dumb }
+        Terminal { quiet, verbosity, colour, interactive: interactive && !dumb, overrides: Overrides::none() }
     }
 
     /// Says something beside the data, on stderr, unless `-q`.
@@ -44,7 +48,7 @@ impl Terminal {
         self.say("warn", "warning: ", text);
     }
 
-    /// Writes text to stderr as it is, over a progress line if one stands there.
+    /// Writes text to stderr, without secrets, over a progress line if one stands there.
     pub fn error(&self, text: &str) {
         self.say("error", "", text);
     }
@@ -58,7 +62,7 @@ impl Terminal {
             false => format!("{prefix}{text}"),
         };
         // A closed stderr leaves nobody to tell.
-        drop(writeln!(std::io::stderr().lock(), "{text}"));
+        drop(writeln!(std::io::stderr().lock(), "{}", redact::hide(&text)));
     }
 
     /// Writes data to stdout, as it is. A reader that has seen enough (`| head`) is no failure.

@@ -11,7 +11,7 @@ use super::exit::{Exit, Failure};
 use super::job::{JobFile, JobFileError};
 use super::output;
 use super::terminal::Terminal;
-use crate::config::{ConfigError, Project};
+use crate::config::{ConfigError, Place, Project};
 
 /// Checks job files: parses, plans and type-checks them
 #[derive(Args, Clone, Debug)]
@@ -53,6 +53,9 @@ struct ProblemReport {
     line: Option<u64>,
     /// From 1, in characters.
     column: Option<u64>,
+    /// Where it is, if not in the file: an option or a variable of the environment.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    outside: Option<String>,
     message: String,
     help: Option<String>,
 }
@@ -62,7 +65,7 @@ impl ValidateArgs {
     pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut files = Vec::new();
         let mut problems = 0;
-        for error in self.project_errors() {
+        for error in self.project_errors(terminal) {
             terminal.error(&error.render(terminal.colour));
             let report = of_project(&error);
             problems += report.problems.len();
@@ -95,12 +98,12 @@ impl ValidateArgs {
     }
 
     /// What is wrong with the jobs' projects, each project once.
-    fn project_errors(&self) -> Vec<ConfigError> {
+    fn project_errors(&self, terminal: &Terminal) -> Vec<ConfigError> {
         let folders: BTreeSet<&Path> = self.jobs.iter().map(|job| job.parent().unwrap_or(Path::new(""))).collect();
         let mut errors: Vec<ConfigError> = Vec::new();
         for folder in folders {
             // Any name will do: a project is found from the folder.
-            if let Err(error) = Project::find(&folder.join("job.sql"))
+            if let Err(error) = Project::find(&folder.join("job.sql"), terminal.overrides)
                 && errors.iter().all(|other| other.to_string() != error.to_string())
             {
                 errors.push(error);
@@ -118,7 +121,7 @@ fn of_job(path: &Path, error: &JobFileError) -> FileReport {
     let problems = match error {
         JobFileError::File(message) => {
             let file = path.display().to_string();
-            vec![ProblemReport { file, line: None, column: None, message: message.clone(), help: None }]
+            vec![ProblemReport { file, line: None, column: None, outside: None, message: message.clone(), help: None }]
         }
         JobFileError::Content(errors) => {
             let place = |problem: &crate::job::Problem| problem.span.map(|span| (span.start.line, span.start.column));
@@ -126,6 +129,7 @@ fn of_job(path: &Path, error: &JobFileError) -> FileReport {
                 file: errors.path_of(problem).to_owned(),
                 line: place(problem).map(|(line, _)| line),
                 column: place(problem).map(|(_, column)| column),
+                outside: None,
                 message: problem.message.clone(),
                 help: problem.help.clone(),
             };
@@ -139,11 +143,16 @@ fn of_project(error: &ConfigError) -> FileReport {
     match error {
         ConfigError::Invalid { path, text, problems } => {
             let problems = problems.iter().map(|problem| {
-                let before = problem.span.as_ref().and_then(|span| text.get(..span.start));
+                let before = problem.place.span().and_then(|span| text.get(..span.start));
+                let outside = match &problem.place {
+                    Place::Outside(name) => Some(name.clone()),
+                    Place::File(_) | Place::Nowhere => None,
+                };
                 ProblemReport {
                     file: path.display().to_string(),
                     line: before.map(|before| before.matches('\n').count() as u64 + 1),
                     column: before.map(|before| before.chars().rev().take_while(|c| *c != '\n').count() as u64 + 1),
+                    outside,
                     message: problem.message.clone(),
                     help: Some(problem.help.clone()).filter(|help| !help.is_empty()),
                 }
@@ -153,7 +162,7 @@ fn of_project(error: &ConfigError) -> FileReport {
         ConfigError::Read { path, .. } | ConfigError::Folder { path, .. } => {
             let file = path.display().to_string();
             let message = error.to_string();
-            report(path, vec![ProblemReport { file, line: None, column: None, message, help: None }])
+            report(path, vec![ProblemReport { file, line: None, column: None, outside: None, message, help: None }])
         }
     }
 }

@@ -3,10 +3,6 @@
 /// Tables that this version reads.
 pub const TABLES: [&str; 5] = ["kafka", "catalog", "store", "state", "run"];
 
-/// What comes with later versions: named, so that it is refused for what it is and not as a misspelling.
-const LATER: [(&str, &str); 1] =
-    [("profile", "profiles aren't supported yet: keep one kappa.toml for each environment")];
-
 /// Keys of `[catalog]` for catalogs of every type.
 pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
 /// Keys of `[catalog]` for REST catalogs, beside `header.…`.
@@ -25,10 +21,6 @@ pub const RUN: [&str; 6] = ["workers", "checkpoint_interval", "rejects_max", "me
 
 /// Judges the path of a key, such as `run.workers`: what is wrong with it and the way out, if anything.
 pub fn judge(path: &str) -> Option<(String, String)> {
-    let later = LATER.iter().find(|(name, _)| path == *name || path.starts_with(&format!("{name}.")));
-    if let Some((name, reason)) = later {
-        return Some((format!("`{name}` can't be set"), (*reason).to_owned()));
-    }
     let (table, key) = path.split_once('.').unwrap_or((path, ""));
     let keys: &[&str] = match table {
         "kafka" => return None,
@@ -36,6 +28,10 @@ pub fn judge(path: &str) -> Option<(String, String)> {
         "store" => &STORE,
         "state" => &STATE,
         "run" => &RUN,
+        "profile" => {
+            let help = "choose a profile by `--profile NAME` or KAPPA_PROFILE, and set the key itself";
+            return Some((format!("`{path}` would change a profile"), help.to_owned()));
+        }
         _ => return Some((format!("there is no table `{table}`"), way_out(table, &TABLES, "tables"))),
     };
     if keys.contains(&key) {
@@ -44,8 +40,24 @@ pub fn judge(path: &str) -> Option<(String, String)> {
     Some((format!("[{table}] has no key `{key}`"), way_out(key, keys, "keys")))
 }
 
+/// The keys of a table that have a meaning of their own.
+pub fn keys(table: &str) -> Vec<&'static str> {
+    match table {
+        "catalog" => [&CATALOG[..], &CATALOG_REST].concat(),
+        "store" => STORE.to_vec(),
+        "state" => STATE.to_vec(),
+        "run" => RUN.to_vec(),
+        _ => Vec::new(),
+    }
+}
+
+/// The table that a key of this name belongs into, if one has it.
+pub fn table_of(key: &str) -> Option<&'static str> {
+    TABLES.into_iter().find(|table| keys(table).contains(&key))
+}
+
 fn judge_catalog(key: &str) -> Option<(String, String)> {
-    let known = [&CATALOG[..], &CATALOG_REST].concat();
+    let known = keys("catalog");
     if known.contains(&key) || key.starts_with(HEADER) {
         return None;
     }

@@ -7,13 +7,46 @@ use annotate_snippets::renderer::DecorStyle;
 use annotate_snippets::{AnnotationKind, Level, Renderer, Snippet};
 use thiserror::Error;
 
+use super::mask;
+use super::settings::Origin;
 use crate::job::Colour;
 
-/// One thing that is wrong with a `kappa.toml`.
+/// Where something is wrong.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Place {
+    /// At these bytes of `kappa.toml`.
+    File(Range<usize>),
+    /// In a variable of the environment or an option of the command line, called so.
+    Outside(String),
+    /// Nowhere: something is missing.
+    Nowhere,
+}
+
+impl Place {
+    /// The place where a value was set.
+    pub(super) fn of(origin: &Origin) -> Place {
+        match origin {
+            Origin::Default => Place::Nowhere,
+            Origin::File(span) | Origin::Profile { span, .. } => Place::File(span.clone()),
+            Origin::Environment(name) => Place::Outside(format!("environment variable {name}")),
+            Origin::Flag(path) => Place::Outside(format!("--set {path}")),
+        }
+    }
+
+    /// The bytes of the file that are meant.
+    pub fn span(&self) -> Option<Range<usize>> {
+        match self {
+            Place::File(span) => Some(span.clone()),
+            Place::Outside(_) | Place::Nowhere => None,
+        }
+    }
+}
+
+/// One thing that is wrong with the settings of a project.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigProblem {
-    /// Bytes of the file that are meant; `None` when something is missing.
-    pub span: Option<Range<usize>>,
+    /// Where.
+    pub place: Place,
     /// What is wrong: a lower-case sentence without a full stop.
     pub message: String,
     /// The way out; empty when the message says it.
@@ -40,15 +73,23 @@ pub enum ConfigError {
         source: std::io::Error,
     },
     /// The file was read, and something in it is wrong.
-    #[error("{} has {}", path.display(), count(problems))]
+    #[error("{} has {}", subject(path, problems), count(problems))]
     Invalid {
         /// The file.
         path: PathBuf,
         /// Its text.
         text: String,
-        /// What is wrong, in the order of the file; at least one.
+        /// What is wrong: in the file, in its order, then in the environment and on the command line; at least one.
         problems: Vec<ConfigProblem>,
     },
+}
+
+/// What the problems are of: the file, unless it has no part in them.
+fn subject(path: &Path, problems: &[ConfigProblem]) -> String {
+    match problems.iter().all(|problem| matches!(problem.place, Place::Outside(_))) {
+        true => "the configuration".to_owned(),
+        false => path.display().to_string(),
+    }
 }
 
 fn count(problems: &[ConfigProblem]) -> String {
@@ -68,9 +109,10 @@ impl ConfigError {
         let renderer = renderer.decor_style(DecorStyle::Ascii);
         match self {
             ConfigError::Invalid { path, text, problems } => {
+                let text = mask::without_secrets(text);
                 let blocks: Vec<String> = problems
                     .iter()
-                    .map(|problem| render_problem(&renderer, &shown_path(path), text, problem))
+                    .map(|problem| render_problem(&renderer, &shown_path(path), &text, problem))
                     .collect();
                 blocks.join("\n\n")
             }
@@ -84,12 +126,13 @@ const NOTHING: [annotate_snippets::Padding; 0] = [];
 
 fn render_problem(renderer: &Renderer, path: &str, text: &str, problem: &ConfigProblem) -> String {
     let title = Level::ERROR.primary_title(&problem.message);
-    let group = match &problem.span {
-        Some(span) => {
+    let group = match &problem.place {
+        Place::File(span) => {
             let caret = AnnotationKind::Primary.span(span.clone());
             title.element(Snippet::source(text).path(path).annotation(caret))
         }
-        None => title.element(annotate_snippets::Origin::path(path)),
+        Place::Outside(name) => title.element(annotate_snippets::Origin::path(name)),
+        Place::Nowhere => title.element(annotate_snippets::Origin::path(path)),
     };
     let group = if problem.help.is_empty() { group } else { group.element(Level::HELP.message(&problem.help)) };
     renderer.render(&[group])

@@ -5,11 +5,16 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use super::duration::DurationText;
+use super::expand::{self, Surroundings};
+use super::file;
 use super::known;
-use super::problem::{ConfigError, ConfigProblem};
+use super::listing::{self, FoundDefault, Listed};
+use super::operating::MEMORY_MAX;
+use super::overrides::Overrides;
+use super::problem::{ConfigError, ConfigProblem, Place};
 use super::settings::{Layer, Origin, Setting, Value};
 use super::size::SizeText;
-use crate::secret::{Properties, without_password};
+use crate::secret::{Properties, Redactor, passwords, without_password};
 use crate::store::check_location;
 
 /// The file that makes a folder a project.
@@ -38,10 +43,12 @@ const DEFAULTS_SQL: [(&str, &str); 2] =
     [("catalog.uri", "sqlite:.kappa/catalog.db"), ("catalog.warehouse", ".kappa/warehouse")];
 
 /// A project: a folder and its settings.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Project {
     /// The folder, absolute; relative paths of jobs and settings start here.
     pub root: PathBuf,
+    /// The profile that is laid over the tables of `kappa.toml`, if one was chosen.
+    pub profile: Option<String>,
     /// Properties for librdkafka, as they are.
     pub kafka: BTreeMap<String, String>,
     /// The catalog of all tables.
@@ -52,6 +59,18 @@ pub struct Project {
     pub state: StateSettings,
     /// How jobs run.
     pub run: RunSettings,
+    /// Everything that was set, with the defaults; the types above are read from it.
+    settings: Layer,
+    /// The text of `kappa.toml`, for the lines of origins.
+    text: String,
+}
+
+impl std::fmt::Debug for Project {
+    /// Without values, which may be secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Project { root, profile, .. } = self;
+        f.debug_struct("Project").field("root", root).field("profile", profile).finish_non_exhaustive()
+    }
 }
 
 /// The catalog of all tables.
@@ -165,8 +184,8 @@ impl std::fmt::Display for Share {
 
 impl Project {
     /// The project of a job file: the nearest folder upwards from it that holds a `kappa.toml`, else the current folder
-    /// with the defaults. The job file itself need not be there.
-    pub fn find(job: &Path) -> Result<Project, ConfigError> {
+    /// with the defaults; `overrides` are laid over it. The job file itself need not be there.
+    pub fn find(job: &Path, overrides: &Overrides) -> Result<Project, ConfigError> {
         let folder = match job.parent() {
             Some(parent) if !parent.as_os_str().is_empty() => parent,
             _ => Path::new("."),
@@ -175,11 +194,11 @@ impl Project {
         // A folder that isn't there holds no kappa.toml; that the job is missing is said by whoever reads it.
         let folder = absolute(folder).unwrap_or_else(|_| current.clone());
         let root = folder.ancestors().find(|above| above.join(PROJECT_FILE).is_file());
-        Project::at(root.unwrap_or(&current))
+        Project::at(root.unwrap_or(&current), overrides)
     }
 
-    /// The project in `root`, whether or not it holds a `kappa.toml`.
-    pub fn at(root: &Path) -> Result<Project, ConfigError> {
+    /// The project in `root`, whether or not it holds a `kappa.toml`, with `overrides` laid over it.
+    pub fn at(root: &Path, overrides: &Overrides) -> Result<Project, ConfigError> {
         let root = absolute(root)?;
         let path = root.join(PROJECT_FILE);
         let text = match std::fs::read_to_string(&path) {
@@ -187,27 +206,107 @@ impl Project {
             Err(missing) if missing.kind() == std::io::ErrorKind::NotFound => String::new(),
             Err(source) => return Err(ConfigError::Read { path, source }),
         };
-        Project::parse(root, &text).map_err(|problems| ConfigError::Invalid { path, text, problems })
+        Project::read(root, &text, overrides).map_err(|problems| ConfigError::Invalid { path, text, problems })
     }
 
     /// Reads the text of a `kappa.toml` in the folder `root`; all problems at once, in the order of the file.
-    pub(super) fn parse(root: PathBuf, text: &str) -> Result<Project, Vec<ConfigProblem>> {
+    fn read(root: PathBuf, text: &str, overrides: &Overrides) -> Result<Project, Vec<ConfigProblem>> {
         let mut problems = Vec::new();
-        let file = Layer::from_file(text, &mut problems);
-        let mut reader = Reader { root: &root, settings: Layer::defaults(&DEFAULTS).under(file), problems };
+        let settings = effective(&root, text, overrides, &mut problems);
+        let redactor = redactor(&settings);
+        let mut reader = Reader { root: &root, settings, problems };
         let kafka = reader.kafka();
         let catalog = reader.catalog();
         let store = reader.settings.below("store").map(|(key, setting)| (key.to_owned(), setting.value.to_text()));
         let store = store.collect();
         let state = reader.state();
         let run = reader.run();
-        let mut problems = reader.problems;
+        let Reader { settings, mut problems, .. } = reader;
         if problems.is_empty() {
-            return Ok(Project { root, kafka, catalog, store, state, run });
+            let (profile, text) = (overrides.profile().map(str::to_owned), text.to_owned());
+            return Ok(Project { root, profile, kafka, catalog, store, state, run, settings, text });
         }
-        problems.sort_by_key(|problem| problem.span.as_ref().map_or(usize::MAX, |span| span.start));
+        // Stable: what isn't in the file stays in its order, behind what is.
+        problems.sort_by_key(|problem| problem.place.span().map_or(usize::MAX, |span| span.start));
+        for problem in &mut problems {
+            problem.message = redactor.hide(&problem.message).into_owned();
+            problem.help = redactor.hide(&problem.help).into_owned();
+        }
         Err(problems)
     }
+
+    /// The same, with nothing set beside the file.
+    #[cfg(test)]
+    pub(super) fn parse(root: PathBuf, text: &str) -> Result<Project, Vec<ConfigProblem>> {
+        Project::read(root, text, Overrides::none())
+    }
+
+    /// All settings that hold, as they may be shown, by table and key.
+    pub fn list(&self) -> Vec<Listed> {
+        let found = vec![
+            FoundDefault { path: "run.workers", value: self.run.workers.to_string(), remark: ": the cores" },
+            FoundDefault {
+                path: "run.checkpoint_interval",
+                value: listing::quoted(&DurationText(CHECKPOINT_INTERVAL_RUN).to_string()),
+                remark: "; 1m for an archive",
+            },
+            FoundDefault {
+                path: "run.memory_max",
+                value: listing::quoted(MEMORY_MAX),
+                remark: " of the machine or its cgroup",
+            },
+        ];
+        listing::list(&self.settings, found, &self.text)
+    }
+
+    /// What takes the project's secrets out of texts that others write.
+    pub fn redactor(&self) -> Redactor {
+        redactor(&self.settings)
+    }
+}
+
+/// The layers laid over each other, with variables and files put in.
+fn effective(root: &Path, text: &str, overrides: &Overrides, problems: &mut Vec<ConfigProblem>) -> Layer {
+    let file = file::read(text, problems);
+    let written = file.profiles.values().chain([&file.tables]).flat_map(Layer::iter).map(|(path, _)| path).collect();
+    let environment = overrides.environment(&written, problems);
+    let profile = overrides.chosen(&file.profiles, problems);
+    let flags = overrides.flags(problems);
+    let mut settings = Layer::defaults(&DEFAULTS).under(file.tables).under(profile).under(environment).under(flags);
+    let surroundings = Surroundings { variables: overrides.variables(), root };
+    // Only now: what another layer has replaced need not be there.
+    for (path, setting) in settings.iter_mut() {
+        let (Value::Text(text) | Value::Untyped(text)) = &setting.value else { continue };
+        if matches!(setting.origin, Origin::Environment(_)) {
+            continue;
+        }
+        match expand::expand(text, surroundings) {
+            Ok(None) => {}
+            Ok(Some(expanded)) => {
+                setting.value = Value::Untyped(expanded.text);
+                setting.from_secret = expanded.from_file;
+            }
+            Err(error) => problems.push(ConfigProblem {
+                place: Place::of(&setting.origin),
+                message: format!("`{path}`: {error}"),
+                help: error.help(),
+            }),
+        }
+    }
+    settings
+}
+
+/// Knows every secret of the settings, and the passwords of addresses in them.
+fn redactor(settings: &Layer) -> Redactor {
+    let mut secrets = Vec::new();
+    for (path, setting) in settings.iter() {
+        let text = setting.value.to_text();
+        match setting.is_secret(path) {
+            true => secrets.push(text),
+            false => secrets.extend(passwords(&text).into_iter().map(|range| text[range].to_owned())),
+        }
+    }
+    Redactor::of(secrets.iter().map(String::as_str))
 }
 
 fn absolute(folder: &Path) -> Result<PathBuf, ConfigError> {
@@ -223,15 +322,15 @@ pub(super) struct Reader<'a> {
 
 impl Reader<'_> {
     pub(super) fn refuse(&mut self, origin: &Origin, message: String, help: impl Into<String>) {
-        self.problems.push(ConfigProblem { span: origin.span(), message, help: help.into() });
+        self.problems.push(ConfigProblem { place: Place::of(origin), message, help: help.into() });
     }
 
     /// The text at `path`; a value of another type is refused.
     pub(super) fn text(&mut self, path: &str) -> Option<(String, Origin)> {
-        let Setting { value, origin } = self.settings.get(path)?.clone();
+        let Setting { value, origin, .. } = self.settings.get(path)?.clone();
         match value {
-            Value::Text(text) if !text.trim().is_empty() => Some((text, origin)),
-            Value::Text(_) => {
+            Value::Text(text) | Value::Untyped(text) if !text.trim().is_empty() => Some((text, origin)),
+            Value::Text(_) | Value::Untyped(_) => {
                 self.refuse(&origin, format!("`{path}` is empty"), "leave the line out for the default");
                 None
             }
@@ -247,15 +346,13 @@ impl Reader<'_> {
     }
 
     fn kafka(&mut self) -> BTreeMap<String, String> {
-        let mut kafka: BTreeMap<String, String> =
-            self.settings.below("kafka").map(|(key, setting)| (key.to_owned(), setting.value.to_text())).collect();
         // librdkafka's other name for the same: the default must not stand beside it.
-        if kafka.contains_key("metadata.broker.list")
+        if self.settings.get("kafka.metadata.broker.list").is_some()
             && self.settings.get("kafka.bootstrap.servers").is_some_and(|setting| setting.origin == Origin::Default)
         {
-            kafka.remove("bootstrap.servers");
+            self.settings.remove("kafka.bootstrap.servers");
         }
-        kafka
+        self.settings.below("kafka").map(|(key, setting)| (key.to_owned(), setting.value.to_text())).collect()
     }
 
     fn catalog(&mut self) -> CatalogSettings {
@@ -379,13 +476,22 @@ impl Reader<'_> {
 
     fn workers(&mut self) -> usize {
         let cores = std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX as usize);
-        let Some(Setting { value, origin }) = self.settings.get("run.workers").cloned() else { return cores };
-        match value {
-            Value::Integer(workers @ 1..=WORKERS_MAX) => workers as usize,
-            other => {
+        let Some(Setting { value, origin, .. }) = self.settings.get("run.workers").cloned() else { return cores };
+        let number = match &value {
+            Value::Integer(number) => Some(*number),
+            Value::Untyped(text) => text.trim().parse().ok(),
+            _ => None,
+        };
+        match number {
+            Some(workers @ 1..=WORKERS_MAX) => {
+                // Wherever it was written, it is a number.
+                self.settings.set("run.workers".to_owned(), Setting::new(Value::Integer(workers), origin));
+                workers as usize
+            }
+            _ => {
                 let help =
                     format!("write a whole number from 1 to {WORKERS_MAX}, or leave the line out: one for each core");
-                self.refuse(&origin, format!("`run.workers` can't be {}", other.to_text()), help);
+                self.refuse(&origin, format!("`run.workers` can't be {}", value.to_text()), help);
                 cores
             }
         }
@@ -418,7 +524,7 @@ mod tests {
     }
 
     fn refused(text: &str) -> Vec<(Option<String>, String, String)> {
-        let place = |problem: &ConfigProblem| problem.span.clone().map(|span| text[span].to_owned());
+        let place = |problem: &ConfigProblem| problem.place.span().map(|span| text[span].to_owned());
         let problems = parse(text).expect_err("refused");
         problems.into_iter().map(|problem| (place(&problem), problem.message, problem.help)).collect()
     }
@@ -532,13 +638,6 @@ mod tests {
     }
 
     #[test]
-    fn what_comes_later_is_refused_for_what_it_is() {
-        let text = "[profile.prod.kafka]\n\"bootstrap.servers\" = \"b\"\n";
-        let helps: Vec<String> = refused(text).into_iter().map(|(_, _, help)| help).collect();
-        assert!(helps[0].contains("profiles aren't supported yet"));
-    }
-
-    #[test]
     fn a_rest_catalog_without_an_address_is_refused() {
         let problems = refused("[catalog]\ntype = \"rest\"\n");
         assert_eq!(problems.len(), 1);
@@ -558,7 +657,7 @@ mod tests {
         let jobs = outer.path().join("project/jobs/deep");
         std::fs::create_dir_all(&jobs).expect("folders");
         std::fs::write(outer.path().join("project/kappa.toml"), "[run]\nworkers = 3\n").expect("a file");
-        let project = Project::find(&jobs.join("page_hits.sql")).expect("a project");
+        let project = Project::find(&jobs.join("page_hits.sql"), Overrides::none()).expect("a project");
         assert_eq!(project.run.workers, 3);
         assert_eq!(project.root, outer.path().join("project").canonicalize().expect("a folder"));
     }

@@ -1,21 +1,21 @@
 //! Layers of settings: values by the path of their key, each with where it was set.
 //!
-//! A file is one layer, the defaults are another; others (a profile, the environment, the command line) are laid over
-//! them in the same way. Invariant: the upper layer wins key by key, never table by table.
+//! From the bottom up: the defaults, the tables of `kappa.toml`, the chosen profile, the environment, the command line.
+//! Invariant: the upper layer wins key by key, never table by table.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
 
-use toml::de::{DeTable, DeValue};
-
-use super::known;
-use super::problem::ConfigProblem;
+use crate::secret;
 
 /// A plain value of a layer; tables are part of the key's path.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub enum Value {
     /// Text.
     Text(String),
+    /// Text from a place that knows no types (the environment, the command line, `${VAR}`): it is taken as whatever is
+    /// asked for.
+    Untyped(String),
     /// A whole number.
     Integer(i64),
     /// Any other number, as written.
@@ -28,7 +28,7 @@ impl Value {
     /// The value as text, as librdkafka and catalogs take every property.
     pub fn to_text(&self) -> String {
         match self {
-            Value::Text(text) | Value::Number(text) => text.clone(),
+            Value::Text(text) | Value::Untyped(text) | Value::Number(text) => text.clone(),
             Value::Integer(number) => number.to_string(),
             Value::Boolean(value) => value.to_string(),
         }
@@ -40,27 +40,62 @@ impl Value {
 pub enum Origin {
     /// Nowhere: it is the default.
     Default,
-    /// In `kappa.toml`, at these bytes.
+    /// In a table of `kappa.toml`, at these bytes.
     File(Range<usize>),
-}
-
-impl Origin {
-    /// The bytes of the file, if it stands there.
-    pub fn span(&self) -> Option<Range<usize>> {
-        match self {
-            Origin::Default => None,
-            Origin::File(span) => Some(span.clone()),
-        }
-    }
+    /// In a profile of `kappa.toml`, at these bytes.
+    Profile {
+        /// The profile.
+        name: String,
+        /// Bytes of the file.
+        span: Range<usize>,
+    },
+    /// In the environment, by the variable of this name.
+    Environment(String),
+    /// On the command line, by `--set` of this key.
+    Flag(String),
 }
 
 /// A value and where it was set.
-#[derive(Clone, Debug, PartialEq)]
+#[derive(Clone, PartialEq)]
 pub struct Setting {
     /// The value.
     pub value: Value,
     /// Where it was set.
     pub origin: Origin,
+    /// It must not be shown whatever its key is called, as it comes from a mounted secret.
+    pub from_secret: bool,
+}
+
+impl Setting {
+    /// A value that was set at `origin`.
+    pub fn new(value: Value, origin: Origin) -> Setting {
+        Setting { value, origin, from_secret: false }
+    }
+
+    /// Whether the value as a whole must not be shown; `path` is its key.
+    pub fn is_secret(&self, path: &str) -> bool {
+        // What can only be true or false gives nothing away.
+        self.from_secret || (!matches!(self.value, Value::Boolean(_)) && secret::is_secret(name_in_table(path)))
+    }
+
+    /// The value as it may be shown; `path` is its key.
+    pub fn shown(&self, path: &str) -> String {
+        match self.is_secret(path) {
+            true => secret::HIDDEN.to_owned(),
+            false => secret::without_password(&self.value.to_text()),
+        }
+    }
+}
+
+impl std::fmt::Debug for Setting {
+    /// Without the value: whether it is a secret only its key tells.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Setting").field("origin", &self.origin).finish_non_exhaustive()
+    }
+}
+
+fn name_in_table(path: &str) -> &str {
+    path.split_once('.').map_or(path, |(_, name)| name)
 }
 
 /// Settings by the path of their key: `kafka.bootstrap.servers`.
@@ -70,56 +105,18 @@ pub struct Layer(BTreeMap<String, Setting>);
 impl Layer {
     /// The values that hold where nobody says otherwise.
     pub fn defaults(values: &[(&str, &str)]) -> Layer {
-        let setting = |text: &str| Setting { value: Value::Text(text.to_owned()), origin: Origin::Default };
+        let setting = |text: &str| Setting::new(Value::Text(text.to_owned()), Origin::Default);
         Layer(values.iter().map(|(path, text)| ((*path).to_owned(), setting(text))).collect())
     }
 
-    /// Reads the text of a `kappa.toml`; what is wrong with its notation or its names goes to `problems`.
-    pub fn from_file(text: &str, problems: &mut Vec<ConfigProblem>) -> Layer {
-        let (document, errors) = DeTable::parse_recoverable(text);
-        for error in &errors {
-            let message = error.message().lines().collect::<Vec<_>>().join("; ");
-            problems.push(ConfigProblem { span: error.span(), message, help: String::new() });
-        }
-        let mut layer = Layer::default();
-        // A broken notation makes values stand in wrong places: their names would be blamed for it.
-        if errors.is_empty() {
-            layer.take(document.get_ref(), "", problems);
-        }
-        layer
+    /// Sets a value; an earlier one at the same path is replaced.
+    pub fn set(&mut self, path: String, setting: Setting) {
+        self.0.insert(path, setting);
     }
 
-    fn take(&mut self, table: &DeTable<'_>, above: &str, problems: &mut Vec<ConfigProblem>) {
-        for (key, value) in table {
-            let path = if above.is_empty() { key.get_ref().to_string() } else { format!("{above}.{}", key.get_ref()) };
-            // A table below `kafka` or `catalog` is only another way to write a dotted key.
-            if let DeValue::Table(inner) = value.get_ref() {
-                let known_table = known::TABLES.contains(&path.as_str()) || !above.is_empty();
-                match known::judge(&path).filter(|_| !known_table) {
-                    Some((message, help)) => problems.push(ConfigProblem { span: Some(key.span()), message, help }),
-                    None => self.take(inner, &path, problems),
-                }
-                continue;
-            }
-            if above.is_empty() {
-                problems.push(outside_of_tables(key.get_ref(), key.span()));
-                continue;
-            }
-            if let Some((message, help)) = known::judge(&path) {
-                problems.push(ConfigProblem { span: Some(key.span()), message, help });
-                continue;
-            }
-            match plain(value.get_ref()) {
-                Some(plain) => {
-                    self.0.insert(path, Setting { value: plain, origin: Origin::File(value.span()) });
-                }
-                None => problems.push(ConfigProblem {
-                    span: Some(value.span()),
-                    message: format!("`{path}` must be text, a number, true or false"),
-                    help: "write a list as one text with commas".to_owned(),
-                }),
-            }
-        }
+    /// Takes a value out.
+    pub fn remove(&mut self, path: &str) {
+        self.0.remove(path);
     }
 
     /// This layer with `upper` laid over it.
@@ -134,33 +131,19 @@ impl Layer {
         self.0.get(path)
     }
 
+    /// All settings by their paths, in their order.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, &Setting)> {
+        self.0.iter().map(|(path, setting)| (path.as_str(), setting))
+    }
+
+    /// All settings by their paths, to be changed.
+    pub fn iter_mut(&mut self) -> impl Iterator<Item = (&str, &mut Setting)> {
+        self.0.iter_mut().map(|(path, setting)| (path.as_str(), setting))
+    }
+
     /// All settings of `table`, by the rest of their path.
     pub fn below<'a>(&'a self, table: &'a str) -> impl Iterator<Item = (&'a str, &'a Setting)> {
         let inside = move |path: &'a String| path.strip_prefix(table)?.strip_prefix('.');
         self.0.iter().filter_map(move |(path, setting)| Some((inside(path)?, setting)))
-    }
-}
-
-fn outside_of_tables(key: &str, span: Range<usize>) -> ConfigProblem {
-    let table = [("catalog", &known::CATALOG[..]), ("state", &known::STATE), ("run", &known::RUN)]
-        .into_iter()
-        .find(|(_, keys)| keys.contains(&key));
-    let help = match table {
-        Some((table, _)) => format!("write it below a line `[{table}]`"),
-        None => format!("every key stands in one of the tables {}", known::list(&known::TABLES)),
-    };
-    ConfigProblem { span: Some(span), message: format!("`{key}` stands outside of a table"), help }
-}
-
-fn plain(value: &DeValue<'_>) -> Option<Value> {
-    match value {
-        DeValue::String(text) => Some(Value::Text(text.to_string())),
-        DeValue::Integer(number) => {
-            let parsed = i64::from_str_radix(number.as_str(), number.radix()).ok();
-            Some(parsed.map_or_else(|| Value::Number(number.as_str().to_owned()), Value::Integer))
-        }
-        DeValue::Float(number) => Some(Value::Number(number.as_str().to_owned())),
-        DeValue::Boolean(value) => Some(Value::Boolean(*value)),
-        DeValue::Datetime(_) | DeValue::Array(_) | DeValue::Table(_) => None,
     }
 }

@@ -89,7 +89,8 @@ mod tests {
     fn the_folder_is_a_project() {
         let folder = tempfile::tempdir().expect("a folder");
         let made = Folder::create(folder.path(), "localhost:1").expect("a new folder");
-        let project = crate::config::Project::find(&made.path.join(JOB)).expect("a project");
+        let project =
+            crate::config::Project::find(&made.path.join(JOB), crate::config::Overrides::none()).expect("a project");
         assert_eq!(project.kafka["bootstrap.servers"], "localhost:1");
         assert_eq!(project.root, made.path);
     }

@@ -2,55 +2,30 @@
 //! Never fails for want of the right to see them: what isn't known stays unknown.
 
 use std::collections::BTreeMap;
-use std::time::Duration;
 
-use futures::executor::block_on;
-use rdkafka::admin::{AdminOptions, ConfigResource, ResourceSpecifier};
-use rdkafka::types::RDKafkaErrorCode;
+use rdkafka::admin::ConfigEntry;
 
-use super::client::admin;
+use super::retention::settings;
 use crate::event::Micros;
-use crate::sources::SourceError;
 use crate::start::LogNature;
-
-/// How long the request may take, connecting included.
-const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
 
 /// Settings that say how far ahead of the broker's clock a producer's timestamp may be, newest name first.
 const AHEAD_MAX: [&str; 2] = ["message.timestamp.after.max.ms", "message.timestamp.difference.max.ms"];
 
-/// How `topic` keeps its records. Where the broker refuses to say (the right to describe settings is missing, or it is too
-/// old to be asked), a warning says what isn't checked, and nothing is known.
-///
-/// # Errors
-/// If the properties aren't librdkafka's, or one is ours.
-pub fn nature(kafka: &BTreeMap<String, String>, topic: &str) -> Result<LogNature, SourceError> {
-    let admin = admin(kafka)?;
-    let options = AdminOptions::new().request_timeout(Some(REQUEST_WAIT_MAX));
-    let resource = [ResourceSpecifier::Topic(topic)];
-    let answer = block_on(admin.describe_configs(&resource, &options));
-    let unknown = |reason: String| {
-        tracing::warn!(
-            topic,
-            reason,
-            "settings of the topic can't be seen, so compaction and retention aren't checked"
-        );
-        LogNature::default()
-    };
-    Ok(match answer.map(|resources| resources.into_iter().next()) {
-        Ok(Some(Ok(settings))) => read(&settings),
-        Ok(Some(Err(RDKafkaErrorCode::UnknownTopicOrPartition | RDKafkaErrorCode::UnknownTopic))) => {
-            // Reading says it in better words.
+/// How `topic` keeps its records. Where the broker doesn't say (the right to describe settings is missing, or it is too
+/// old to be asked), a warning tells what isn't checked, and nothing is known.
+pub(in crate::sources) fn nature(kafka: &BTreeMap<String, String>, topic: &str) -> LogNature {
+    match settings(kafka, topic) {
+        Ok(settings) => read(&settings),
+        Err(error) => {
+            tracing::warn!(topic, %error, "settings of the topic can't be seen, so compaction and retention aren't checked");
             LogNature::default()
         }
-        Ok(Some(Err(code))) => unknown(code.to_string()),
-        Ok(None) => unknown("the broker sent none".to_owned()),
-        Err(error) => unknown(error.to_string()),
-    })
+    }
 }
 
-fn read(settings: &ConfigResource) -> LogNature {
-    let text = |name: &str| settings.get(name).and_then(|entry| entry.value.as_deref());
+fn read(settings: &[ConfigEntry]) -> LogNature {
+    let text = |name: &str| settings.iter().find(|entry| entry.name == name).and_then(|entry| entry.value.as_deref());
     let number = |name: &str| text(name).and_then(|value| value.parse::<i64>().ok());
     let policy = text("cleanup.policy").unwrap_or_default();
     let by_age_alone = policy == "delete" && number("retention.bytes") == Some(-1);
@@ -70,7 +45,7 @@ fn micros(milliseconds: i64) -> Micros {
 
 #[cfg(test)]
 mod tests {
-    use rdkafka::admin::{ConfigEntry, ConfigSource, OwnedResourceSpecifier};
+    use rdkafka::admin::ConfigSource;
 
     use super::*;
 
@@ -83,8 +58,7 @@ mod tests {
             is_default: false,
             is_sensitive: false,
         };
-        let specifier = OwnedResourceSpecifier::Topic("t".to_owned());
-        read(&ConfigResource { specifier, entries: settings.iter().map(entry).collect() })
+        read(&settings.iter().map(entry).collect::<Vec<_>>())
     }
 
     #[test]

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use rdkafka::consumer::Consumer;
-use rdkafka::error::KafkaError;
+use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::message::{Message, Timestamp};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -31,9 +31,8 @@ impl KafkaLog {
         positions: &BTreeMap<i32, ResumeOffset>,
     ) -> Result<BTreeMap<i32, Stamp>, SourceError> {
         let request = "read of first records";
-        let mut stamps = BTreeMap::new();
         if positions.is_empty() {
-            return Ok(stamps);
+            return Ok(BTreeMap::new());
         }
         let mut list = TopicPartitionList::new();
         for (&partition, position) in positions {
@@ -41,9 +40,25 @@ impl KafkaLog {
             added.map_err(|error| self.failed(request, topic, &error))?;
         }
         self.consumer.assign(&list).map_err(|error| self.failed(request, topic, &error))?;
+        let stamps = self.poll_stamps(positions.len());
+        // Before an error is looked into, which takes what is still in the queue.
+        self.consumer.unassign().map_err(|error| self.failed(request, topic, &error))?;
+        match stamps {
+            Ok(Some(stamps)) => Ok(stamps),
+            Ok(None) => {
+                let reason = format!("no answer within {} s", WAIT_MAX.as_secs());
+                Err(self.request_error(request, topic, reason))
+            }
+            Err(error) => Err(self.failed(request, topic, &error)),
+        }
+    }
+
+    /// The first word of each of so many partitions; `None` if some keep silent.
+    fn poll_stamps(&self, partitions: usize) -> KafkaResult<Option<BTreeMap<i32, Stamp>>> {
+        let mut stamps = BTreeMap::new();
         // For waiting only.
         let clock = SystemClock::start();
-        while stamps.len() < positions.len() {
+        while stamps.len() < partitions {
             match self.consumer.poll(POLL_WAIT) {
                 Some(Ok(message)) => {
                     stamps.entry(message.partition()).or_insert_with(|| stamp(message.timestamp()));
@@ -53,16 +68,12 @@ impl KafkaLog {
                 }
                 // A broker that is away is tried again until the time is up.
                 Some(Err(error)) if error.rdkafka_error_code().is_some_and(super::client::is_transient) => {}
-                Some(Err(error)) => return Err(self.failed(request, topic, &error)),
-                None if clock.elapsed() > WAIT_MAX => {
-                    let reason = format!("no answer within {} s", WAIT_MAX.as_secs());
-                    return Err(self.request_error(request, topic, reason));
-                }
+                Some(Err(error)) => return Err(error),
+                None if clock.elapsed() > WAIT_MAX => return Ok(None),
                 None => {}
             }
         }
-        self.consumer.unassign().map_err(|error| self.failed(request, topic, &error))?;
-        Ok(stamps)
+        Ok(Some(stamps))
     }
 }
 
