@@ -6,13 +6,13 @@ use std::sync::Arc;
 use super::handing::Feed;
 use super::starting::{Starting, check_logs, starting};
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{Begun, Manifest, TableProperties};
+use crate::checkpoints::{Begun, Claimant, Manifest, TableProperties};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, Stream};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::explain::{describe, difference};
 use crate::job::{Insert, Plan};
-use crate::sinks::{Publisher, layout, take, targets};
+use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
 use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
 use crate::start::{LogFacts, StartPlace};
 use crate::vitals::Vitals;
@@ -38,9 +38,9 @@ pub(super) async fn claim(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
-    vitals: &Vitals,
+    (claimant, vitals): (&Claimant, &Vitals),
 ) -> Result<Beginning, RunError> {
-    let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+    let known = setup.checkpoints.newest().await.map_err(PublishError::from)?;
     // Before the tables are looked at: a changed SELECT list is a changed job.
     check_version(plan, known.manifest.as_ref())?;
     check_histories(plan, &setup.catalog).await?;
@@ -51,7 +51,27 @@ pub(super) async fn claim(
         check_unpublished(plan, &setup.catalog, &starting.first_windows).await?;
         planned = Some(starting);
     }
-    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan), vitals).await?;
+    let taken = take(&setup.catalog, &setup.checkpoints, claimant, &targets(plan), vitals).await?;
+    let heartbeat = taken.heartbeat().clone();
+    let beginning = tokio::select! {
+        beginning = begin_claimed(plan, setup, options, taken, planned) => beginning,
+        // Finishing the newest checkpoint may take as long as an outage does.
+        newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
+    };
+    if beginning.is_err() {
+        heartbeat.release().await;
+    }
+    beginning
+}
+
+/// Goes on from the newest checkpoint, or begins where it was `planned`.
+async fn begin_claimed(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    taken: Taken,
+    planned: Option<Starting>,
+) -> Result<Beginning, RunError> {
     let manifest = taken.newest().manifest.clone();
     check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;
@@ -168,7 +188,7 @@ async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_windows: &[Even
 async fn restore(begun: &Begun, manifest: &Manifest) -> Result<Vec<RestoredPane>, RunError> {
     let mut restored = Vec::new();
     for file in &manifest.state {
-        let bytes = begun.store().get_state(file).await.map_err(crate::sinks::PublishError::from)?;
+        let bytes = begun.store().get_state(file).await.map_err(PublishError::from)?;
         for (start, rows) in crate::state::decode(&bytes)? {
             if file.panes.contains(&start) {
                 restored.push(RestoredPane { insert: file.insert, start, rows });
