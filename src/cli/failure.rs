@@ -6,11 +6,12 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::{CommitError, IcebergError};
+use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError};
+use crate::reposition::RepositionError;
 use crate::sinks::PublishError;
 use crate::sources::SourceError;
 
@@ -32,6 +33,21 @@ impl From<RunError> for Failure {
     }
 }
 
+impl From<RepositionError> for Failure {
+    fn from(error: RepositionError) -> Failure {
+        match error {
+            RepositionError::Version { .. }
+            | RepositionError::SavepointVersion { .. }
+            | RepositionError::Property { .. }
+            | RepositionError::Start(_) => Failure::invalid(error),
+            RepositionError::HeldRows { .. } => Failure::Person(error.into()),
+            RepositionError::Publish(error) => error.into(),
+            RepositionError::Source(error) => error.into(),
+            RepositionError::Iceberg(_) => Failure::running(error),
+        }
+    }
+}
+
 impl From<ArchiveError> for Failure {
     fn from(error: ArchiveError) -> Failure {
         match error {
@@ -44,6 +60,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
+            ArchiveError::TaskDied { .. } => Failure::running(error),
             ArchiveError::Iceberg(error) => error.into(),
         }
     }
@@ -78,9 +95,7 @@ impl From<PublishError> for Failure {
             }
             PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
-            PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
-                Failure::Person(error.into())
-            }
+            PublishError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
             PublishError::Commit { .. } => Failure::running(error),
         }
     }
@@ -89,13 +104,16 @@ impl From<PublishError> for Failure {
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
         match error {
+            CheckpointError::Held { .. } => Failure::Unsafe(error.to_string()),
             CheckpointError::Fenced { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
-            CheckpointError::Location(_) | CheckpointError::StoreLost { .. } | CheckpointError::Unclaimed { .. } => {
-                Failure::invalid(error)
-            }
+            CheckpointError::Location(_)
+            | CheckpointError::StoreLost { .. }
+            | CheckpointError::Unclaimed { .. }
+            | CheckpointError::SavepointTaken { .. }
+            | CheckpointError::NoSuchSavepoint { .. } => Failure::invalid(error),
             refused if refused.is_refusal() => Failure::Person(refused.into()),
             _ => Failure::running(error),
         }

@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::arguments::{OutputArgs, job_path, workers};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
+use super::moving::MovingArgs;
 use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time};
@@ -34,7 +35,8 @@ use crate::start::Vouched;
         kappa run jobs/page_hits.sql                             all of the topic, then live\n  \
         kappa run jobs/page_hits.sql --start 2026-11-21          windows from that day on\n  \
         kappa run jobs/page_hits.sql --start now-7d --until end  catch up, then exit\n  \
-        kappa run jobs/flight_delays.sql --drain                 a log that has ended: publish all of it"
+        kappa run jobs/flight_delays.sql --drain                 a log that has ended: publish all of it\n  \
+        kappa run jobs/page_hits.sql --upgrade                   the job file was changed"
 )]
 pub struct RunArgs {
     /// The job file
@@ -56,6 +58,12 @@ pub struct RunArgs {
     /// State that nothing below the start belongs to a window from this time on
     #[arg(long, value_name = "TIME")]
     pub whole_from: Option<TimeArgument>,
+    /// Don't wait while another process runs the job: take over from it at once; it stops with exit 5
+    #[arg(long)]
+    pub take_over: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
+    pub moving: MovingArgs,
     /// Worker threads [default: `workers` in kappa.toml, else the cores]
     #[arg(long, value_name = "N", value_parser = workers())]
     pub workers: Option<u16>,
@@ -75,6 +83,8 @@ pub struct RunOptions {
     pub drain: bool,
     /// What the user states about windows that the start may have cut off.
     pub vouched: Vouched,
+    /// Don't wait while another process runs the job.
+    pub take_over: bool,
     /// Worker threads, 1 to 256.
     pub workers: usize,
 }
@@ -99,7 +109,7 @@ impl RunArgs {
         let whole_from = self.whole_from.as_ref().map(|time| resolve_time(time, now, terminal));
         let workers = self.workers.map_or(project.run.workers, usize::from);
         let vouched = Vouched { whole_from, allow_partial: self.allow_partial };
-        Ok(RunOptions { start, until, drain: self.drain, vouched, workers })
+        Ok(RunOptions { start, until, drain: self.drain, vouched, take_over: self.take_over, workers })
     }
 
     /// Runs the job and says what it did.
@@ -108,7 +118,7 @@ impl RunArgs {
         let plan = Arc::new(job::load(&self.job, terminal.colour)?);
         let clock = connect::clock();
         let options = self.options(&project, clock.now(), terminal)?;
-        let was_said = options.start.is_some();
+        let (was_said, vouched) = (options.start.is_some(), options.vouched);
         let options = live_options(&project, &plan, options);
         let mode = ProgressMode::choose(terminal, self.output.json);
         let report = connect::runtime()?.block_on(async {
@@ -119,7 +129,9 @@ impl RunArgs {
                 logs: connect::logs(&project, format!("kappa-{}", plan.name)),
                 clock: clock.clone(),
             };
+            self.moving.perform(&plan, &self.job, &setup, vouched, terminal).await?;
             let stop = stop_token(*terminal)?;
+            let options = live::RunOptions { listens: shown.address(), ..options };
             live::run(&plan, &setup, &options, &stop, &|standing| shown.put(0, standing)).await.map_err(Failure::from)
         });
         make_room();
@@ -153,6 +165,8 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::Ru
             Some(Until::Time(time)) => live::Until::Time(time),
         },
         drain: options.drain,
+        take_over: options.take_over,
+        listens: None,
         epoch_rows: live::EPOCH_ROWS,
         rejects_max_millionths: project.run.rejects_max.millionths(),
         memory_max: connect::memory_max(project),

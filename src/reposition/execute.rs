@@ -1,6 +1,7 @@
 //! Doing it: one checkpoint that no engine has made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
@@ -8,10 +9,11 @@ use futures::TryStreamExt;
 use super::moves::{late_cut, moves, reject_cut, stood};
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
-    CheckpointError, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress, REPUBLISH,
-    Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange, TableProperties,
+    CheckpointError, Claimant, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
+    REPUBLISH, Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange,
+    TableProperties,
 };
-use crate::event::{EventTime, TableName};
+use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
@@ -21,7 +23,7 @@ use crate::vitals::Vitals;
 /// Savepoints of one second at most, before their names run out.
 const NAMES_MAX: usize = 100;
 
-/// Moves a job that isn't running; a run of it that goes on all the same is fenced. How it stood is kept as a
+/// Moves a job that isn't running: refused while another process runs it. A run that goes on unheard of is fenced. How it stood is kept as a
 /// savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
 ///
 /// # Errors
@@ -34,7 +36,13 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     // Another version may have more columns.
     let evolve = matches!(destination, Destination::Upgrade(_));
     let targets: Vec<Target> = targets(moving.plan).into_iter().map(|target| Target { evolve, ..target }).collect();
-    let taken = take(moving.catalog, moving.checkpoints, &targets, &Vitals::new(moving.clock)).await?;
+    let claimant = Claimant {
+        // What was taken out of its tables is published again from where it is reset to.
+        accepts_rollback: matches!(destination, Destination::Reset(_)),
+        ..Claimant::new(moving.clock.clone())
+    };
+    let vitals = Vitals::new(moving.clock);
+    let taken = take(moving.catalog, moving.checkpoints, &claimant, &targets, &vitals).await?;
     let newest = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
@@ -54,9 +62,10 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
         }
         Destination::Reset(_) | Destination::Upgrade(_) => (Vec::new(), Vec::new()),
     };
-    let new = Manifest { state, held, ..manifest(moving.plan, &publisher, destination, &moves) };
+    let new = Manifest { state, held, ..manifest(moving.plan, &publisher, newest.as_ref(), destination, &moves) };
     let checkpoint = new.id;
     publisher.publish(new).await?;
+    publisher.heartbeat().release().await;
     Ok(Repositioned { moves, savepoint, checkpoint })
 }
 
@@ -137,7 +146,13 @@ fn scan_file(file: StagedFile) -> ScanFile {
 }
 
 /// The checkpoint that says where the job goes on, without state.
-fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Manifest {
+fn manifest(
+    plan: &Plan,
+    publisher: &Publisher,
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    moves: &Repositioning,
+) -> Manifest {
     let kept = match destination {
         Destination::Savepoint(savepoint) => Some(&savepoint.manifest),
         Destination::Reset(_) | Destination::Upgrade(_) => None,
@@ -150,12 +165,18 @@ fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves
         let table = publisher.table(&target.table);
         ClaimedTable { table: table.name().clone(), uuid: table.uuid() }
     });
+    let progress = |stream: &Arc<Stream>| {
+        // Another version may see other times.
+        let same = newest.filter(|newest| newest.fingerprint == plan.fingerprint);
+        let stood = same.and_then(|newest| newest.streams.get(&stream.name));
+        (stream.name.clone(), progress(kept, stood, destination, &stream.name))
+    };
     Manifest {
         id: publisher.begun().id(1),
         owner: plan.name.clone(),
         fingerprint: plan.fingerprint.clone(),
         description: describe(plan),
-        streams: plan.streams.iter().map(|stream| (stream.name.clone(), progress(kept, destination, stream))).collect(),
+        streams: plan.streams.iter().map(progress).collect(),
         inserts: inserts.collect(),
         watermark: kept.map_or(EventTime::MIN, |kept| kept.watermark),
         first_window: destination.first_window(),
@@ -167,17 +188,24 @@ fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves
     }
 }
 
-/// Where a stream goes on; what became of its records is counted anew, unless a savepoint knows it.
-fn progress(kept: Option<&Manifest>, destination: &Destination, stream: &crate::event::Stream) -> StreamProgress {
-    if let Some(known) = kept.and_then(|kept| kept.streams.get(&stream.name)) {
+/// Where a stream goes on; what became of its records is counted anew, unless a savepoint knows it. A partition that goes on
+/// where it `stood` has seen what it had: without a new record it would hold back the watermark otherwise.
+fn progress(
+    kept: Option<&Manifest>,
+    stood: Option<&StreamProgress>,
+    destination: &Destination,
+    stream: &str,
+) -> StreamProgress {
+    if let Some(known) = kept.and_then(|kept| kept.streams.get(stream)) {
         return known.clone();
     }
-    let positions = destination.positions(&stream.name).into_iter();
-    positions
-        .map(|(partition, next_offset)| {
-            (partition, PartitionProgress { next_offset, seen: None, taken: 0, rejected: 0 })
-        })
-        .collect()
+    let positions = destination.positions(stream).into_iter();
+    let anew = |(partition, next_offset)| {
+        let stood = stood.and_then(|stood| stood.get(&partition)).filter(|stood| stood.next_offset == next_offset);
+        let seen = stood.and_then(|stood| stood.seen);
+        (partition, PartitionProgress { next_offset, seen, taken: 0, rejected: 0 })
+    };
+    positions.map(anew).collect()
 }
 
 /// What every table of the job is told, and loses.
