@@ -2,9 +2,11 @@
 
 mod behind_watermark;
 mod broken_messages;
+mod drift;
 mod flights;
 mod hours;
 mod readers;
 mod retention;
 mod security;
+mod source;
 mod starts;

@@ -5,6 +5,7 @@ mod memory_log;
 mod quiet;
 mod reposition;
 mod restarts;
+mod starts;
 mod time;
 
 use std::collections::BTreeMap;
