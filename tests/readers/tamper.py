@@ -1,0 +1,15 @@
+"""What somebody else may do to a table of ours: set it to another snapshot, or drop it.
+
+tamper.py URI WAREHOUSE TABLE SNAPSHOT|drop
+"""
+
+import sys
+
+from catalog import open_catalog
+
+uri, warehouse, name, what = sys.argv[1:]
+catalog = open_catalog(uri, warehouse)
+if what == "drop":
+    catalog.drop_table(name)
+else:
+    catalog.load_table(name).manage_snapshots().set_current_snapshot(int(what)).commit()
