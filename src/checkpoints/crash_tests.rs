@@ -114,7 +114,7 @@ impl From<ProtocolError> for Trouble {
 
 impl Run {
     fn new(world: &World) -> Run {
-        let view = FaultyStore::over(&world.objects);
+        let view = FaultyStore::over(world.objects.clone());
         let store = CheckpointStore::over(Arc::clone(&view) as Arc<dyn ObjectStore>, "job");
         Run { view, store, phase: Phase::Start }
     }
