@@ -152,9 +152,7 @@ fn a_table_that_somebody_dropped_is_told_and_not_made_anew() {
         first.terminate();
         first.wait(LIMIT).ok();
     });
-    let mut arguments = arriving.project.reader_arguments();
-    arguments.extend([arriving.table("result"), "drop".to_owned()]);
-    script_output("tests/readers/tamper.py", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tamper(&arriving, "drop");
     for _ in 0..2 {
         let stopped = run.start().wait(LIMIT).exits(5);
         let gone = format!("{} is gone, though checkpoint 1/", arriving.table("result"));
@@ -170,8 +168,11 @@ fn set_snapshot(arriving: &Arriving, snapshot: Option<i64>) -> i64 {
     let last = snapshots.last().expect("there are some").id;
     let first = snapshots.iter().find(|snapshot| snapshot.operation == "append").expect("something is published").id;
     assert!(snapshot.is_some() || first != last, "there is something to lose: {snapshots:?}");
-    let mut arguments = arriving.project.reader_arguments();
-    arguments.extend([arriving.table("result"), snapshot.unwrap_or(first).to_string()]);
-    script_output("tests/readers/tamper.py", &arguments.iter().map(String::as_str).collect::<Vec<_>>());
+    tamper(arriving, &snapshot.unwrap_or(first).to_string());
     last
+}
+
+fn tamper(arriving: &Arriving, what: &str) {
+    let (catalog, table) = (arriving.project.reader_catalog(), arriving.table("result"));
+    script_output("tests/readers/tamper.py", &[&catalog, &table, what]);
 }

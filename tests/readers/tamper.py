@@ -1,14 +1,14 @@
 """What somebody else may do to a table of ours: set it to another snapshot, or drop it.
 
-tamper.py URI WAREHOUSE TABLE SNAPSHOT|drop
+tamper.py CATALOG TABLE SNAPSHOT|drop
 """
 
 import sys
 
 from catalog import open_catalog
 
-uri, warehouse, name, what = sys.argv[1:]
-catalog = open_catalog(uri, warehouse)
+catalog, name, what = sys.argv[1:]
+catalog = open_catalog(catalog)
 if what == "drop":
     catalog.drop_table(name)
 else:
