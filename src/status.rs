@@ -196,7 +196,6 @@ mod tests {
             streams: streams.iter().map(|(name, seen)| ((*name).to_owned(), progress(seen))).collect(),
             inserts: Vec::new(),
             watermark,
-            first_window: EventTime::MIN,
             finished: false,
             state: Vec::new(),
             claimed: Vec::new(),

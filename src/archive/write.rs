@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use super::ArchiveError;
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
 use crate::event::{EventTime, Reject, Stream, TableName};
-use crate::iceberg::StagedFile;
+use crate::iceberg::{RowCut, StagedFile, Table};
 use crate::job::Declaration;
 use crate::sinks::{HistoryProgress, Publisher, Tidy, WATERMARK, layout};
 
@@ -76,18 +76,23 @@ pub(super) struct Writer {
     number: u64,
     /// The watermark that the history's properties state.
     stated: EventTime,
+    /// From where on windows are whole in it, if that is known.
+    whole_from: Option<EventTime>,
     tidy: Tidy,
     /// Whether history was looked through for what earlier runs have left in small files.
     looked: bool,
 }
 
 impl Writer {
-    pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher) -> Writer {
+    /// `whole_from` is of a history that begins with this run.
+    pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher, whole_from: Option<EventTime>) -> Writer {
         let history = stream.history.clone().expect("only streams with a history are archived");
         let tidy = Tidy::of_history(stream, &history);
         let known = HistoryProgress::parse(publisher.table(&history).properties());
-        let stated = known.and_then(Result::ok).map_or(EventTime::MIN, |known| known.watermark);
-        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated }
+        let known = known.and_then(Result::ok);
+        let stated = known.as_ref().map_or(EventTime::MIN, |known| known.watermark);
+        let whole_from = known.map_or(whole_from, |known| known.whole_from);
+        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated, whole_from }
     }
 
     /// Makes the batch durable and visible, then tidies up partitions that the watermark has passed.
@@ -106,11 +111,12 @@ impl Writer {
             let sort = layout::history(&self.stream).sort;
             let files = self.publisher.stage(&self.history, &sort, batch.records).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            let stated = HistoryProgress { watermark, seen: progress.iter().map(|(&p, at)| (p, at.seen)).collect() };
+            let seen = progress.iter().map(|(&partition, at)| (partition, at.seen)).collect();
+            let stated = HistoryProgress { watermark, seen, whole_from: self.whole_from };
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
-            let mut change = self.change(&self.history, &files, properties);
+            let mut change = change(self.publisher.table(&self.history), &files, &[], properties);
             change.summary.insert(WATERMARK.to_owned(), watermark.to_string());
             tables.push(change);
             self.stated = watermark;
@@ -120,27 +126,11 @@ impl Writer {
             let rows = layout::reject_rows(&self.stream, &batch.rejects);
             let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            tables.push(self.change(&name, &files, BTreeMap::new()));
+            tables.push(change(self.publisher.table(&name), &files, &[], BTreeMap::new()));
         }
-        let manifest = Manifest {
-            id: self.publisher.begun().id(self.number),
-            owner: self.publisher.begun().store().owner().to_owned(),
-            fingerprint: Declaration::of(&self.stream).to_json(),
-            description: Vec::new(),
-            streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
-            inserts: Vec::new(),
-            watermark,
-            first_window: EventTime::MIN,
-            finished: false,
-            state: Vec::new(),
-            claimed: self
-                .publisher
-                .tables()
-                .map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() })
-                .collect(),
-            tables,
-            held: Vec::new(),
-        };
+        let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
+        let fingerprint = Declaration::of(&self.stream).to_json();
+        let manifest = manifest(&self.publisher, self.number, (streams, watermark, fingerprint), tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.tidy_up(watermark).await;
@@ -160,21 +150,50 @@ impl Writer {
             rewrite.run(&self.publisher).await;
         }
     }
+}
 
-    fn change(&self, name: &TableName, files: &[StagedFile], properties: BTreeMap<String, String>) -> TableChange {
-        let table = self.publisher.table(name);
-        let add = files.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
-        TableChange {
-            table: name.clone(),
-            uuid: table.uuid(),
-            schema_id: table.schema_id(),
-            spec_id: table.spec_id(),
-            add: add.collect(),
-            remove: Vec::new(),
-            operation: Operation::Append,
-            properties,
-            remove_properties: Vec::new(),
-            summary: BTreeMap::new(),
-        }
+/// A checkpoint of an archiver: how far its stream is read, its watermark, its declaration, and what is committed.
+pub(super) fn manifest(
+    publisher: &Publisher,
+    number: u64,
+    (streams, watermark, fingerprint): (BTreeMap<String, StreamProgress>, EventTime, String),
+    tables: Vec<TableChange>,
+) -> Manifest {
+    let claimed = publisher.tables();
+    Manifest {
+        id: publisher.begun().id(number),
+        owner: publisher.begun().store().owner().to_owned(),
+        fingerprint,
+        description: Vec::new(),
+        streams,
+        inserts: Vec::new(),
+        watermark,
+        finished: false,
+        state: Vec::new(),
+        claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),
+        tables,
+        held: Vec::new(),
+    }
+}
+
+/// A change of one table: files that come, and rows that go.
+pub(super) fn change(
+    table: &Table,
+    add: &[StagedFile],
+    remove: &[RowCut],
+    properties: BTreeMap<String, String>,
+) -> TableChange {
+    let add = add.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
+    TableChange {
+        table: table.name().clone(),
+        uuid: table.uuid(),
+        schema_id: table.schema_id(),
+        spec_id: table.spec_id(),
+        add: add.collect(),
+        remove: remove.iter().map(|cut| serde_json::to_value(cut).expect("cuts are texts and numbers")).collect(),
+        operation: Operation::Append,
+        properties,
+        remove_properties: Vec::new(),
+        summary: BTreeMap::new(),
     }
 }

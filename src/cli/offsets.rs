@@ -154,6 +154,7 @@ pub(super) fn stream_of(declaration: &Declaration, name: Option<String>, history
         idle_after: None,
         max_future: declaration.max_future_us.map(Micros),
         live,
+        accepts_compacted: true,
         history: Some(history.clone()),
     }
 }

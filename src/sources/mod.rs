@@ -6,6 +6,7 @@
 
 mod agreement;
 mod anew;
+mod asking;
 mod ends;
 mod file;
 mod history;
@@ -27,8 +28,9 @@ use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 use crate::secret::Properties;
 
-pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
+pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration, seen_anew};
 pub use anew::{Anew, AnewError};
+pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
