@@ -3,6 +3,7 @@
 mod architecture;
 mod backfill;
 mod configuration;
+mod coverage;
 mod demo;
 mod help;
 mod messages;
@@ -11,5 +12,6 @@ mod kafka;
 mod model;
 mod replay;
 mod servers;
+mod signals;
 mod support;
 mod smoke;
