@@ -17,6 +17,7 @@ fn tree() -> clap::Command {
         cli::backfill::BackfillArgs::augment_args(clap::Command::new("backfill")),
         cli::diff::DiffArgs::augment_args(clap::Command::new("diff")),
         cli::offsets::OffsetsArgs::augment_args(clap::Command::new("offsets")),
+        cli::savepoint::SavepointArgs::augment_args(clap::Command::new("savepoint")),
         cli::demo::DemoArgs::augment_args(clap::Command::new("demo")),
     ];
     let mut tree = cli::command::tree();

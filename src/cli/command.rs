@@ -17,6 +17,7 @@ use super::man::ManArgs;
 use super::offsets::OffsetsArgs;
 use super::panic;
 use super::run::RunArgs;
+use super::savepoint::SavepointArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
 use crate::config::Overrides;
@@ -73,6 +74,7 @@ enum Command {
     Backfill(BackfillArgs),
     Diff(DiffArgs),
     Offsets(OffsetsArgs),
+    Savepoint(SavepointArgs),
     Demo(DemoArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
@@ -135,6 +137,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
+        Command::Savepoint(arguments) => arguments.execute(terminal),
         Command::Demo(arguments) => arguments.execute(terminal),
         Command::Config(arguments) => arguments.execute(terminal),
         Command::Completions(arguments) => arguments.execute(terminal),

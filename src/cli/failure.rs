@@ -12,6 +12,7 @@ use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
 use crate::preflight::PreflightError;
 use crate::recompute::{RangeError, RecomputeError};
+use crate::reposition::RepositionError;
 use crate::sinks::PublishError;
 use crate::sources::SourceError;
 
@@ -29,6 +30,21 @@ impl From<RunError> for Failure {
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(error) => error.into(),
             RunError::State(_) => Failure::running(error),
+        }
+    }
+}
+
+impl From<RepositionError> for Failure {
+    fn from(error: RepositionError) -> Failure {
+        match error {
+            RepositionError::Version { .. }
+            | RepositionError::SavepointVersion { .. }
+            | RepositionError::Property { .. }
+            | RepositionError::Start(_) => Failure::invalid(error),
+            RepositionError::HeldRows { .. } => Failure::Person(error.into()),
+            RepositionError::Publish(error) => error.into(),
+            RepositionError::Source(error) => error.into(),
+            RepositionError::Iceberg(_) => Failure::running(error),
         }
     }
 }
@@ -53,7 +69,9 @@ impl From<ArchiveError> for Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Failure {
         match error {
-            SourceError::OffsetOutOfRange { .. } => Failure::Person(error.into()),
+            SourceError::OffsetOutOfRange { .. } | SourceError::Refused { .. } | SourceError::NotAllowed { .. } => {
+                Failure::Person(error.into())
+            }
             SourceError::TopicMissing { .. }
             | SourceError::PropertyOwned { .. }
             | SourceError::Configuration { .. }
@@ -92,9 +110,11 @@ impl From<CheckpointError> for Failure {
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
-            CheckpointError::Location(_) | CheckpointError::StoreLost { .. } | CheckpointError::Unclaimed { .. } => {
-                Failure::invalid(error)
-            }
+            CheckpointError::Location(_)
+            | CheckpointError::StoreLost { .. }
+            | CheckpointError::Unclaimed { .. }
+            | CheckpointError::SavepointTaken { .. }
+            | CheckpointError::NoSuchSavepoint { .. } => Failure::invalid(error),
             refused if refused.is_refusal() => Failure::Person(refused.into()),
             _ => Failure::running(error),
         }

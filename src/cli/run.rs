@@ -10,6 +10,7 @@ use serde::Serialize;
 use super::arguments::{OutputArgs, job_path, workers};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
+use super::moving::MovingArgs;
 use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
 use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time};
@@ -34,7 +35,8 @@ use crate::start::Vouched;
         kappa run jobs/page_hits.sql                             all of the topic, then live\n  \
         kappa run jobs/page_hits.sql --start 2026-11-21          windows from that day on\n  \
         kappa run jobs/page_hits.sql --start now-7d --until end  catch up, then exit\n  \
-        kappa run jobs/flight_delays.sql --drain                 a log that has ended: publish all of it"
+        kappa run jobs/flight_delays.sql --drain                 a log that has ended: publish all of it\n  \
+        kappa run jobs/page_hits.sql --upgrade                   the job file was changed"
 )]
 pub struct RunArgs {
     /// The job file
@@ -56,6 +58,9 @@ pub struct RunArgs {
     /// State that nothing below the start belongs to a window from this time on
     #[arg(long, value_name = "TIME")]
     pub whole_from: Option<TimeArgument>,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
+    pub moving: MovingArgs,
     /// Worker threads [default: `workers` in kappa.toml, else the cores]
     #[arg(long, value_name = "N", value_parser = workers())]
     pub workers: Option<u16>,
@@ -108,7 +113,7 @@ impl RunArgs {
         let plan = Arc::new(job::load(&self.job, terminal.colour)?);
         let clock = connect::clock();
         let options = self.options(&project, clock.now(), terminal)?;
-        let was_said = options.start.is_some();
+        let (was_said, vouched) = (options.start.is_some(), options.vouched);
         let options = live_options(&project, &plan, options);
         let mode = ProgressMode::choose(terminal, self.output.json);
         let report = connect::runtime()?.block_on(async {
@@ -119,6 +124,7 @@ impl RunArgs {
                 logs: connect::logs(&project, format!("kappa-{}", plan.name)),
                 clock: clock.clone(),
             };
+            self.moving.perform(&plan, &self.job, &setup, vouched, terminal).await?;
             let stop = stop_token(*terminal)?;
             live::run(&plan, &setup, &options, &stop, &|standing| shown.put(0, standing)).await.map_err(Failure::from)
         });

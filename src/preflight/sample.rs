@@ -78,15 +78,13 @@ pub(super) fn take(
         facts.iter().filter(|(_, facts)| facts.high > facts.low).map(|(&partition, &facts)| (partition, facts));
     let filled: BTreeMap<i32, LogFacts> = filled.collect();
     let mut taken = Taken { sample: Sample::default(), times: BTreeMap::new() };
-    let share = (SAMPLE_RECORDS_MAX / i64::try_from(filled.len().max(1)).unwrap_or(SAMPLE_RECORDS_MAX)).max(1);
-    let newest = |facts: LogFacts| ResumeOffset(facts.low.0.max(facts.high.0.saturating_sub(share)));
     let is_bounded = logs.is_bounded(stream);
-    let from = filled.iter().map(|(&partition, &facts)| {
-        let from = if is_bounded { facts.low } else { newest(facts) };
-        (partition, from)
-    });
+    let from = match is_bounded {
+        true => filled.iter().map(|(&partition, facts)| (partition, facts.low)).collect(),
+        false => newest(&filled),
+    };
     let ends = filled.iter().map(|(&partition, facts)| (partition, facts.high)).collect();
-    let came = read(stream, logs, &from.collect(), ends, clock, |decoded| {
+    let came = read(stream, logs, &from, ends, clock, |decoded| {
         taken.sample.add(stream, decoded);
         let (first, last) = log_times(stream, decoded);
         let times = taken.times.entry(decoded.partition).or_default();
@@ -98,6 +96,23 @@ pub(super) fn take(
         first_times(stream, logs, &filled, clock, &mut taken)?;
     }
     Ok(taken)
+}
+
+/// Where the newest records begin: each partition gives as many, and where one has fewer, the others give more.
+fn newest(filled: &BTreeMap<i32, LogFacts>) -> BTreeMap<i32, ResumeOffset> {
+    let mut by_length: Vec<(i64, i32, i64)> =
+        filled.iter().map(|(&partition, facts)| (facts.high.0 - facts.low.0, partition, facts.high.0)).collect();
+    by_length.sort_unstable();
+    let mut left = SAMPLE_RECORDS_MAX;
+    let mut from = BTreeMap::new();
+    for (index, (length, partition, high)) in by_length.iter().enumerate() {
+        let partitions_left = i64::try_from(by_length.len() - index).unwrap_or(i64::MAX);
+        // At least one: a partition that isn't looked at may be the broken one.
+        let share = (left / partitions_left).max(1).min(*length);
+        left = (left - share).max(0);
+        from.insert(*partition, ResumeOffset(high - share));
+    }
+    from
 }
 
 /// The timestamps of the first records, where the sample doesn't hold them.
@@ -215,4 +230,39 @@ pub(super) fn judge(stream: &str, sample: &Sample, rejects_max_millionths: u32) 
         problems.push(PreflightError::Slow { stream: stream.to_owned(), records, seconds: WAIT_MAX.as_secs() });
     }
     problems
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn partitions_share_the_sample_and_short_ones_leave_their_rest_to_the_others() {
+        let taken = |lengths: &[i64]| {
+            let facts =
+                |&length: &i64| LogFacts { low: ResumeOffset(7), high: ResumeOffset(7 + length), at_time: None };
+            let filled: BTreeMap<i32, LogFacts> = (0..).zip(lengths.iter().map(facts)).collect();
+            newest(&filled).iter().map(|(partition, from)| filled[partition].high.0 - from.0).collect::<Vec<_>>()
+        };
+        assert_eq!(taken(&[5_000]), [1_000]);
+        assert_eq!(taken(&[5_000, 2, 5_000]), [499, 2, 499]);
+        assert_eq!(taken(&[3, 2]), [3, 2]);
+        assert_eq!(taken(&[9; 2_000]).iter().sum::<i64>(), 2_000);
+        assert_eq!(taken(&[]), Vec::<i64>::new());
+    }
+
+    #[test]
+    fn what_is_shown_of_a_reject_is_short_and_moves_no_cursor() {
+        let reject = |raw: &[u8]| Reject {
+            partition: 3,
+            offset: 9,
+            timestamp: None,
+            raw: bytes::Bytes::copy_from_slice(raw),
+            reason: crate::event::RejectReason::Undecodable,
+            detail: "no JSON".to_owned(),
+        };
+        assert_eq!(example(&reject(b"a\x1b[2J\n\xff")).raw, "a\\u{1b}[2J\\n\u{fffd}");
+        let long = example(&reject(&[b'x'; 200])).raw;
+        assert_eq!((long.chars().count(), long.chars().last()), (EXAMPLE_BYTES_MAX + 1, Some('…')));
+    }
 }

@@ -1,6 +1,7 @@
 //! Doing it: one checkpoint that no engine has made.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
@@ -11,7 +12,7 @@ use crate::checkpoints::{
     CheckpointError, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress, REPUBLISH,
     Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange, TableProperties,
 };
-use crate::event::{EventTime, TableName};
+use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
@@ -54,7 +55,7 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
         }
         Destination::Reset(_) | Destination::Upgrade(_) => (Vec::new(), Vec::new()),
     };
-    let new = Manifest { state, held, ..manifest(moving.plan, &publisher, destination, &moves) };
+    let new = Manifest { state, held, ..manifest(moving.plan, &publisher, newest.as_ref(), destination, &moves) };
     let checkpoint = new.id;
     publisher.publish(new).await?;
     Ok(Repositioned { moves, savepoint, checkpoint })
@@ -137,7 +138,13 @@ fn scan_file(file: StagedFile) -> ScanFile {
 }
 
 /// The checkpoint that says where the job goes on, without state.
-fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Manifest {
+fn manifest(
+    plan: &Plan,
+    publisher: &Publisher,
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    moves: &Repositioning,
+) -> Manifest {
     let kept = match destination {
         Destination::Savepoint(savepoint) => Some(&savepoint.manifest),
         Destination::Reset(_) | Destination::Upgrade(_) => None,
@@ -150,12 +157,18 @@ fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves
         let table = publisher.table(&target.table);
         ClaimedTable { table: table.name().clone(), uuid: table.uuid() }
     });
+    let progress = |stream: &Arc<Stream>| {
+        // Another version may see other times.
+        let same = newest.filter(|newest| newest.fingerprint == plan.fingerprint);
+        let stood = same.and_then(|newest| newest.streams.get(&stream.name));
+        (stream.name.clone(), progress(kept, stood, destination, &stream.name))
+    };
     Manifest {
         id: publisher.begun().id(1),
         owner: plan.name.clone(),
         fingerprint: plan.fingerprint.clone(),
         description: describe(plan),
-        streams: plan.streams.iter().map(|stream| (stream.name.clone(), progress(kept, destination, stream))).collect(),
+        streams: plan.streams.iter().map(progress).collect(),
         inserts: inserts.collect(),
         watermark: kept.map_or(EventTime::MIN, |kept| kept.watermark),
         first_window: destination.first_window(),
@@ -167,17 +180,24 @@ fn manifest(plan: &Plan, publisher: &Publisher, destination: &Destination, moves
     }
 }
 
-/// Where a stream goes on; what became of its records is counted anew, unless a savepoint knows it.
-fn progress(kept: Option<&Manifest>, destination: &Destination, stream: &crate::event::Stream) -> StreamProgress {
-    if let Some(known) = kept.and_then(|kept| kept.streams.get(&stream.name)) {
+/// Where a stream goes on; what became of its records is counted anew, unless a savepoint knows it. A partition that goes on
+/// where it `stood` has seen what it had: without a new record it would hold back the watermark otherwise.
+fn progress(
+    kept: Option<&Manifest>,
+    stood: Option<&StreamProgress>,
+    destination: &Destination,
+    stream: &str,
+) -> StreamProgress {
+    if let Some(known) = kept.and_then(|kept| kept.streams.get(stream)) {
         return known.clone();
     }
-    let positions = destination.positions(&stream.name).into_iter();
-    positions
-        .map(|(partition, next_offset)| {
-            (partition, PartitionProgress { next_offset, seen: None, taken: 0, rejected: 0 })
-        })
-        .collect()
+    let positions = destination.positions(stream).into_iter();
+    let anew = |(partition, next_offset)| {
+        let stood = stood.and_then(|stood| stood.get(&partition)).filter(|stood| stood.next_offset == next_offset);
+        let seen = stood.and_then(|stood| stood.seen);
+        (partition, PartitionProgress { next_offset, seen, taken: 0, rejected: 0 })
+    };
+    positions.map(anew).collect()
 }
 
 /// What every table of the job is told, and loses.

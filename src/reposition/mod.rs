@@ -133,8 +133,9 @@ pub struct Repositioned {
 pub enum RepositionError {
     /// The job file is another version than the checkpoint.
     #[error(
-        "the newest checkpoint ({checkpoint}) was made by another version of job {job}; put the job file back as it was, or go \
-         over to the new version with `kappa run --upgrade`{}", lines(.difference)
+        "job {job} has changed since its newest checkpoint ({checkpoint}){}go over to the new version with `kappa run \
+         --upgrade`, or put the job file back as it was",
+        lines("checkpoint", .difference)
     )]
     Version {
         /// The job.
@@ -146,8 +147,9 @@ pub enum RepositionError {
     },
     /// The job file is another version than the savepoint.
     #[error(
-        "savepoint {savepoint} was made by another version of job {job}, and state doesn't pass between versions; put the job \
-         file back as it was then, or reset the job to a time with `kappa offsets reset`{}", lines(.difference)
+        "job {job} has changed since savepoint {savepoint}, and state doesn't pass between versions{}put the job file back as \
+         it was then, or reset the job to a time with `kappa offsets reset`",
+        lines("savepoint", .difference)
     )]
     SavepointVersion {
         /// The job.
@@ -280,8 +282,14 @@ fn shared_edge(plan: &Plan, time: EventTime) -> EventTime {
     }
 }
 
-fn lines(difference: &[String]) -> String {
-    difference.iter().map(|line| format!("\n{line}")).collect()
+fn lines(old: &str, difference: &[String]) -> String {
+    match difference.is_empty() {
+        true => "; ".to_owned(),
+        false => {
+            let lines: String = difference.iter().map(|line| format!("  {line}\n")).collect();
+            format!(" (`-` in the {old}, `+` in the file):\n{lines}")
+        }
+    }
 }
 
 fn dropped(newest: Option<&Manifest>) -> DroppedState {

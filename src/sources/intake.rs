@@ -4,7 +4,6 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio::sync::mpsc;
 
@@ -16,9 +15,6 @@ use crate::start::LogFacts;
 
 /// Batches that may wait between lanes and driver: a few, so that a slow driver stops the polling soon.
 const EVENTS_MAX: usize = 16;
-
-/// How often the logs are asked for partitions that were not there before.
-const DISCOVERY_INTERVAL: Duration = Duration::from_secs(30);
 
 /// Where one partition is taken up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,7 +186,7 @@ async fn discover_partitions(
     added: mpsc::Sender<(usize, i32)>,
 ) {
     loop {
-        tokio::time::sleep(DISCOVERY_INTERVAL).await;
+        tokio::time::sleep(logs.discovery_interval()).await;
         let asked = (logs.clone(), stream.clone());
         let answer = tokio::task::spawn_blocking(move || asked.0.partitions(&asked.1)).await;
         let Ok(Ok(partitions)) = answer else {

@@ -1,8 +1,10 @@
 //! The logs behind a job's streams: what they hold, and how to read them.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Once;
 use std::time::Duration;
 
+use super::kafka::metadata_interval;
 use super::{KafkaLog, Source, SourceError, SourceSettings, open};
 use crate::event::{EventTime, LiveFace, ResumeOffset, Stream};
 use crate::start::LogFacts;
@@ -24,6 +26,9 @@ pub trait Logs: Send + Sync + std::fmt::Debug {
 
     /// Whether the log ends by itself, as a file does.
     fn is_bounded(&self, stream: &Stream) -> bool;
+
+    /// How often to ask for partitions that were not there before.
+    fn discovery_interval(&self) -> Duration;
 
     /// How long the log keeps a record at least; `None`: for ever, or it doesn't say.
     fn retention(&self, stream: &Stream) -> Option<Duration>;
@@ -77,13 +82,22 @@ impl Logs for RealLogs {
 
     fn report(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) {
         let LiveFace::Kafka { topic, .. } = &stream.live else { return };
-        if let Err(error) = self.kafka().and_then(|log| log.commit(topic, positions)) {
-            tracing::debug!(%error, "group offsets were not committed; lag tools show older ones");
+        static MISSING_RIGHT: Once = Once::new();
+        match self.kafka().and_then(|log| log.commit(topic, positions)) {
+            Ok(()) => {}
+            Err(error @ SourceError::NotAllowed { .. }) => {
+                MISSING_RIGHT.call_once(|| tracing::warn!("lag tools don't see how far this is: {error}"));
+            }
+            Err(error) => tracing::debug!(%error, "group offsets were not committed; lag tools show older ones"),
         }
     }
 
     fn is_bounded(&self, stream: &Stream) -> bool {
         matches!(stream.live, LiveFace::File { .. })
+    }
+
+    fn discovery_interval(&self) -> Duration {
+        metadata_interval(&self.settings.kafka)
     }
 
     fn retention(&self, stream: &Stream) -> Option<Duration> {

@@ -153,6 +153,42 @@ pub enum SourceError {
         /// What the client says.
         reason: String,
     },
+    /// A broker is there, but doesn't let us in or isn't the one it should be.
+    #[error("{brokers}: no connection is made: {reason}; {way_out}")]
+    Refused {
+        /// Brokers that were asked.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+        /// Which properties decide it.
+        way_out: &'static str,
+    },
+    /// No broker is reached.
+    #[error("{brokers}: no broker answers: {reason}; {way_out}")]
+    Unreachable {
+        /// Brokers that were asked.
+        brokers: String,
+        /// What the client says.
+        reason: String,
+        /// Which properties decide it.
+        way_out: &'static str,
+    },
+    /// The broker knows us, but we lack a right.
+    #[error(
+        "{brokers}: our user may not {} {kind} {name}; give it the right: kafka-acls.sh --add --allow-principal User:NAME \
+         --operation {operation} --{kind} {name}",
+        operation.to_lowercase()
+    )]
+    NotAllowed {
+        /// Brokers that were asked.
+        brokers: String,
+        /// What was tried, as Kafka names it.
+        operation: &'static str,
+        /// `topic` or `group`.
+        kind: &'static str,
+        /// Of the topic or the group.
+        name: String,
+    },
     /// Reading a partition failed in a way that waiting doesn't cure.
     #[error("reading partition {partition} of topic {topic} on {brokers} failed: {reason}")]
     Read {

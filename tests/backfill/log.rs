@@ -80,6 +80,10 @@ impl Logs for Log {
         false
     }
 
+    fn discovery_interval(&self) -> Duration {
+        Duration::from_secs(3_600)
+    }
+
     fn retention(&self, _stream: &Stream) -> Option<Duration> {
         None
     }

@@ -7,5 +7,6 @@ mod drift;
 mod fidelity;
 mod history;
 mod log;
+mod moves;
 mod ranges;
 mod rig;

@@ -4,19 +4,24 @@ use std::ops::Range;
 use std::sync::Arc;
 use std::time::Duration;
 
+use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use futures::TryStreamExt;
 use kappa::archive::{self, ArchiveError, ArchiveOptions, ArchiveReport};
 use kappa::backfill::{self, BackfillError, BackfillOptions, BackfillPlan, BackfillReport};
-use kappa::checkpoints::CheckpointStore;
+use kappa::checkpoints::{CheckpointStore, SavepointLabel};
 use kappa::diff::{self, DiffOptions, DiffReport};
-use kappa::event::{EventTime, TableName};
-use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, Table, plan_files, read_file};
+use kappa::event::{EventTime, PartitionField, TIMESTAMP_ZONE, TableName, Transform};
+use kappa::iceberg::{
+    Catalog, CatalogConfig, Change, CompactOptions, FileWriter, Operation, PartitionRange, ScanFilter, Table,
+    WriteOptions, compact, plan_files, read_file,
+};
 use kappa::job::{Colour, Plan, compile};
 use kappa::live::{self, RunError, RunOptions, RunReport, Until};
 use kappa::recompute::Requested;
+use kappa::reposition::{Destination, Moving, Positions, Repositioned, Upgrade, execute, upgrade};
 use kappa::start::{Start, Vouched};
 use kappa::store::Stores;
-use kappa::time::clock::SystemClock;
+use kappa::time::clock::{Clock, SystemClock};
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
@@ -126,6 +131,75 @@ impl Rig {
         live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
 
+    fn checkpoints(&self, plan: &Plan) -> CheckpointStore {
+        CheckpointStore::open("state", self.folder.path(), &plan.name).expect("a folder")
+    }
+
+    async fn moved(&self, plan: &Plan, destination: &Destination) -> Repositioned {
+        let (checkpoints, clock) = (self.checkpoints(plan), clock());
+        let moving = Moving { plan, catalog: &self.catalog, checkpoints: &checkpoints, clock: &clock };
+        execute(&moving, destination).await.expect("the job is moved")
+    }
+
+    /// Resets a job to positions of its log.
+    pub async fn reset(&self, plan: &Plan, positions: Positions) -> Repositioned {
+        self.moved(plan, &Destination::Reset(positions)).await
+    }
+
+    /// Keeps the newest checkpoint, if there is one.
+    pub async fn keep(&self, plan: &Plan, name: &str) -> bool {
+        let (name, reason) = (name.parse().expect("a name"), "a test".to_owned());
+        let label = SavepointLabel { name, created: EventTime(0), reason };
+        self.checkpoints(plan).keep_newest(&label).await.expect("kept").is_some()
+    }
+
+    /// Takes a job back to a savepoint.
+    pub async fn restore(&self, plan: &Plan, name: &str) -> Repositioned {
+        let name = name.parse().expect("a name");
+        let savepoint = self.checkpoints(plan).savepoint(&name).await.expect("it was kept");
+        self.moved(plan, &Destination::Savepoint(Box::new(savepoint))).await
+    }
+
+    /// Goes over to another version of a job.
+    pub async fn upgrade(&self, plan: &Plan, log: &Log) -> Upgrade {
+        let (checkpoints, clock) = (self.checkpoints(plan), clock());
+        let moving = Moving { plan, catalog: &self.catalog, checkpoints: &checkpoints, clock: &clock };
+        let logs: Arc<dyn kappa::sources::Logs> = Arc::new(log.clone());
+        upgrade(&moving, &logs, Vouched::default()).await.expect("upgraded")
+    }
+
+    /// Somebody else appends a row that no job makes.
+    pub async fn append_junk(&self, name: &str, window: i64) {
+        let Some(table) = self.table(name).await else { return };
+        let time = |time: i64| -> ArrayRef {
+            Arc::new(TimestampMicrosecondArray::from(vec![time]).with_timezone(TIMESTAMP_ZONE))
+        };
+        let rows = RecordBatch::try_from_iter([
+            ("window_start", time(window)),
+            ("window_end", time(window)),
+            ("host", Arc::new(StringArray::from(vec!["junk"])) as ArrayRef),
+        ]);
+        let mut writer = FileWriter::new(&table, WriteOptions::default()).expect("a writer");
+        writer.write(&rows.expect("rows")).await.expect("written");
+        let add = writer.finish().await.expect("finished");
+        let change = Change { operation: Operation::Append, add, ..Change::nothing(&table) };
+        self.catalog.commit(&change).await.expect("appended");
+    }
+
+    /// Somebody else rewrites all files of a table that is partitioned by the hour of `window_start`.
+    pub async fn compact(&self, name: &str) -> String {
+        let table = TableName::parse(name).expect("a name");
+        let field = PartitionField { column: "window_start".into(), transform: Transform::Hour };
+        let range = PartitionRange { field, from: EventTime::MIN, to: EventTime::MAX };
+        let options = CompactOptions { small_files_min: 1, ..CompactOptions::default() };
+        if self.table(name).await.is_some()
+            && let Some(change) = compact(&self.catalog, &table, &range, &options).await.expect("rewritten")
+        {
+            self.catalog.commit(&change).await.expect("replaced");
+        }
+        "compaction".to_owned()
+    }
+
     pub async fn try_backfill(
         &self,
         plan: &Arc<Plan>,
@@ -177,6 +251,10 @@ impl Rig {
         lines.sort();
         lines
     }
+}
+
+fn clock() -> Arc<dyn Clock> {
+    Arc::new(SystemClock::start())
 }
 
 fn line(names: &[String], row: &[Value]) -> String {

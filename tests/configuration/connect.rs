@@ -94,9 +94,9 @@ fn a_topic_shows_its_partitions_and_its_newest_records() {
         timestamp_ms: Some(1_767_225_600_000 + index * 1_000),
         ..Message::default()
     };
-    // More in partition 0 than its share of the newest thousand; the old half is broken and must not be seen.
-    let old = (0..700).map(|index| message(0, index, "old and broken"));
-    let new = (700..1_400).map(|index| message(0, index, r#"{"host":"a","bytes":1,"t":"2026-01-01T00:30:00Z"}"#));
+    // More in partition 0 than the newest thousand; the old ones are broken and must not be seen.
+    let old = (0..200).map(|index| message(0, index, "old and broken"));
+    let new = (200..1_400).map(|index| message(0, index, r#"{"host":"a","bytes":1,"t":"2026-01-01T00:30:00Z"}"#));
     let broken = [message(1, 9, r#"{"host":"a","bytes":1}"#), message(1, 10, r#"{"t":"2026-01-01T00:00:10Z"}"#)];
     kafka::produce(&topic, &old.chain(new).chain(broken).collect::<Vec<_>>());
     let project = Project::on_kafka(Catalog::Sql, "rejects_max = \"5%\"");

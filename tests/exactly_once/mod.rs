@@ -1,3 +1,10 @@
-//! Exactly once: whatever dies when, no row is lost and none comes twice.
+//! Exactly once: whatever dies or is told to stop when, no row is lost and none comes twice.
 
+mod arriving;
+mod audit;
 mod kills;
+mod stops;
+mod watched;
+
+use arriving::{Arriving, Gate};
+use watched::Watched;

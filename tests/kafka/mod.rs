@@ -1,5 +1,10 @@
 //! Jobs on the real broker, from the topic to what independent readers find in the tables.
 
+mod behind_watermark;
 mod broken_messages;
 mod flights;
+mod hours;
 mod readers;
+mod retention;
+mod security;
+mod starts;

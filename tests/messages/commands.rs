@@ -11,13 +11,16 @@ use kappa::iceberg::{Catalog, CatalogConfig, Change};
 use crate::support::project::Project;
 
 /// What differs from run to run.
-const FILTERS: [(&str, &str); 7] = [
+const FILTERS: [(&str, &str); 10] = [
     (r"\b[0-9a-f]{32}\b", "[FINGERPRINT]"),
     (r"\(\d{15,}\)", "([SNAPSHOT])"),
     (r#""snapshot_id": \d+"#, r#""snapshot_id": [SNAPSHOT]"#),
     (r"\b[\d.]+ (B|KiB|MiB)\b", "[BYTES]"),
     (r#""bytes": \d+"#, r#""bytes": [BYTES]"#),
     (r"read in [\dms. ]+, [\d,]+ a second", "read in [TIME]"),
+    (r"\b(before-[a-z]+)-\d{8}t\d{6}z\b", "$1-[TIME]"),
+    (r"made \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "made [TIME]"),
+    (r"  \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  finished", "  [TIME]  finished"),
     (r"estimate: [\dms. ]+ to run", "estimate: [TIME] to run"),
 ];
 
@@ -115,6 +118,41 @@ fn from_a_job_file_to_a_backfill() {
     says(&project, "backfill-run-include", &over(&["backfill", "run"], job, &["--late", "include", "--json"]));
     says(&project, "diff-included", &over(&["diff"], job, &[]));
     says(&project, "run-other-version", &["run", job]);
+}
+
+#[test]
+fn a_bug_is_mended_after_three_months() {
+    let project = project();
+    let job = "jobs/hits.sql";
+    says(&project, "story-run", &["run", job]);
+    says(&project, "story-archive", &["archive", job]);
+    says(&project, "story-nothing-to-upgrade", &["run", job, "--upgrade"]);
+    // Bots don't count.
+    project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
+    says(&project, "story-changed", &["run", job]);
+    says(&project, "story-upgrade", &["run", job, "--upgrade"]);
+    let older = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T03:00:00Z", "--drain"];
+    says(&project, "story-backfill", &[&["backfill", "run", job][..], &older].concat());
+    says(&project, "story-diff", &[&["diff", job][..], &older].concat());
+}
+
+#[test]
+fn savepoints() {
+    let project = project();
+    let job = "jobs/hits.sql";
+    says(&project, "savepoint-too-early", &["savepoint", "create", job, "first"]);
+    project.kappa(&["run", job]).ok();
+    says(&project, "savepoint-none", &["savepoint", "list", job]);
+    says(&project, "savepoint-create", &["savepoint", "create", job, "first"]);
+    says(&project, "savepoint-taken", &["savepoint", "create", job, "first"]);
+    says(&project, "savepoint-name", &["savepoint", "create", job, "First"]);
+    says(&project, "savepoint-list", &["savepoint", "list", job]);
+    says(&project, "savepoint-show", &["savepoint", "show", job, "first"]);
+    says(&project, "run-savepoint", &["run", job, "--savepoint", "first"]);
+    says(&project, "run-no-savepoint", &["run", job, "--savepoint", "second"]);
+    project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
+    says(&project, "run-savepoint-other-version", &["run", job, "--savepoint", "first"]);
+    says(&project, "savepoint-delete", &["savepoint", "delete", job, "first"]);
 }
 
 #[test]

@@ -8,7 +8,7 @@ use crate::model::{self, Aggregate, Body, Comparison, Condition, Function, HOUR,
 use crate::support::kafka;
 
 /// The first event time of a steady case: 2013-01-01.
-const STEADY_START: i64 = 1_356_998_400 * SECOND;
+pub const STEADY_START: i64 = 1_356_998_400 * SECOND;
 
 /// A log and a job, the same for the same seed.
 pub struct Case {
@@ -77,6 +77,14 @@ impl Case {
         Case::with_messages(seed, |random, case| {
             case.partitions = (0..4).map(|_| steady_partition(random, case, count)).collect();
         })
+    }
+
+    /// As [`Case::steady`], with a MAX FUTURE of ten seconds: a start at a time reads no further back than that.
+    pub fn steady_with_near_future(seed: u64, count: usize) -> Case {
+        let mut case = Case::steady(seed, count);
+        case.max_future_clause = " MAX FUTURE INTERVAL '10 seconds'";
+        case.stream.max_future = Some(10 * SECOND);
+        case
     }
 
     /// A case of which exactly `broken` messages, of twice as many, can't be read.

@@ -74,6 +74,10 @@ impl Logs for MemoryLogs {
         false
     }
 
+    fn discovery_interval(&self) -> Duration {
+        Duration::from_secs(3_600)
+    }
+
     fn retention(&self, _stream: &Stream) -> Option<Duration> {
         None
     }

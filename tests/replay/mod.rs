@@ -10,7 +10,7 @@ mod random;
 
 use std::collections::BTreeSet;
 
-pub use case::{Case, Names};
+pub use case::{Case, Names, STEADY_START};
 pub use processes::Deployed;
 pub use random::Random;
 

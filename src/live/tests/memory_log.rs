@@ -118,6 +118,10 @@ impl Logs for Shared {
         self.0.bounded.lock().expect("no test panics with it").as_ref() == Some(&stream.name)
     }
 
+    fn discovery_interval(&self) -> Duration {
+        Duration::from_secs(3_600)
+    }
+
     fn retention(&self, _stream: &Stream) -> Option<Duration> {
         None
     }

@@ -1,4 +1,5 @@
 //! The librdkafka client: which properties are ours, which bound its memory, and how often it may complain.
+//! Invariant: no message shows the value of a property, as some are secrets.
 
 use std::collections::BTreeMap;
 use std::sync::{LazyLock, Mutex, PoisonError};
@@ -11,6 +12,7 @@ use rdkafka::consumer::{BaseConsumer, ConsumerContext};
 use rdkafka::error::KafkaError;
 use rdkafka::types::RDKafkaErrorCode;
 
+use super::complaint::Complaint;
 use crate::sources::SourceError;
 use crate::time::clock::{Clock, SystemClock};
 
@@ -36,9 +38,20 @@ const DEFAULTS: &[(&str, &str)] = &[
     ("fetch.queue.backoff.ms", "2"),
     ("fetch.wait.max.ms", "250"),
     ("reconnect.backoff.max.ms", "5000"),
+    // A host that swallows packets is told at the start, before patience ends.
+    ("socket.connection.setup.timeout.ms", "7000"),
+    ("topic.metadata.refresh.interval.ms", METADATA_INTERVAL_MS),
+    SYSTEM_CAS,
     // Reading must never create what it looks for.
     ("allow.auto.create.topics", "false"),
 ];
+
+/// OpenSSL is linked in: by itself it would look for the system's CAs where it was built.
+pub(super) const SYSTEM_CAS: (&str, &str) = ("ssl.ca.location", "probe");
+
+/// How often a client looks which partitions a topic has, and where, unless the profile says something else: so long may one
+/// that is added go unread.
+const METADATA_INTERVAL_MS: &str = "30000";
 
 /// How often one kind of complaint is logged.
 const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
@@ -49,6 +62,9 @@ pub(super) fn consumer(
     group: &str,
 ) -> Result<BaseConsumer<KafkaContext>, SourceError> {
     let mut config = ClientConfig::new();
+    // What is worth a line is decided where lines are taken. At the level of debugging, errors of OpenSSL name lines of its source.
+    let debugs = properties.get("debug").is_some();
+    config.set_log_level(if debugs { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
     for (property, value) in DEFAULTS {
         config.set(*property, *value);
     }
@@ -65,7 +81,21 @@ pub(super) fn consumer(
         .set("auto.offset.reset", "error")
         .set("isolation.level", "read_committed")
         .set("enable.partition.eof", "true");
-    config.create_with_context(KafkaContext).map_err(|error| SourceError::Configuration { reason: error.to_string() })
+    config.create_with_context(KafkaContext::default()).map_err(|error| SourceError::Configuration {
+        reason: match error {
+            // Its own text shows the value, which may be a password in a property that was misspelt.
+            KafkaError::ClientConfig(_, description, _, _) => description,
+            other => other.to_string(),
+        },
+    })
+}
+
+/// How often to look for partitions that were not there before: as often as clients of these properties do.
+pub(in crate::sources) fn metadata_interval(properties: &BTreeMap<String, String>) -> Duration {
+    let set = properties.get("topic.metadata.refresh.interval.ms").and_then(|text| text.trim().parse().ok());
+    // Switched off, which is -1, means that clients don't look; somebody has to.
+    let interval_ms = set.or_else(|| METADATA_INTERVAL_MS.parse().ok()).expect("the default is a number");
+    Duration::from_millis(interval_ms)
 }
 
 /// The brokers that `properties` name, for messages.
@@ -121,17 +151,47 @@ pub(super) fn log(level: i32, facility: &str, line: &str) {
     tracing::warn!(target: "kafka", facility, "{line}; trying again");
 }
 
-/// Takes the log of clients that are never polled in batches.
-#[derive(Debug, Default)]
-pub(super) struct KafkaContext;
+/// A log line without `[thrd:NAME]: ` before it.
+fn without_thread(line: &str) -> &str {
+    line.strip_prefix("[thrd:").and_then(|rest| rest.split_once("]: ")).map_or(line, |(_, line)| line)
+}
 
+/// Takes the events of clients that aren't polled in batches: those that ask about topics.
+#[derive(Debug, Default)]
+pub(super) struct KafkaContext {
+    complaint: Mutex<Option<Complaint>>,
+}
+
+impl KafkaContext {
+    /// What has kept the client from a broker, if anything: what lasts rather than what passes, else the newest.
+    pub(super) fn complaint(&self) -> Option<Complaint> {
+        self.complaint.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    fn keep(&self, code: RDKafkaErrorCode, reason: &str) {
+        let Some(new) = Complaint::new(code, reason) else { return };
+        let mut kept = self.complaint.lock().unwrap_or_else(PoisonError::into_inner);
+        if new.is_lasting() || !kept.as_ref().is_some_and(Complaint::is_lasting) {
+            *kept = Some(new);
+        }
+    }
+}
+
+// Nothing is worth a warning here: who asks is told the cause in the error.
 impl ClientContext for KafkaContext {
     fn log(&self, level: RDKafkaLogLevel, facility: &str, line: &str) {
-        log(level as i32, facility, line);
+        tracing::debug!(target: "kafka", facility, "{line}");
+        // A connection that is closed by the other side is no error event: it happens to idle ones all the time.
+        if facility == "FAIL" && level as i32 > RDKafkaLogLevel::Error as i32 {
+            self.keep(RDKafkaErrorCode::BrokerTransportFailure, without_thread(line));
+        }
     }
 
     fn error(&self, error: KafkaError, reason: &str) {
-        log(RDKafkaLogLevel::Error as i32, "ERROR", &format!("{error}: {reason}"));
+        tracing::debug!(target: "kafka", "{error}: {reason}");
+        if let Some(code) = error.rdkafka_error_code() {
+            self.keep(code, reason);
+        }
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod batch;
 mod client;
+mod complaint;
 mod log;
 mod retention;
 #[cfg(test)]
@@ -27,6 +28,7 @@ use crate::decode::{BATCH_RECORDS_MAX, Decoder, RawBatch, RawRecord, SideInputs}
 use crate::event::{ResumeOffset, Stream};
 use crate::time::clock::{Clock, SystemClock};
 
+pub(super) use client::metadata_interval;
 pub use log::{KafkaLog, LogEnds};
 pub(in crate::sources) use retention::retention;
 
@@ -36,6 +38,8 @@ const END_INTERVAL: Duration = Duration::from_secs(1);
 const END_WAIT_MAX: Duration = Duration::from_secs(1);
 /// How long the log's first and last offset may take when the gap is to be named.
 const WATERMARKS_WAIT_MAX: Duration = Duration::from_secs(10);
+/// How long a look for an added partition may take: others are not read meanwhile.
+const METADATA_WAIT_MAX: Duration = Duration::from_secs(5);
 /// Raw batches kept for their memory.
 const SPARE_BATCHES_MAX: usize = 4;
 
@@ -90,6 +94,7 @@ impl Ready {
 enum Trouble {
     OutOfRange { partition: i32 },
     TopicMissing,
+    NotAllowed,
     Read { partition: i32, reason: String },
 }
 
@@ -206,6 +211,12 @@ impl KafkaSource {
                 brokers: self.brokers.clone(),
                 hint: " any more".to_owned(),
             },
+            Trouble::NotAllowed => SourceError::NotAllowed {
+                brokers: self.brokers.clone(),
+                operation: "Read",
+                kind: "topic",
+                name: self.topic.clone(),
+            },
             Trouble::Read { partition, reason } => self.read_error(partition, reason),
             Trouble::OutOfRange { partition } => {
                 let wanted = self.partitions.get(&partition).map_or(-1, |state| state.next);
@@ -301,6 +312,11 @@ impl Source for KafkaSource {
         if self.partitions.contains_key(&partition) {
             return Ok(());
         }
+        // This client may not know yet what another has found: it would take the partition for missing until its own next
+        // look. One that gets no answer now looks by itself, later.
+        if let Err(error) = self.consumer.fetch_metadata(Some(&self.topic), METADATA_WAIT_MAX) {
+            tracing::debug!(%error, partition, "an added partition is not known to its reader yet");
+        }
         self.assign_at(partition, from.0)?;
         self.partitions.insert(partition, PartitionState::starting(from.0));
         Ok(())
@@ -371,6 +387,9 @@ impl Sorting<'_> {
             RDKafkaErrorCode::UnknownTopicOrPartition
             | RDKafkaErrorCode::UnknownTopic
             | RDKafkaErrorCode::UnknownPartition => Trouble::TopicMissing,
+            RDKafkaErrorCode::TopicAuthorizationFailed => Trouble::NotAllowed,
+            // The group is for lag tools only; telling it positions says what is missing.
+            RDKafkaErrorCode::GroupAuthorizationFailed => return,
             code if client::is_transient(code) => return,
             _ => Trouble::Read { partition, reason: message.error_text() },
         };

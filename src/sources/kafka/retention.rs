@@ -6,7 +6,7 @@ use std::time::Duration;
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 
-use super::client::KafkaContext;
+use super::client::{KafkaContext, SYSTEM_CAS};
 
 /// How long the request may take, connecting included.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -27,10 +27,11 @@ const CONNECTION: [&str; 8] = [
 /// only compacted removes nothing by age.
 pub(in crate::sources) fn retention(kafka: &BTreeMap<String, String>, topic: &str) -> Option<Duration> {
     let mut config = ClientConfig::new();
+    config.set(SYSTEM_CAS.0, SYSTEM_CAS.1);
     for (property, value) in kafka.iter().filter(|(property, _)| CONNECTION.iter().any(|of| property.starts_with(of))) {
         config.set(property, value);
     }
-    let admin: AdminClient<KafkaContext> = config.create_with_context(KafkaContext).ok()?;
+    let admin: AdminClient<KafkaContext> = config.create_with_context(KafkaContext::default()).ok()?;
     let options = AdminOptions::new().request_timeout(Some(REQUEST_WAIT_MAX));
     let asked = [ResourceSpecifier::Topic(topic)];
     let answer = futures::executor::block_on(admin.describe_configs(&asked, &options)).ok()?;

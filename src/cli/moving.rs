@@ -1,0 +1,114 @@
+//! `--upgrade` and `--savepoint` of `kappa run`: the job first goes on somewhere else, then runs on from there.
+
+use std::ops::Range;
+use std::path::Path;
+
+use clap::Args;
+
+use super::exit::Failure;
+use super::output;
+use super::terminal::Terminal;
+use crate::checkpoints::SavepointName;
+use crate::event::EventTime;
+use crate::job::Plan;
+use crate::live::Setup;
+use crate::reposition::{Destination, Moving, Repositioned, Repositioning, Upgrade, execute, upgrade};
+use crate::start::Vouched;
+
+/// Whether a run first goes somewhere else.
+#[derive(Args, Clone, Debug, Default)]
+pub struct MovingArgs {
+    /// The job has changed: start the new version at the edge below which the old one's windows can't change any more. With
+    /// an unchanged job it does nothing
+    #[arg(long)]
+    pub upgrade: bool,
+    /// Go back to a savepoint first: windows published since are published again. Each time it is given
+    #[arg(long, value_name = "NAME", conflicts_with_all = ["upgrade", "start"])]
+    pub savepoint: Option<SavepointName>,
+}
+
+impl MovingArgs {
+    /// Does it, and says what was done. `path` is the job file as the user names it.
+    pub async fn perform(
+        &self,
+        plan: &Plan,
+        path: &Path,
+        setup: &Setup,
+        vouched: Vouched,
+        terminal: &Terminal,
+    ) -> Result<(), Failure> {
+        let (catalog, checkpoints, clock) = (&setup.catalog, &setup.checkpoints, &setup.clock);
+        let moving = Moving { plan, catalog, checkpoints, clock };
+        if let Some(name) = &self.savepoint {
+            let savepoint = checkpoints.savepoint(name).await.map_err(Failure::from)?;
+            let done = execute(&moving, &Destination::Savepoint(Box::new(savepoint))).await.map_err(Failure::from)?;
+            terminal.note(&format!("{} goes on from savepoint {name}{}", plan.name, told(&done)));
+        }
+        if self.upgrade {
+            match upgrade(&moving, &setup.logs, vouched).await.map_err(Failure::from)? {
+                Upgrade::NotBegun => terminal.note("there is no checkpoint yet, so there is nothing to upgrade"),
+                Upgrade::UpToDate => terminal.note("the newest checkpoint is of this version: nothing to upgrade"),
+                Upgrade::Done(upgraded) => {
+                    let first = first_window(upgraded.done.moves.first_window);
+                    terminal.note(&format!(
+                        "the new version of {} publishes {first}{}",
+                        plan.name,
+                        told(&upgraded.done)
+                    ));
+                    if let Some(older) = upgraded.backfill {
+                        terminal.note(&backfill(plan, path, &older));
+                    }
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+fn first_window(first: EventTime) -> String {
+    match first {
+        EventTime::MIN => "all windows".to_owned(),
+        first => format!("windows from {first} on"),
+    }
+}
+
+/// What is published again, and how to undo it.
+fn told(done: &Repositioned) -> String {
+    let mut text = String::new();
+    for line in republished(&done.moves) {
+        text += &format!("; {line}");
+    }
+    if let Some(name) = &done.savepoint {
+        text += &format!("; savepoint {name} keeps how it stood");
+    }
+    text
+}
+
+/// What is published again, a line a result.
+pub fn republished(moves: &Repositioning) -> Vec<String> {
+    let lines = moves.inserts.iter().filter_map(|insert| {
+        let again = insert.republish?;
+        let partitions = output::count(insert.partitions.len(), "partition", "partitions");
+        Some(format!(
+            "{} publishes {} again ({partitions} with rows); the old rows stay until then",
+            insert.table,
+            output::range(&(again.from..again.to))
+        ))
+    });
+    lines.collect()
+}
+
+fn backfill(plan: &Plan, path: &Path, range: &Range<EventTime>) -> String {
+    let windows = format!("windows of {} are still the old version's", output::range(range));
+    match plan.streams.iter().find(|stream| stream.history.is_none()) {
+        Some(stream) => {
+            format!("{windows}, and stay so: stream {} has no HISTORY FROM to recompute them from", stream.name)
+        }
+        None => format!(
+            "{windows}; bring them over with `kappa backfill run {} --from {} --to {}`",
+            path.display(),
+            range.start,
+            range.end
+        ),
+    }
+}
