@@ -13,5 +13,6 @@ mod model;
 mod replay;
 mod servers;
 mod signals;
+mod stores;
 mod support;
 mod smoke;

@@ -7,6 +7,9 @@ use crate::support::project::Project;
 /// Far more than a process needs to hear a signal.
 const LIMIT: Duration = Duration::from_secs(60);
 
+/// A process may hear the first signal so much earlier than the second that it has ended well by then.
+const ATTEMPTS_MAX: usize = 20;
+
 #[test]
 fn a_second_signal_ends_a_run_at_once() {
     let project = Project::embedded();
@@ -19,20 +22,28 @@ SELECT window_start, window_end, host, count(*) AS hits FROM TUMBLE(clicks, t, I
 GROUP BY window_start, window_end, host;
 ",
     );
-    // A broker that takes the question and never answers: the run waits for it far longer than for two signals.
-    let broker = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
-    broker.set_nonblocking(true).expect("a socket can be asked");
-    let servers = format!("kafka.bootstrap.servers={}", broker.local_addr().expect("it is bound"));
-    let mut run = project.start(&["run", "jobs/hits.sql", "--set", &servers]);
-    let stderr = run.stderr_path().to_owned();
-    let said = |text: &str| std::fs::read_to_string(&stderr).expect("the file is there").contains(text);
-    let mut asked = Vec::new();
-    run.wait_until("the broker was asked", LIMIT, || {
-        asked.extend(broker.accept().ok());
-        !asked.is_empty()
-    });
-    run.interrupt();
-    run.wait_until("the first signal is heard", LIMIT, || said("a second signal stops at once"));
-    run.terminate();
-    run.wait(LIMIT).exits(130);
+    for _ in 0..ATTEMPTS_MAX {
+        // A broker that takes the question and never answers: the run waits for it until it is stopped.
+        let broker = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+        broker.set_nonblocking(true).expect("a socket can be asked");
+        let servers = format!("kafka.bootstrap.servers={}", broker.local_addr().expect("it is bound"));
+        let mut run = project.start(&["run", "jobs/hits.sql", "--set", &servers]);
+        let mut asked = Vec::new();
+        run.wait_until("the broker was asked", LIMIT, || {
+            asked.extend(broker.accept().ok());
+            !asked.is_empty()
+        });
+        // Both at once, as far as it can be done.
+        run.pause();
+        run.interrupt();
+        run.terminate();
+        run.resume();
+        let finished = run.wait(LIMIT);
+        assert!(finished.stderr.contains("a second signal stops at once"), "{}", finished.stderr);
+        match finished.code {
+            Some(130) => return,
+            _ => drop(finished.ok()),
+        }
+    }
+    panic!("none of {ATTEMPTS_MAX} runs was ended by its second signal");
 }

@@ -1,4 +1,4 @@
-//! A store in memory, as one run sees it: its calls fail as told, and its listings may be outdated.
+//! A store, as one run sees it: its calls fail as told, and its listings may be outdated.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -6,15 +6,15 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::Generation;
 use super::layout::Layout;
+use super::{Claimant, Generation};
+use crate::time::clock::ManualClock;
 
 /// One failure to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -37,7 +37,7 @@ struct Mood {
 /// One run's view of a shared store.
 #[derive(Debug)]
 pub(super) struct FaultyStore {
-    shared: Arc<InMemory>,
+    shared: Arc<dyn ObjectStore>,
     mood: Mutex<Mood>,
 }
 
@@ -47,13 +47,18 @@ impl fmt::Display for FaultyStore {
     }
 }
 
+/// This process, at a time that stands still.
+pub(super) fn claimant() -> Claimant {
+    Claimant::new(Arc::new(ManualClock::default()))
+}
+
 fn failure() -> Error {
     Error::Generic { store: "faulty", source: "told to fail".into() }
 }
 
 impl FaultyStore {
-    pub(super) fn over(shared: &Arc<InMemory>) -> Arc<FaultyStore> {
-        Arc::new(FaultyStore { shared: Arc::clone(shared), mood: Mutex::default() })
+    pub(super) fn over(shared: Arc<dyn ObjectStore>) -> Arc<FaultyStore> {
+        Arc::new(FaultyStore { shared, mood: Mutex::default() })
     }
 
     /// What happens from now on; `None`: nothing special.

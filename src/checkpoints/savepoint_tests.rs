@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
-use super::faulty_store::{Fault, FaultyStore};
+use super::faulty_store::{Fault, FaultyStore, claimant};
 use super::manifest::tests::sample;
 use super::*;
 use crate::event::EventTime;
@@ -21,7 +21,7 @@ fn store() -> CheckpointStore {
 
 /// A run with a checkpoint that has one state file.
 async fn checkpoint(store: &CheckpointStore) -> (Begun, Manifest) {
-    let claimed = store.claim().await.expect("claimed");
+    let claimed = store.claim(&claimant()).await.expect("claimed");
     let tables: Vec<_> = claimed.tables().await.expect("tables").into_iter().map(|claimed| claimed.table).collect();
     let read = claimed.tables_claimed(&tables).await.expect("read");
     let after = read.newest().id();
@@ -84,7 +84,7 @@ async fn one_that_was_cut_off_is_none_and_its_name_can_be_taken() {
     let store = CheckpointStore::over(shared.clone() as Arc<dyn ObjectStore>, "page_hits");
     checkpoint(&store).await;
     for after_calls in 0..40 {
-        let view = FaultyStore::over(&shared);
+        let view = FaultyStore::over(shared.clone());
         view.set_fault(Some(Fault { after_calls, performed: false, dies: true }));
         let dying = CheckpointStore::over(view.clone() as Arc<dyn ObjectStore>, "page_hits");
         let kept = dying.keep_newest(&label("cut")).await;

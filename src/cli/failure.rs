@@ -6,7 +6,7 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::{CommitError, IcebergError};
+use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
@@ -61,6 +61,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
+            ArchiveError::TaskDied { .. } => Failure::running(error),
             ArchiveError::Iceberg(error) => error.into(),
         }
     }
@@ -95,9 +96,7 @@ impl From<PublishError> for Failure {
             }
             PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
-            PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
-                Failure::Person(error.into())
-            }
+            PublishError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
             PublishError::Commit { .. } => Failure::running(error),
         }
     }
@@ -106,6 +105,7 @@ impl From<PublishError> for Failure {
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
         match error {
+            CheckpointError::Held { .. } => Failure::Unsafe(error.to_string()),
             CheckpointError::Fenced { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
