@@ -22,7 +22,8 @@ impl From<RunError> for Failure {
             RunError::Version { .. }
             | RunError::History(_)
             | RunError::AlreadyPublished { .. }
-            | RunError::Start(_) => Failure::invalid(error),
+            | RunError::Start(_)
+            | RunError::HandOver(_) => Failure::invalid(error),
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),

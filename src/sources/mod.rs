@@ -6,6 +6,7 @@
 
 mod agreement;
 mod anew;
+mod asking;
 mod ends;
 mod file;
 mod history;
@@ -29,6 +30,7 @@ use crate::secret::Properties;
 
 pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
 pub use anew::{Anew, AnewError};
+pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};

@@ -8,8 +8,10 @@ mod batch;
 mod client;
 mod complaint;
 mod log;
+mod nature;
 mod retention;
 mod sorting;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
@@ -31,6 +33,7 @@ use crate::time::clock::{Clock, SystemClock};
 
 pub(super) use client::metadata_interval;
 pub use log::{KafkaLog, LogEnds};
+pub(in crate::sources) use nature::nature;
 pub(in crate::sources) use retention::retention;
 
 /// How often the ends of partitions that were read up are asked for.
