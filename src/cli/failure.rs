@@ -175,7 +175,8 @@ impl From<PreflightError> for Failure {
             PreflightError::Table(error) => error.into(),
             PreflightError::State(error) => error.into(),
             PreflightError::Slow { .. } => Failure::running(error),
-            PreflightError::Rejects { .. }
+            PreflightError::Start(_)
+            | PreflightError::Rejects { .. }
             | PreflightError::History(_)
             | PreflightError::Lost(_)
             | PreflightError::Version { .. }

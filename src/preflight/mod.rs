@@ -16,10 +16,10 @@ use thiserror::Error;
 use crate::checkpoints::{CheckpointError, CheckpointStore, ManifestId, Newest, ProtocolError};
 use crate::event::{EventTime, LiveFace, Stream};
 use crate::iceberg::{Catalog, IcebergError};
-use crate::job::Plan;
+use crate::job::{Insert, Plan};
 use crate::sinks::PublishError;
-use crate::sources::{DisagreementError, Logs, SourceError};
-use crate::start::{LogFacts, Start, StartError, Vouched, begin};
+use crate::sources::{DisagreementError, Logs, SourceError, ask};
+use crate::start::{LogFacts, Start, StartError, Vouched, admit, begin};
 use crate::store::Place;
 use crate::time::clock::Clock;
 
@@ -98,6 +98,9 @@ pub enum PreflightError {
     /// With a log.
     #[error(transparent)]
     Source(#[from] SourceError),
+    /// With how a log keeps its records.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// With the records of a log.
     #[error(
         "stream {stream}: {rejected} of the {records} records that were looked at are rejected, more than run.rejects_max \
@@ -184,7 +187,10 @@ pub async fn check(plan: &Plan, setup: &Setup) -> Preflight {
     }
     let checkpoint = newest.manifest.map(|manifest| (manifest.id, manifest.watermark));
     let all_answered = logs.len() == plan.streams.len();
-    let first_window = (checkpoint.is_none() && all_answered).then(|| first_window(plan, &logs));
+    let first_window = match checkpoint.is_none() && all_answered {
+        true => first_window(plan, setup, &mut problems).await,
+        false => None,
+    };
     Preflight { logs, tables, state_writable, checkpoint, first_window, problems }
 }
 
@@ -206,13 +212,32 @@ async fn look_at_log(stream: &Arc<Stream>, setup: &Setup) -> Result<LogLook, Sou
     looked.await.expect("looking at a log doesn't panic")
 }
 
-/// The first window that a run without options would publish.
-fn first_window(plan: &Plan, logs: &[LogLook]) -> Result<EventTime, StartError> {
+/// The first window from which on a run without options would publish all; `None` when a log can't say, which goes to
+/// `problems`.
+async fn first_window(
+    plan: &Plan,
+    setup: &Setup,
+    problems: &mut Vec<PreflightError>,
+) -> Option<Result<EventTime, StartError>> {
     let mut first_window = EventTime::MIN;
-    for (stream, look) in plan.streams.iter().zip(logs) {
-        let facts = look.partitions.iter().map(|(&partition, look)| (partition, look.facts)).collect();
-        let begun = begin(&stream.name, &Start::Earliest, stream.max_future, &facts, Vouched::default())?;
-        first_window = first_window.max(begun.first_window);
+    for (index, stream) in plan.streams.iter().enumerate() {
+        let inserts = plan.inserts.iter().filter(|insert| insert.stream == index);
+        let reach = inserts.map(Insert::reach).max().unwrap_or_default();
+        let answers = match ask(&setup.logs, stream, Start::Earliest, reach).await {
+            Ok(answers) => answers,
+            Err(error) => {
+                problems.push(error.into());
+                return None;
+            }
+        };
+        if let Err(error) = admit(stream, answers.nature) {
+            problems.push(error.into());
+            return None;
+        }
+        match begin(&answers.asked(stream, Vouched::default(), setup.clock.now())) {
+            Ok(begun) => first_window = first_window.max(begun.whole_from),
+            Err(error) => return Some(Err(error)),
+        }
     }
-    Ok(first_window)
+    Some(Ok(first_window))
 }
