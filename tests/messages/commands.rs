@@ -97,9 +97,11 @@ fn from_a_job_file_to_a_backfill() {
     says(&project, "offsets-before", &["offsets", "get", job]);
     says(&project, "run", &["run", job]);
     says(&project, "run-again", &["run", job]);
+    says(&project, "run-take-over", &["run", job, "--take-over"]);
     says(&project, "diff-no-history", &over(&["diff"], job, &[]));
     says(&project, "archive", &["archive", job]);
     says(&project, "archive-again", &["archive", job]);
+    says(&project, "archive-take-over", &["archive", job, "--take-over"]);
     says(&project, "archive-json", &["archive", job, "--json"]);
     says(&project, "offsets", &["offsets", "get", job]);
     says(&project, "offsets-archive", &["offsets", "get", "--archive", "raw.clicks"]);
