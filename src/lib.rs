@@ -48,6 +48,7 @@ pub mod status;
 pub mod recompute;
 pub mod backfill;
 pub mod diff;
+pub mod preflight;
 
 // Surfaces.
 pub mod config;
