@@ -3,6 +3,7 @@
 mod architecture;
 mod backfill;
 mod configuration;
+mod coverage;
 mod demo;
 mod help;
 mod messages;
@@ -12,6 +13,7 @@ mod model;
 mod operating;
 mod replay;
 mod servers;
+mod signals;
 mod stores;
 mod support;
 mod smoke;
