@@ -6,6 +6,7 @@
 //! silently ignored, and no message shows a secret. Connects to nothing.
 
 mod duration;
+mod effective;
 mod environment;
 mod expand;
 mod file;
