@@ -39,6 +39,7 @@ pub mod standing;
 pub mod engine;
 
 // Drivers: what a command does.
+pub mod restarts;
 pub mod reposition;
 pub mod live;
 pub mod archive;

@@ -5,24 +5,34 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::{ArchiveError, CHECKPOINT_BYTES_MAX, CHECKPOINT_ROWS_MAX, Rejects, SORTING_BYTES};
+use super::ArchiveError;
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
-use crate::event::{EventTime, Stream, TableName};
+use crate::event::{EventTime, Reject, Stream, TableName};
 use crate::iceberg::StagedFile;
 use crate::job::Declaration;
-use crate::sinks::{HistoryProgress, Publisher, Tidy, layout};
+use crate::sinks::{HistoryProgress, Publisher, Tidy, WATERMARK, layout};
+
+/// Rows after which a checkpoint is due, whatever the interval.
+const CHECKPOINT_ROWS_MAX: usize = 500_000;
+
+/// Bytes of records, and of what sorting them takes, after which a checkpoint is due: bounds the memory. While one is
+/// written, twice as much may be in it, and as much come in.
+const CHECKPOINT_BYTES_MAX: usize = 16 << 20;
+
+/// Bytes that sorting takes for each row: its key, twice, and its place.
+const SORTING_BYTES: usize = 80;
 
 /// Records taken since the last checkpoint.
 #[derive(Debug, Default)]
 pub(super) struct Batch {
     records: Vec<RecordBatch>,
-    rejects: Rejects,
+    rejects: Vec<Reject>,
     rows: usize,
     bytes: usize,
 }
 
 impl Batch {
-    pub(super) fn add(&mut self, records: RecordBatch, rejects: Rejects) {
+    pub(super) fn add(&mut self, records: RecordBatch, rejects: Vec<Reject>) {
         self.rows += records.num_rows() + rejects.len();
         let rejected = rejects.iter().map(|reject| reject.raw.len() + reject.detail.len());
         self.bytes += records.get_array_memory_size() + records.num_rows() * SORTING_BYTES + rejected.sum::<usize>();
@@ -100,7 +110,9 @@ impl Writer {
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
-            tables.push(self.change(&self.history, &files, properties));
+            let mut change = self.change(&self.history, &files, properties);
+            change.summary.insert(WATERMARK.to_owned(), watermark.to_string());
+            tables.push(change);
             self.stated = watermark;
         }
         if !batch.rejects.is_empty() {

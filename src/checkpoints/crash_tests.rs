@@ -11,7 +11,7 @@ use proptest::prelude::*;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::faulty_store::{Fault, FaultyStore};
+use super::faulty_store::{Fault, FaultyStore, claimant};
 use super::*;
 use crate::event::{EventTime, ResumeOffset, TableName};
 
@@ -159,7 +159,7 @@ impl Run {
         self.phase = match result {
             _ if self.view.is_dead() => Phase::Stopped,
             Ok(()) => phase,
-            Err(Trouble::Store(CheckpointError::Fenced { mine, newest })) => {
+            Err(Trouble::Store(CheckpointError::Fenced { mine, newest, .. })) => {
                 assert!(newest > mine);
                 Phase::Stopped
             }
@@ -198,7 +198,7 @@ async fn step(
 ) -> Result<(), Trouble> {
     let next = match std::mem::replace(phase, Phase::Stopped) {
         Phase::Start => {
-            let claimed = store.claim().await?;
+            let claimed = store.claim(&claimant()).await?;
             let mut todo = names().to_vec();
             todo.extend(
                 claimed.tables().await?.into_iter().map(|of| of.table).filter(|table| !names().contains(table)),
@@ -297,7 +297,7 @@ impl Work {
                     uuid: uuid_of(&table),
                     generation: found.generation,
                     checkpoint: found.checkpoint,
-                    rolled_back: false,
+                    rolled_back: None,
                 };
                 Some(Event::TableSeen { table, seen: Some(seen) })
             }

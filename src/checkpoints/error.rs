@@ -2,7 +2,7 @@
 
 use thiserror::Error;
 
-use super::{BadManifest, Generation, ManifestId, SavepointName};
+use super::{BadManifest, Claim, Generation, ManifestId, SavepointName};
 use crate::event::TableName;
 use crate::store::{CallError, LocationError, failure_in};
 
@@ -78,12 +78,25 @@ pub enum CheckpointError {
         named_by: String,
     },
     /// A newer run has claimed the same job or history. Stop; don't retry.
-    #[error("a newer run has taken over: this run's generation is {mine}, the newest claim is {newest}")]
+    #[error(
+        "a newer run has taken over: this run's generation is {mine}, the newest claim is {newest}{}",
+        .by.as_ref().map_or_else(String::new, |by| format!(", of {by}"))
+    )]
     Fenced {
         /// Of this run.
         mine: Generation,
         /// The greatest claimed.
         newest: Generation,
+        /// Who has claimed it, if that can be told.
+        by: Option<Box<Claim>>,
+    },
+    /// Another process runs the same job, or archives the same history.
+    #[error("{owner} is being run by {holder}; stop it first")]
+    Held {
+        /// Job or history.
+        owner: String,
+        /// Who runs it.
+        holder: Box<Claim>,
     },
     /// A table was claimed by a run that the store has never heard of.
     #[error(
@@ -170,6 +183,7 @@ impl CheckpointError {
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. }
             | CheckpointError::Fenced { .. }
+            | CheckpointError::Held { .. }
             | CheckpointError::StoreLost { .. }
             | CheckpointError::Taken { .. }
             | CheckpointError::Contended { .. }

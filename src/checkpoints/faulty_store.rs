@@ -13,8 +13,9 @@ use object_store::{
     PutMultipartOptions, PutOptions, PutPayload, PutResult, Result,
 };
 
-use super::Generation;
 use super::layout::Layout;
+use super::{Claimant, Generation};
+use crate::time::clock::ManualClock;
 
 /// One failure to come.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -45,6 +46,11 @@ impl fmt::Display for FaultyStore {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str("FaultyStore")
     }
+}
+
+/// This process, at a time that stands still.
+pub(super) fn claimant() -> Claimant {
+    Claimant::new(Arc::new(ManualClock::default()))
 }
 
 fn failure() -> Error {

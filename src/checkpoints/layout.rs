@@ -2,6 +2,7 @@
 //!
 //! ```text
 //! <owner>/<generation>/claim.json          a run took this generation
+//! <owner>/<generation>/heartbeat.json      it still ran then, or has stopped in order; overwritten with each renewal
 //! <owner>/<generation>/0000000000.json     it began, continuing this manifest
 //! <owner>/<generation>/<number>.json       its manifests, from 1
 //! <owner>/<generation>/state/<number>-<name>.arrow   state files, first used by the manifest of that number
@@ -16,6 +17,7 @@ use super::{Generation, ManifestId, SavepointName};
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Entry {
     Claim,
+    Heartbeat,
     Begin,
     Manifest(u64),
 }
@@ -42,6 +44,10 @@ impl Layout {
 
     pub(super) fn claim(&self, generation: Generation) -> Path {
         self.generation(generation).join("claim.json")
+    }
+
+    pub(super) fn heartbeat(&self, generation: Generation) -> Path {
+        self.generation(generation).join("heartbeat.json")
     }
 
     pub(super) fn begin(&self, generation: Generation) -> Path {
@@ -94,6 +100,7 @@ impl Layout {
         let stem = file.filename()?.strip_suffix(".json")?;
         match stem {
             "claim" => Some(Entry::Claim),
+            "heartbeat" => Some(Entry::Heartbeat),
             _ => parse_number(stem).map(|number| if number == 0 { Entry::Begin } else { Entry::Manifest(number) }),
         }
     }
@@ -121,6 +128,7 @@ mod tests {
         assert_eq!(Layout::parse_entry(&layout.manifest(id)), Some(Entry::Manifest(12)));
         assert_eq!(Layout::parse_entry(&layout.begin(id.generation)), Some(Entry::Begin));
         assert_eq!(Layout::parse_entry(&layout.claim(id.generation)), Some(Entry::Claim));
+        assert_eq!(Layout::parse_entry(&layout.heartbeat(id.generation)), Some(Entry::Heartbeat));
         assert_eq!(Layout::parse_generation(&layout.generation(id.generation)), Some(Generation(3)));
         let state = layout.below_owner(&layout.state(id, "panes-0")).expect("inside");
         assert_eq!(state.as_ref(), "raw.web_requests/0000000003/state/0000000012-panes-0.arrow");

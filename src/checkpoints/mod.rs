@@ -7,7 +7,8 @@
 //!
 //! # The life of a run
 //!
-//! 1. [`CheckpointStore::claim`] takes a generation in the store.
+//! 1. [`CheckpointStore::claim`] takes a generation in the store, unless another process has a live claim;
+//!    [`Claimed::keep_alive`] renews it until the run ends.
 //! 2. The caller commits an empty snapshot with property `kappa.<owner>.generation` to every table that it will write
 //!    to, and to those of [`Claimed::tables`], so that any commit of an older run conflicts from then on;
 //!    [`Claimed::decide`] says whether it may.
@@ -17,7 +18,9 @@
 //!    Manifests that older runs put after that don't count.
 //! 5. [`Checkpoint::recover`] finishes the newest manifest's commits; then one [`Checkpoint::open`] after another.
 
+mod claim;
 mod error;
+mod heartbeat;
 mod id;
 mod layout;
 mod manifest;
@@ -26,11 +29,14 @@ mod protocol;
 mod run;
 mod savepoint;
 mod store;
+mod verdict;
 
 #[cfg(test)]
 mod crash_tests;
 #[cfg(test)]
 mod faulty_store;
+#[cfg(test)]
+mod heartbeat_tests;
 #[cfg(test)]
 mod protocol_tests;
 #[cfg(test)]
@@ -38,7 +44,9 @@ mod savepoint_tests;
 #[cfg(test)]
 mod store_tests;
 
+pub use claim::{Claim, Claimant, Process, RENEW_EVERY, STALE_AFTER, is_live};
 pub use error::CheckpointError;
+pub use heartbeat::Heartbeat;
 pub use id::{Generation, ManifestId};
 pub use manifest::{
     BadManifest, BeginRecord, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
@@ -48,9 +56,11 @@ pub use properties::{
     ADDED_COLUMNS, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, STREAM, TableProperties,
     checkpoint_property, generation_property, offsets_property, snapshot_property,
 };
-pub use protocol::{
-    Action, Checkpoint, Event, ProtocolError, RunIdentity, Stage, TableSeen, Verdict, check_not_lost, decide,
-};
+pub use protocol::{Action, Checkpoint, Event, Stage};
 pub use run::{Begun, Claimed, ReadNewest, StateContent};
 pub use savepoint::{BadSavepointName, Savepoint, SavepointLabel, SavepointName};
 pub use store::{CheckpointStore, Newest};
+pub use verdict::{
+    ARCHIVE, ProtocolError, Rollback, RunIdentity, TableSeen, Verdict, check_not_lost, check_not_rolled_back,
+    check_same_table, decide,
+};

@@ -6,7 +6,7 @@ use uuid::Uuid;
 
 use super::manifest::tests::sample;
 use super::*;
-use crate::event::TableName;
+use crate::event::{EventTime, TableName};
 
 const RUN: RunIdentity = RunIdentity { generation: Generation(3), abandoned: None };
 
@@ -23,7 +23,7 @@ fn table() -> TableName {
 }
 
 fn seen(checkpoint: Option<ManifestId>) -> TableSeen {
-    TableSeen { uuid: Uuid::from_u128(7), generation: Some(RUN.generation), checkpoint, rolled_back: false }
+    TableSeen { uuid: Uuid::from_u128(7), generation: Some(RUN.generation), checkpoint, rolled_back: None }
 }
 
 fn report(seen: TableSeen) -> Event {
@@ -133,12 +133,74 @@ fn a_run_stops_at_a_table_that_it_must_not_touch() {
          00000000-0000-0000-0000-000000000007), so what was published is gone; put the old table back, or drop the \
          job's tables and remove its folder below state.location to begin anew"
     );
+}
+
+fn rollback(owner: &str) -> Rollback {
+    let noon = 1_795_262_400_000_000; // 2026-11-21T12:00:00Z
+    Rollback {
+        owner: owner.to_owned(),
+        snapshot: 123,
+        can_be_undone: true,
+        from: Some(EventTime(noon)),
+        to: Some(EventTime(noon + 3_600_000_000)),
+    }
+}
+
+#[test]
+fn a_table_that_was_rolled_back_says_what_is_gone_and_the_ways_out() {
+    let manifest = sample(id(3, 1));
+    let message = |rollback: Rollback| {
+        let seen = TableSeen { rolled_back: Some(rollback), ..seen(Some(id(2, 9))) };
+        verdict(&RUN, &manifest, Some(seen)).expect_err("refused").to_string()
+    };
+    let of_job = rollback("page_hits");
     assert_eq!(
-        message(Some(TableSeen { rolled_back: true, ..seen(Some(id(2, 9))) })),
-        "marts.page_hits was rolled back to before checkpoint 2/9, so what was published since is gone; undo the rollback, \
-         or drop the \
-         job's tables and remove its folder below state.location to begin anew"
+        message(of_job.clone()),
+        "marts.page_hits was rolled back to before checkpoint 2/9: windows that ended after 2026-11-21T12:00:00Z, up to \
+         2026-11-21T13:00:00Z, are gone; undo the rollback, with \
+         CALL CATALOG.system.set_current_snapshot('marts.page_hits', 123) in Spark or \
+         table.manage_snapshots().set_current_snapshot(123).commit() in pyiceberg, or publish them again, with kappa offsets \
+         reset JOB --to-datetime 2026-11-21T12:00:00Z --execute"
     );
+    let expired = Rollback { can_be_undone: false, from: None, ..of_job };
+    assert_eq!(
+        message(expired),
+        "marts.page_hits was rolled back to before checkpoint 2/9: windows that ended up to 2026-11-21T13:00:00Z are gone; \
+         publish all of it again, with kappa offsets reset JOB --to-earliest --execute"
+    );
+    let archived = Rollback { to: None, ..rollback("archive-raw.requests") };
+    assert_eq!(
+        message(archived),
+        "marts.page_hits was rolled back to before checkpoint 2/9: records after 2026-11-21T12:00:00Z are gone; undo the \
+         rollback, with CALL CATALOG.system.set_current_snapshot('marts.page_hits', 123) in Spark or \
+         table.manage_snapshots().set_current_snapshot(123).commit() in pyiceberg, or drop the job's tables and remove its \
+         folder below state.location to begin anew"
+    );
+}
+
+#[test]
+fn a_rollback_of_what_was_left_behind_on_purpose_is_accepted() {
+    let rollback = rollback("page_hits");
+    let check = |abandoned, published| check_not_rolled_back(abandoned, &table(), published, Some(&rollback));
+    assert_eq!(check(Some(id(2, 9)), Some(id(2, 9))), Ok(()));
+    assert_eq!(check(Some(id(2, 9)), Some(id(2, 3))), Ok(()));
+    assert!(check(Some(id(2, 9)), Some(id(3, 1))).is_err());
+    assert!(check(None, None).is_err());
+    assert_eq!(check_not_rolled_back(None, &table(), Some(id(2, 9)), None), Ok(()));
+}
+
+#[test]
+fn a_start_looks_for_the_tables_that_the_newest_checkpoint_was_published_to() {
+    let manifest = sample(id(3, 1));
+    assert_eq!(check_same_table(Some(&manifest), &table(), Some(Uuid::from_u128(7))), Ok(()));
+    let replaced = check_same_table(Some(&manifest), &table(), Some(Uuid::from_u128(8)));
+    assert!(matches!(replaced, Err(ProtocolError::TableReplaced { .. })), "{replaced:?}");
+    let gone = check_same_table(Some(&manifest), &table(), None);
+    assert!(matches!(gone, Err(ProtocolError::TableGone { .. })), "{gone:?}");
+    // A table that the job has only now, and the first start of all.
+    let other = TableName::parse("marts.other").expect("has a namespace");
+    assert_eq!(check_same_table(Some(&manifest), &other, None), Ok(()));
+    assert_eq!(check_same_table(None, &table(), None), Ok(()));
 }
 
 #[test]

@@ -15,8 +15,8 @@ use object_store::path::Path;
 
 use super::layout::{Entry, Layout};
 use super::{
-    BeginRecord, CheckpointError, CheckpointStore, ClaimedTable, Generation, Manifest, ManifestId, Newest, RunIdentity,
-    StateFile, Verdict, checksum_text,
+    BeginRecord, CheckpointError, CheckpointStore, Claim, Claimant, ClaimedTable, Generation, Heartbeat, Manifest,
+    ManifestId, Newest, RunIdentity, StateFile, Verdict, checksum_text,
 };
 use crate::event::{EventTime, TableName};
 
@@ -25,11 +25,19 @@ use crate::event::{EventTime, TableName};
 pub struct Claimed {
     store: CheckpointStore,
     generation: Generation,
+    claimant: Claimant,
+    claim: Claim,
 }
 
 impl Claimed {
-    pub(super) fn new(store: CheckpointStore, generation: Generation) -> Claimed {
-        Claimed { store, generation }
+    pub(super) fn new(store: CheckpointStore, claimant: Claimant, claim: Claim) -> Claimed {
+        Claimed { store, generation: claim.generation, claimant, claim }
+    }
+
+    /// Renews the claim from now on, until what is returned is released or dropped. Must be called inside a tokio
+    /// runtime, and once.
+    pub fn keep_alive(&self) -> Heartbeat {
+        Heartbeat::start(&self.store, &self.claimant, self.claim.clone())
     }
 
     /// The generation of this run.
@@ -289,7 +297,7 @@ impl Begun {
             } else {
                 match Layout::parse_entry(&path) {
                     Some(Entry::Manifest(_)) => Some(0),
-                    Some(Entry::Begin | Entry::Claim) if !mine => Some(1),
+                    Some(Entry::Begin | Entry::Claim | Entry::Heartbeat) if !mine => Some(1),
                     _ => None,
                 }
             };

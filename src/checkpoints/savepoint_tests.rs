@@ -6,7 +6,7 @@ use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
 
-use super::faulty_store::{Fault, FaultyStore};
+use super::faulty_store::{Fault, FaultyStore, claimant};
 use super::manifest::tests::sample;
 use super::*;
 use crate::event::EventTime;
@@ -21,7 +21,7 @@ fn store() -> CheckpointStore {
 
 /// A run with a checkpoint that has one state file.
 async fn checkpoint(store: &CheckpointStore) -> (Begun, Manifest) {
-    let claimed = store.claim().await.expect("claimed");
+    let claimed = store.claim(&claimant()).await.expect("claimed");
     let tables: Vec<_> = claimed.tables().await.expect("tables").into_iter().map(|claimed| claimed.table).collect();
     let read = claimed.tables_claimed(&tables).await.expect("read");
     let after = read.newest().id();

@@ -1,7 +1,8 @@
 //! The folder of checkpoints: names, conditional puts, checks on reading. Run-independent; what only the owner of a
 //! generation may do is in [`super::run`].
 //!
-//! Invariant: every file is put under a name that didn't exist, and never changed. Never decides what to commit.
+//! Invariant: every file is put under a name that didn't exist, and never changed, heartbeats aside ([`super::heartbeat`]).
+//! Never decides what to commit.
 
 use std::collections::BTreeSet;
 use std::path::{Path as FilePath, PathBuf};
@@ -13,7 +14,9 @@ use object_store::path::Path;
 use object_store::{Error as StoreError, ObjectStore, ObjectStoreExt, PutMode, PutOptions, PutPayload, WriteMultipart};
 
 use super::layout::{Entry, Layout};
-use super::{BeginRecord, CheckpointError, Claimed, Generation, Manifest, ManifestId, StateFile, checksum_text};
+use super::{
+    BeginRecord, CheckpointError, Claimant, Claimed, Generation, Manifest, ManifestId, StateFile, checksum_text,
+};
 use crate::store::{Place, Stores, make_durable};
 
 /// How often [`CheckpointStore::claim`] tries; runs that start at once each cost the others one attempt.
@@ -25,9 +28,6 @@ const PUT_BYTES_MAX: usize = 16 << 20;
 const PART_BYTES: usize = 8 << 20;
 /// Parts on their way at once.
 const PARTS_AT_ONCE_MAX: usize = 4;
-
-/// What `claim.json` holds. Only that it is there counts.
-const CLAIM_BYTES: &[u8] = b"{\"format\":1}\n";
 
 /// The checkpoints of one job or one archived history. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -85,12 +85,19 @@ impl CheckpointStore {
     /// Not idempotent, and needn't be: a claim whose answer was lost leaves a generation unused.
     ///
     /// # Errors
-    /// When the store fails, or a newer run has claimed in between ([`CheckpointError::Fenced`]: stop).
-    pub async fn claim(&self) -> Result<Claimed, CheckpointError> {
+    /// When the store fails, another process has a live claim ([`CheckpointError::Held`]: wait for its end, then claim
+    /// again), or a newer run has claimed in between ([`CheckpointError::Fenced`]: stop).
+    pub async fn claim(&self, claimant: &Claimant) -> Result<Claimed, CheckpointError> {
         for _ in 0..CLAIM_ATTEMPTS_MAX {
+            // Listed before the look at the holder: of runs that find nobody at once, one gets this number, and the
+            // others find it taken, look again, and wait.
             let generation = self.newest_folder().await?.unwrap_or(Generation(0)).next();
+            if let Some(holder) = self.other_holder(claimant).await? {
+                return Err(CheckpointError::Held { owner: self.owner.clone(), holder: Box::new(holder) });
+            }
             let path = self.layout.claim(generation);
-            match self.put_new(&path, Bytes::from_static(CLAIM_BYTES)).await? {
+            let claim = claimant.claim(generation);
+            match self.put_new(&path, Bytes::from(claim.encode())).await? {
                 Put::Taken => continue,
                 Put::Done => {}
             }
@@ -98,7 +105,7 @@ impl CheckpointStore {
             // claim that stood here, and this put must not count as a claim. Of runs that claim at once, all but the
             // last may end here too; trying again would only make them fence each other in turn.
             self.check_fence(generation).await?;
-            return Ok(Claimed::new(self.clone(), generation));
+            return Ok(Claimed::new(self.clone(), claimant.clone(), claim));
         }
         Err(CheckpointError::Contended { owner: self.owner.clone(), attempts: CLAIM_ATTEMPTS_MAX })
     }
@@ -167,12 +174,22 @@ impl CheckpointStore {
         &self.layout
     }
 
-    /// Refuses when a newer generation than `mine` is claimed.
-    pub(super) async fn check_fence(&self, mine: Generation) -> Result<(), CheckpointError> {
+    pub(super) fn objects(&self) -> &dyn ObjectStore {
+        self.store.as_ref()
+    }
+
+    /// Refuses when a newer generation than `mine` is claimed, and names it.
+    ///
+    /// # Errors
+    /// [`CheckpointError::Fenced`], or when the store fails.
+    pub async fn check_fence(&self, mine: Generation) -> Result<(), CheckpointError> {
         // A folder alone isn't a claim: a start that failed on a full disk leaves one, and takes nothing over.
         for newest in self.generations().await?.range(mine.next()..).rev().copied() {
-            if self.entries(newest).await?.contains(&Entry::Claim) {
-                return Err(CheckpointError::Fenced { mine, newest });
+            let entries = self.entries(newest).await?;
+            if entries.contains(&Entry::Claim) {
+                // Who it is only makes the message better.
+                let by = self.read_claim(newest, &entries).await.unwrap_or_default().map(Box::new);
+                return Err(CheckpointError::Fenced { mine, newest, by });
             }
         }
         Ok(())

@@ -9,7 +9,7 @@ use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
 
-use super::faulty_store::{Fault, FaultyStore};
+use super::faulty_store::{Fault, FaultyStore, claimant};
 use super::manifest::tests::sample;
 use super::*;
 use crate::event::{EventTime, TableName};
@@ -25,7 +25,7 @@ fn over(objects: &Arc<InMemory>) -> CheckpointStore {
 }
 
 async fn start(store: &CheckpointStore) -> Begun {
-    let read = store.claim().await.expect("claims").tables_claimed(&[table()]).await.expect("reads");
+    let read = store.claim(&claimant()).await.expect("claims").tables_claimed(&[table()]).await.expect("reads");
     let newest = read.newest().id();
     read.begin(newest).await.expect("begins")
 }
@@ -68,7 +68,7 @@ async fn in_a_folder_runs_follow_one_another_and_reads_give_what_was_written() {
     for owner in ["page_hits", "raw.web requests%/ä"] {
         let store = CheckpointStore::open(".kappa/state", root.path(), owner).expect("opens");
         assert_eq!(store.newest().await.expect("reads"), Newest { manifest: None, abandoned: None });
-        let first = store.claim().await.expect("claims").tables_claimed(&[]).await.expect("reads");
+        let first = store.claim(&claimant()).await.expect("claims").tables_claimed(&[]).await.expect("reads");
         let first = first.begin(None).await.expect("begins");
         let named = |id, state| Manifest { owner: owner.to_owned(), ..manifest(id, state) };
         let file = first.put_state(1, "panes", Bytes::from_static(b"abc"), content()).await.expect("puts state");
@@ -78,7 +78,7 @@ async fn in_a_folder_runs_follow_one_another_and_reads_give_what_was_written() {
         let other = Manifest { finished: true, ..one.clone() };
         assert!(matches!(first.put(&other).await, Err(CheckpointError::Taken { .. })));
 
-        let claimed = store.claim().await.expect("claims");
+        let claimed = store.claim(&claimant()).await.expect("claims");
         assert_eq!(claimed.generation(), Generation(2));
         assert_eq!(claimed.tables().await.expect("reads").len(), 1);
         let second = claimed.tables_claimed(&[table()]).await.expect("reads");
@@ -113,7 +113,7 @@ async fn runs_that_claim_at_once_get_different_generations_and_the_last_one_goes
     let root = tempfile::tempdir().expect("temporary folder");
     let claims = (0..8).map(|_| {
         let store = CheckpointStore::open("state", root.path(), OWNER).expect("opens");
-        tokio::spawn(async move { store.claim().await.map(|claimed| claimed.generation()) })
+        tokio::spawn(async move { store.claim(&claimant()).await.map(|claimed| claimed.generation()) })
     });
     let claims: Vec<_> = claims.collect();
     let mut taken = BTreeSet::new();
@@ -121,7 +121,7 @@ async fn runs_that_claim_at_once_get_different_generations_and_the_last_one_goes
     for claim in claims {
         match claim.await.expect("no panic") {
             Ok(generation) => assert!(taken.insert(generation), "claimed twice"),
-            Err(CheckpointError::Fenced { mine, newest }) => {
+            Err(CheckpointError::Fenced { mine, newest, .. }) => {
                 assert!(newest > mine);
                 fenced_by = fenced_by.max(newest);
             }
@@ -146,8 +146,8 @@ async fn a_claim_put_late_under_a_collected_number_does_not_count() {
     assert!(files(&objects).await.iter().all(|file| file.contains("/0000000003/")), "older claims are collected");
     // It listed before there was any claim, and was stopped until now: its put of the first one succeeds.
     view.hide_above(Generation(0), 1);
-    let late = sleeper.claim().await.expect_err("others have claimed since");
-    assert!(matches!(late, CheckpointError::Fenced { mine: Generation(1), newest: Generation(3) }));
+    let late = sleeper.claim(&claimant()).await.expect_err("others have claimed since");
+    assert!(matches!(late, CheckpointError::Fenced { mine: Generation(1), newest: Generation(3), .. }));
     assert!(files(&objects).await.contains("page_hits/0000000001/claim.json"));
 }
 
@@ -156,10 +156,10 @@ async fn b7_an_older_run_is_refused_every_put_once_a_newer_one_has_claimed() {
     let objects = Arc::new(InMemory::new());
     let zombie = start(&over(&objects)).await;
     put_with_state(&zombie, 1, &[]).await;
-    over(&objects).claim().await.expect("claims");
+    over(&objects).claim(&claimant()).await.expect("claims");
     let before = files(&objects).await;
     let fenced = |result: Result<(), CheckpointError>| match result {
-        Err(CheckpointError::Fenced { mine, newest }) => {
+        Err(CheckpointError::Fenced { mine, newest, .. }) => {
             assert_eq!((mine, newest), (Generation(1), Generation(2)));
         }
         other => panic!("{other:?}"),
@@ -177,7 +177,7 @@ async fn a_folder_left_by_a_start_that_failed_fences_nobody() {
     let run = start(&store).await;
     std::fs::create_dir(root.path().join("state/page_hits/0000000002")).expect("made");
     run.put(&manifest(run.id(1), vec![])).await.expect("puts");
-    assert_eq!(store.claim().await.expect("claims").generation(), Generation(3));
+    assert_eq!(store.claim(&claimant()).await.expect("claims").generation(), Generation(3));
 }
 
 #[tokio::test]
@@ -192,7 +192,7 @@ async fn a_manifest_that_a_fenced_run_put_late_never_counts() {
     put_with_state(&zombie, 2, &[]).await;
     assert_eq!(over(&objects).newest().await.expect("reads").manifest, Some(first));
     // Nor can anyone go back to it.
-    let claimed = over(&objects).claim().await.expect("claims");
+    let claimed = over(&objects).claim(&claimant()).await.expect("claims");
     let read = claimed.tables_claimed(&[table()]).await.expect("reads");
     let error = read.begin(Some(zombie.id(2))).await.expect_err("not in the line");
     assert_eq!(error.to_string(), "there is no checkpoint 1/2 of page_hits to start from; the newest is 1/1");
@@ -205,7 +205,7 @@ async fn a_manifest_put_before_the_begin_record_counts_although_its_run_was_fenc
     let view = FaultyStore::over(&objects);
     let zombie = start(&CheckpointStore::over(Arc::clone(&view) as Arc<dyn ObjectStore>, OWNER)).await;
     put_with_state(&zombie, 1, &[]).await;
-    let claimed = over(&objects).claim().await.expect("claims");
+    let claimed = over(&objects).claim(&claimant()).await.expect("claims");
     // Until its tables are claimed, the older run may put a manifest and commit it to some of them.
     view.hide_above(Generation(1), usize::MAX);
     let second = put_with_state(&zombie, 2, &[]).await;
@@ -217,7 +217,7 @@ async fn a_manifest_put_before_the_begin_record_counts_although_its_run_was_fenc
 async fn tables_of_the_newest_checkpoint_must_be_claimed_before_it_is_read() {
     let objects = Arc::new(InMemory::new());
     put_with_state(&start(&over(&objects)).await, 1, &[]).await;
-    let claimed = over(&objects).claim().await.expect("claims");
+    let claimed = over(&objects).claim(&claimant()).await.expect("claims");
     assert_eq!(claimed.tables().await.expect("reads").iter().map(|of| &of.table).collect::<Vec<_>>(), [&table()]);
     let error = claimed.tables_claimed(&[]).await.expect_err("one isn't claimed");
     assert_eq!(
@@ -233,7 +233,8 @@ async fn going_back_keeps_numbers_unique_and_remembers_what_was_left_behind() {
     for number in 1..=3 {
         put_with_state(&run, number, &[]).await;
     }
-    let read = over(&objects).claim().await.expect("claims").tables_claimed(&[table()]).await.expect("reads");
+    let read =
+        over(&objects).claim(&claimant()).await.expect("claims").tables_claimed(&[table()]).await.expect("reads");
     let back = read.begin(Some(run.id(2))).await.expect("begins");
     assert_eq!(back.identity().abandoned, Some(run.id(3)));
     assert!(back.id(1) > run.id(3), "no number is used twice");
@@ -246,7 +247,8 @@ async fn going_back_keeps_numbers_unique_and_remembers_what_was_left_behind() {
     put_with_state(&next, 1, &[]).await;
     assert_eq!(start(&over(&objects)).await.identity().abandoned, None);
     // Begun anew, without any.
-    let read = over(&objects).claim().await.expect("claims").tables_claimed(&[table()]).await.expect("reads");
+    let read =
+        over(&objects).claim(&claimant()).await.expect("claims").tables_claimed(&[table()]).await.expect("reads");
     let anew = read.begin(None).await.expect("begins");
     assert_eq!(anew.identity().abandoned, Some(next.id(1)));
     let newest = over(&objects).newest().await.expect("reads");
@@ -357,7 +359,7 @@ async fn a_collection_keeps_two_committed_checkpoints_later_ones_and_all_that_th
 #[tokio::test]
 async fn a_claim_on_a_table_is_made_once_and_refused_below_a_newer_one() {
     let objects = Arc::new(InMemory::new());
-    let claimed = over(&objects).claim().await.expect("claims");
+    let claimed = over(&objects).claim(&claimant()).await.expect("claims");
     assert_eq!(claimed.decide(&table(), None).await.expect("free"), Verdict::Commit);
     assert_eq!(claimed.decide(&table(), Some(Generation(0))).await.expect("an older one's"), Verdict::Commit);
     assert_eq!(claimed.decide(&table(), Some(Generation(1))).await.expect("its own"), Verdict::Done);
@@ -369,7 +371,7 @@ async fn a_claim_on_a_table_is_made_once_and_refused_below_a_newer_one() {
          or lost; point it at the right folder, or drop the \
          job's tables and remove its folder below state.location to begin anew"
     );
-    over(&objects).claim().await.expect("claims");
+    over(&objects).claim(&claimant()).await.expect("claims");
     let fenced = claimed.decide(&table(), Some(Generation(2))).await.expect_err("a newer run's");
     assert!(matches!(fenced, CheckpointError::Fenced { .. }) && !fenced.is_outage());
 }
@@ -380,5 +382,5 @@ async fn owners_do_not_see_each_other() {
     put_with_state(&start(&over(&objects)).await, 1, &[]).await;
     let other = CheckpointStore::over(Arc::clone(&objects) as Arc<dyn ObjectStore>, "page_hits_2");
     assert_eq!(other.newest().await.expect("reads").id(), None);
-    assert_eq!(other.claim().await.expect("claims").generation(), Generation(1));
+    assert_eq!(other.claim(&claimant()).await.expect("claims").generation(), Generation(1));
 }

@@ -47,6 +47,9 @@ pub struct ArchiveArgs {
     /// Where to stop: `end`, the end of the log as it stands now
     #[arg(long, value_name = "END", value_parser = ["end"])]
     pub until: Option<String>,
+    /// Don't wait while another process archives the history: take over from it at once; it stops with exit 5
+    #[arg(long)]
+    pub take_over: bool,
     /// Widen a history that was archived under a narrower declaration: new columns that may be null, wider types, keep_rest
     #[arg(long)]
     pub evolve: bool,
@@ -64,6 +67,8 @@ pub struct ArchiveOptions {
     pub start: Option<StartChoice>,
     /// Stop at the end of the log as it stands at the start.
     pub until_end: bool,
+    /// Don't wait while another process archives the history.
+    pub take_over: bool,
     /// Widen histories to their streams' declarations.
     pub evolve: bool,
 }
@@ -72,8 +77,8 @@ impl ArchiveArgs {
     /// What the arguments mean together if it is `now` now.
     pub fn options(&self, now: EventTime, terminal: &Terminal) -> Result<ArchiveOptions, Failure> {
         let start = self.start.as_ref().map(|start| start.resolve(now, terminal)).transpose()?;
-        let (stream, until_end) = (self.stream.clone(), self.until.is_some());
-        Ok(ArchiveOptions { stream, start, until_end, evolve: self.evolve })
+        let (stream, until_end, take_over) = (self.stream.clone(), self.until.is_some(), self.take_over);
+        Ok(ArchiveOptions { stream, start, until_end, take_over, evolve: self.evolve })
     }
 
     /// Archives the job's streams, all at once, and says what was done.
@@ -101,16 +106,21 @@ impl ArchiveArgs {
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
-                let options = driver_options(&project, &options, stream);
+                let options =
+                    archive::ArchiveOptions { listens: shown.address(), ..driver_options(&project, &options, stream) };
                 let (stop, shown) = (stop.clone(), &shown);
                 async move {
                     let watch = |standing: &Standing| shown.put(driver, standing);
-                    let report = archive::archive(stream, &setup, &options, &stop, &watch).await?;
-                    shown.end(driver);
-                    Ok::<_, Failure>(report)
+                    let ended = archive::archive(stream, &setup, &options, &stop, &watch).await;
+                    match &ended {
+                        Ok(_) => shown.end(driver),
+                        // The others stop in order, too: one process archives all of them or none.
+                        Err(_) => stop.cancel(),
+                    }
+                    ended.map_err(Failure::from)
                 }
             });
-            futures::future::try_join_all(archived).await
+            futures::future::join_all(archived).await.into_iter().collect::<Result<Vec<_>, Failure>>()
         });
         make_room();
         let reports = reports?;
@@ -154,6 +164,8 @@ fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) 
         checkpoint_interval: project.run.checkpoint_interval_archive(),
         start: options.start.as_ref().map_or(Start::Earliest, |start| start.for_topic(topic)),
         until_end: options.until_end,
+        take_over: options.take_over,
+        listens: None,
         evolve: options.evolve,
         memory_max: connect::memory_max(project),
     }

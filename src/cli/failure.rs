@@ -60,6 +60,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Publish(error) => error.into(),
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
+            ArchiveError::TaskDied { .. } => Failure::running(error),
             ArchiveError::Iceberg(error) => error.into(),
         }
     }
@@ -105,6 +106,7 @@ impl From<PublishError> for Failure {
 impl From<CheckpointError> for Failure {
     fn from(error: CheckpointError) -> Failure {
         match error {
+            CheckpointError::Held { .. } => Failure::Unsafe(error.to_string()),
             CheckpointError::Fenced { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }

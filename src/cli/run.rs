@@ -58,6 +58,9 @@ pub struct RunArgs {
     /// State that nothing below the start belongs to a window from this time on
     #[arg(long, value_name = "TIME")]
     pub whole_from: Option<TimeArgument>,
+    /// Don't wait while another process runs the job: take over from it at once; it stops with exit 5
+    #[arg(long)]
+    pub take_over: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub moving: MovingArgs,
@@ -80,6 +83,8 @@ pub struct RunOptions {
     pub drain: bool,
     /// What the user states about windows that the start may have cut off.
     pub vouched: Vouched,
+    /// Don't wait while another process runs the job.
+    pub take_over: bool,
     /// Worker threads, 1 to 256.
     pub workers: usize,
 }
@@ -104,7 +109,7 @@ impl RunArgs {
         let whole_from = self.whole_from.as_ref().map(|time| resolve_time(time, now, terminal));
         let workers = self.workers.map_or(project.run.workers, usize::from);
         let vouched = Vouched { whole_from, allow_partial: self.allow_partial };
-        Ok(RunOptions { start, until, drain: self.drain, vouched, workers })
+        Ok(RunOptions { start, until, drain: self.drain, vouched, take_over: self.take_over, workers })
     }
 
     /// Runs the job and says what it did.
@@ -126,6 +131,7 @@ impl RunArgs {
             };
             self.moving.perform(&plan, &self.job, &setup, vouched, terminal).await?;
             let stop = stop_token(*terminal)?;
+            let options = live::RunOptions { listens: shown.address(), ..options };
             live::run(&plan, &setup, &options, &stop, &|standing| shown.put(0, standing)).await.map_err(Failure::from)
         });
         make_room();
@@ -159,6 +165,8 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::Ru
             Some(Until::Time(time)) => live::Until::Time(time),
         },
         drain: options.drain,
+        take_over: options.take_over,
+        listens: None,
         epoch_rows: live::EPOCH_ROWS,
         rejects_max_millionths: project.run.rejects_max.millionths(),
         memory_max: connect::memory_max(project),

@@ -8,6 +8,7 @@ use super::exit::Failure;
 use super::log_json;
 use super::progress::{LiveState, Progress, ProgressMode};
 use super::terminal::Terminal;
+use crate::checkpoints::{ARCHIVE, Claim, STALE_AFTER};
 use crate::config::Project;
 use crate::server::{Board, ServeError, Server};
 use crate::standing::Standing;
@@ -20,6 +21,7 @@ pub struct Watch {
     started: Duration,
     board: Arc<Board>,
     shown: Mutex<(Progress, Vec<LiveState>)>,
+    terminal: Terminal,
     /// Answers for as long as this lives.
     server: Option<Server>,
 }
@@ -46,11 +48,20 @@ impl Watch {
             terminal.note(&format!("metrics and health: http://{address}/metrics, /healthz, /readyz"));
         }
         let shown = Mutex::new((Progress::new(mode), states));
-        Ok(Watch { job: job.to_owned(), clock: clock.clone(), started: clock.elapsed(), board, shown, server })
+        let (job, started, terminal) = (job.to_owned(), clock.elapsed(), *terminal);
+        Ok(Watch { job, clock: clock.clone(), started, board, shown, terminal, server })
+    }
+
+    /// Where metrics and health are served, if they are.
+    pub fn address(&self) -> Option<String> {
+        self.server.as_ref().map(|server| server.address().to_string())
     }
 
     /// A driver says how it stands.
     pub fn put(&self, driver: usize, standing: &Standing) {
+        if let Some(holder) = &standing.waits_for {
+            self.terminal.note(&waits_for(&standing.owner, holder));
+        }
         if self.server.is_some() {
             self.board.put(driver, standing);
         }
@@ -68,6 +79,20 @@ impl Watch {
     pub fn end(&self, driver: usize) {
         self.board.end(driver);
     }
+}
+
+/// What is said once when another process is at work already.
+fn waits_for(owner: &str, holder: &Claim) -> String {
+    let what = match owner.strip_prefix(ARCHIVE) {
+        Some(history) => format!("the archive of {history}"),
+        None => format!("job {owner}"),
+    };
+    let listens = holder.listens.as_ref().map_or_else(String::new, |listens| format!(", listening at {listens}"));
+    format!(
+        "{what} is being run by {holder}{listens}: waiting until that process stops, or isn't heard of for {} s; \
+         --take-over doesn't wait",
+        STALE_AFTER.as_secs()
+    )
 }
 
 impl From<ServeError> for Failure {

@@ -17,12 +17,13 @@ use super::pending::{PENDING_ROWS_MAX, Pending};
 use super::positions::Positions;
 use super::relief::Relief;
 use super::sealing::Sealing;
-use super::{RunError, RunOptions, RunReport, Setup, Until};
-use crate::checkpoints::{Manifest, PartitionProgress, StreamProgress};
+use super::{RunError, RunOptions, RunReport, Setup, SoFar, Until};
+use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
 use crate::job::Plan;
 use crate::memory::{Bytes, HeldByOperator, Memory};
+use crate::sinks::PublishError;
 use crate::sources::Intake;
 use crate::standing::{Observer, Phase};
 use crate::windows::PublishRange;
@@ -50,6 +51,7 @@ struct Loop<'a, 'w> {
     setup: &'a Setup,
     options: &'a RunOptions,
     report: &'a mut RunReport,
+    heartbeat: Arc<Heartbeat>,
     observer: &'a mut Observer<'w>,
     engine: Engine,
     inflow: Inflow,
@@ -81,29 +83,39 @@ pub(super) async fn attempt(
     options: &RunOptions,
     stop: &CancellationToken,
     observer: &mut Observer<'_>,
-    report: &mut RunReport,
+    so_far: &mut SoFar,
 ) -> Result<(), RunError> {
     observer.standing().phase = Phase::Starting;
     let vitals = observer.vitals().clone();
     let beginning = tokio::select! {
-        beginning = claim(plan, setup, options, &vitals) => beginning?,
+        beginning = claim(plan, setup, options, (&so_far.claimant, &vitals)) => beginning?,
         // Dropped at any point, a claim is one that a crash cut off.
         () = stop.cancelled() => return Ok(()),
         never = show_waiting(observer) => match never {},
     };
-    if report.checkpoints == 0 {
-        report.resumed = beginning.manifest.is_some();
-    }
-    if let Some(manifest) = &beginning.manifest {
-        report.watermark = manifest.watermark;
-        if manifest.finished {
-            report.finished = true;
-            return Ok(());
+    so_far.restarts.began();
+    // Whoever has taken over from this run since then is left alone by its next attempt.
+    so_far.claimant.take_over = false;
+    let heartbeat = beginning.publisher.heartbeat().clone();
+    let report = &mut so_far.report;
+    let ended = async {
+        if report.checkpoints == 0 {
+            report.resumed = beginning.manifest.is_some();
         }
-    }
-    let mut run = Loop::start(plan, setup, options, beginning, (report, observer)).await?;
-    let ended = run.go(stop).await;
-    run.leave(ended.is_ok(), stop).await;
+        if let Some(manifest) = &beginning.manifest {
+            report.watermark = manifest.watermark;
+            if manifest.finished {
+                report.finished = true;
+                return Ok(());
+            }
+        }
+        let mut run = Loop::start(plan, setup, options, beginning, (report, observer)).await?;
+        let ended = run.go(stop).await;
+        run.leave(ended.is_ok(), stop).await;
+        ended
+    };
+    let ended = ended.await;
+    heartbeat.release().await;
     ended
 }
 
@@ -147,6 +159,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             setup,
             options,
             report,
+            heartbeat: publisher.heartbeat().clone(),
             observer,
             engine,
             inflow,
@@ -181,6 +194,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             tokio::select! {
                 // The inflow last: it may always have something, and the others must have their turn.
                 biased;
+                newer = self.heartbeat.fenced() => return Err(PublishError::from(newer).into()),
                 () = stop.cancelled(), if self.ending.is_none() => self.end(Ending::Stop),
                 output = self.engine.next() => self.on_output(output?),
                 written = finished(&mut self.writing), if self.writing.is_some() => self.on_written(written)?,

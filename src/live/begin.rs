@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{Begun, Manifest, TableProperties};
+use crate::checkpoints::{Begun, Claimant, Manifest, TableProperties};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, LiveFace, Micros, Stream};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::Plan;
 use crate::job::explain::{describe, difference};
-use crate::sinks::{Publisher, layout, take, targets};
+use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
 use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, begin, read_back};
 use crate::vitals::Vitals;
@@ -34,9 +34,9 @@ pub(super) async fn claim(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
-    vitals: &Vitals,
+    (claimant, vitals): (&Claimant, &Vitals),
 ) -> Result<Beginning, RunError> {
-    let known = setup.checkpoints.newest().await.map_err(crate::sinks::PublishError::from)?;
+    let known = setup.checkpoints.newest().await.map_err(PublishError::from)?;
     // Before the tables are looked at: a changed SELECT list is a changed job.
     check_version(plan, known.manifest.as_ref())?;
     check_histories(plan, &setup.catalog).await?;
@@ -48,7 +48,27 @@ pub(super) async fn claim(
         check_unpublished(plan, &setup.catalog, first_window).await?;
         asked = Some(ends);
     }
-    let taken = take(&setup.catalog, &setup.checkpoints, &targets(plan), vitals).await?;
+    let taken = take(&setup.catalog, &setup.checkpoints, claimant, &targets(plan), vitals).await?;
+    let heartbeat = taken.heartbeat().clone();
+    let beginning = tokio::select! {
+        beginning = begin_claimed(plan, setup, options, taken, asked) => beginning,
+        // Finishing the newest checkpoint may take as long as an outage does.
+        newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
+    };
+    if beginning.is_err() {
+        heartbeat.release().await;
+    }
+    beginning
+}
+
+/// Goes on from the newest checkpoint, or begins; `asked` is what the logs have said.
+async fn begin_claimed(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    taken: Taken,
+    asked: Option<Vec<BTreeMap<i32, LogFacts>>>,
+) -> Result<Beginning, RunError> {
     let manifest = taken.newest().manifest.clone();
     check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;
@@ -187,7 +207,7 @@ fn start_anew(plan: &Plan, options: &RunOptions, facts: &[BTreeMap<i32, LogFacts
 async fn restore(begun: &Begun, manifest: &Manifest) -> Result<Vec<RestoredPane>, RunError> {
     let mut restored = Vec::new();
     for file in &manifest.state {
-        let bytes = begun.store().get_state(file).await.map_err(crate::sinks::PublishError::from)?;
+        let bytes = begun.store().get_state(file).await.map_err(PublishError::from)?;
         for (start, rows) in crate::state::decode(&bytes)? {
             if file.panes.contains(&start) {
                 restored.push(RestoredPane { insert: file.insert, start, rows });

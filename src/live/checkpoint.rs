@@ -19,7 +19,7 @@ use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::{RowCut, StagedFile};
 use crate::job::explain::describe;
 use crate::job::{Plan, Publish};
-use crate::sinks::{PublishError, Publisher, Tidy, layout, rejects_table, split_by_partition};
+use crate::sinks::{PublishError, Publisher, Tidy, WATERMARK, layout, rejects_table, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
 
 /// What a barrier cuts off: everything fed before it, and nothing behind it.
@@ -225,7 +225,7 @@ impl Writer {
             ("kappa.late".to_owned(), progress.late.values().sum::<u64>().to_string()),
             ("kappa.rejected".to_owned(), rejected.to_string()),
             ("kappa.fingerprint".to_owned(), plan.fingerprint.clone()),
-            ("kappa.watermark".to_owned(), cut.watermark.to_string()),
+            (WATERMARK.to_owned(), cut.watermark.to_string()),
         ]);
         Ok(())
     }

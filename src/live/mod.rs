@@ -24,23 +24,19 @@ use std::time::Duration;
 use thiserror::Error;
 use tokio_util::sync::CancellationToken;
 
-use crate::checkpoints::CheckpointStore;
+use crate::checkpoints::{CheckpointError, CheckpointStore, Claim, Claimant};
 use crate::engine::{EngineError, FailPoint};
 use crate::event::{EventTime, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
 use crate::memory::{Bytes, Held};
-use crate::sinks::PublishError;
+use crate::restarts::{Fault, Restarts};
+use crate::sinks::{PublishError, is_outage};
 use crate::sources::{DisagreementError, Logs, SourceError};
 use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
 use crate::time::clock::Clock;
-
-/// Attempts in a row that may die by a fault of ours, none of them with a checkpoint, before the run gives up.
-const ATTEMPTS_MAX: u32 = 5;
-/// Pause before another attempt, doubled each time.
-const ATTEMPT_PAUSE: Duration = Duration::from_millis(500);
 
 /// Records after which an epoch closes: large enough that its cost doesn't show, small enough to stay in the cache.
 pub const EPOCH_ROWS: usize = 65_536;
@@ -73,6 +69,10 @@ pub struct RunOptions {
     pub until: Until,
     /// At the end, treat the log as ended: publish all open windows. The job is then finished.
     pub drain: bool,
+    /// Don't wait while another process runs the job: fence it.
+    pub take_over: bool,
+    /// Where metrics and health are served, for whoever asks who runs the job.
+    pub listens: Option<String>,
     /// Records after which an epoch closes. Results don't depend on it.
     pub epoch_rows: usize,
     /// More rejects than this many of a million records of a stream, at least 100 of them, in one checkpoint stop the run
@@ -94,6 +94,8 @@ impl Default for RunOptions {
             vouched: Vouched::default(),
             until: Until::Forever,
             drain: false,
+            take_over: false,
+            listens: None,
             epoch_rows: EPOCH_ROWS,
             rejects_max_millionths: 50_000,
             memory_max: None,
@@ -245,18 +247,35 @@ fn other_version(job: &str, checkpoint: &str, difference: &[String]) -> String {
 }
 
 impl RunError {
-    /// Whether it is a bug of ours that may not come again from the newest checkpoint.
-    fn is_ours(&self) -> bool {
-        matches!(
-            self,
+    /// What it means for another attempt.
+    fn fault(&self) -> Fault {
+        match self {
             RunError::Engine(EngineError::WorkerDied { .. })
-                | RunError::Source(SourceError::Stopped { .. })
-                | RunError::TaskDied { .. }
-        )
+            | RunError::Source(SourceError::Stopped { .. })
+            | RunError::TaskDied { .. } => Fault::Ours,
+            RunError::Source(SourceError::Request { .. }) => Fault::Outage,
+            RunError::Publish(error) if error.is_outage() => Fault::Outage,
+            RunError::Iceberg(error) if is_outage(error) => Fault::Outage,
+            _ => Fault::Lasting,
+        }
+    }
+
+    /// Whether another process runs the job.
+    fn is_held(&self) -> bool {
+        matches!(self, RunError::Publish(PublishError::Checkpoint(CheckpointError::Held { .. })))
     }
 }
 
-/// Runs a job until it ends by itself or `stop` is cancelled; then a last checkpoint is made.
+/// What the attempts of a run share.
+#[derive(Debug)]
+struct SoFar {
+    report: RunReport,
+    claimant: Claimant,
+    restarts: Restarts,
+}
+
+/// Runs a job until it ends by itself or `stop` is cancelled; then a last checkpoint is made. While another process runs
+/// it, that one's end is waited for first.
 /// `watch` is called now and then with how it stands.
 pub async fn run(
     plan: &Arc<Plan>,
@@ -265,27 +284,34 @@ pub async fn run(
     stop: &CancellationToken,
     watch: &(dyn Fn(&Standing) + Sync),
 ) -> Result<RunReport, RunError> {
-    let mut report = RunReport::default();
+    let claimant = Claimant {
+        listens: options.listens.clone(),
+        take_over: options.take_over,
+        ..Claimant::new(setup.clock.clone())
+    };
+    let mut so_far = SoFar { report: RunReport::default(), claimant, restarts: Restarts::default() };
     let tables: Vec<TableName> = plan.inserts.iter().map(|insert| insert.table.clone()).collect();
     let standing = Standing::begun(&plan.name, &plan.streams, &tables);
     let mut observer = Observer::new(standing, (&setup.logs, &plan.streams), &setup.clock, watch);
-    let mut died = 0;
     loop {
-        let before = report.checkpoints;
-        let error = match attempt::attempt(plan, setup, options, stop, &mut observer, &mut report).await {
-            Ok(()) => return Ok(report),
+        let mut waits = |claim: &Claim| observer.waits_for(claim);
+        tokio::select! {
+            free = setup.checkpoints.wait_until_free(&so_far.claimant, &mut waits) => free.map_err(PublishError::from)?,
+            () = stop.cancelled() => return Ok(so_far.report),
+        }
+        let before = so_far.report.checkpoints;
+        let error = match attempt::attempt(plan, setup, options, stop, &mut observer, &mut so_far).await {
+            Ok(()) => return Ok(so_far.report),
+            Err(error) if error.is_held() => continue,
             Err(error) => error,
         };
-        // A run that got on in between isn't stuck.
-        died = if report.checkpoints > before { 1 } else { died + 1 };
-        if !error.is_ours() || died >= ATTEMPTS_MAX {
+        let Some(pause) = so_far.restarts.pause(error.fault(), so_far.report.checkpoints > before) else {
             return Err(error);
-        }
-        let pause = ATTEMPT_PAUSE * 2_u32.pow(died - 1);
+        };
         tracing::error!(%error, "starting again from the newest checkpoint in {pause:?}");
         tokio::select! {
             () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return Ok(report),
+            () = stop.cancelled() => return Ok(so_far.report),
         }
     }
 }

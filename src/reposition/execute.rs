@@ -9,8 +9,9 @@ use futures::TryStreamExt;
 use super::moves::{late_cut, moves, reject_cut, stood};
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
-    CheckpointError, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress, REPUBLISH,
-    Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange, TableProperties,
+    CheckpointError, Claimant, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
+    REPUBLISH, Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange,
+    TableProperties,
 };
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
@@ -22,7 +23,7 @@ use crate::vitals::Vitals;
 /// Savepoints of one second at most, before their names run out.
 const NAMES_MAX: usize = 100;
 
-/// Moves a job that isn't running; a run of it that goes on all the same is fenced. How it stood is kept as a
+/// Moves a job that isn't running: refused while another process runs it. A run that goes on unheard of is fenced. How it stood is kept as a
 /// savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
 ///
 /// # Errors
@@ -35,7 +36,13 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     // Another version may have more columns.
     let evolve = matches!(destination, Destination::Upgrade(_));
     let targets: Vec<Target> = targets(moving.plan).into_iter().map(|target| Target { evolve, ..target }).collect();
-    let taken = take(moving.catalog, moving.checkpoints, &targets, &Vitals::new(moving.clock)).await?;
+    let claimant = Claimant {
+        // What was taken out of its tables is published again from where it is reset to.
+        accepts_rollback: matches!(destination, Destination::Reset(_)),
+        ..Claimant::new(moving.clock.clone())
+    };
+    let vitals = Vitals::new(moving.clock);
+    let taken = take(moving.catalog, moving.checkpoints, &claimant, &targets, &vitals).await?;
     let newest = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
@@ -58,6 +65,7 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     let new = Manifest { state, held, ..manifest(moving.plan, &publisher, newest.as_ref(), destination, &moves) };
     let checkpoint = new.id;
     publisher.publish(new).await?;
+    publisher.heartbeat().release().await;
     Ok(Repositioned { moves, savepoint, checkpoint })
 }
 

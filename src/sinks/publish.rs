@@ -7,243 +7,41 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
-use thiserror::Error;
 
 use super::change::change;
+use super::outage::{is_outage, may_pass};
 use super::pause::Pause;
-use super::stage;
-
+use super::rollback::rollback;
+use super::take::properties_of;
+use super::{PublishError, Target, stage};
 use crate::checkpoints::{
-    Action, Begun, Checkpoint, CheckpointError, CheckpointStore, Claimed, Event, Manifest, ManifestId, Newest,
-    PropertyError, ProtocolError, ReadNewest, StateContent, StateFile, TableProperties, TableSeen, Verdict,
-    check_not_lost, generation_property,
+    Action, Begun, Checkpoint, CheckpointError, Event, Heartbeat, Manifest, ManifestId, ProtocolError, StateContent,
+    StateFile, TableSeen, generation_property,
 };
 use crate::event::TableName;
-use crate::iceberg::{Catalog, Change, CommitError, IcebergError, StagedFile, Table, TableSpec};
+use crate::iceberg::{Catalog, Change, CommitError, StagedFile, Table};
 use crate::vitals::{Outside, Vitals};
-
-/// Why publishing stopped.
-#[derive(Debug, Error)]
-pub enum PublishError {
-    /// The store of checkpoints.
-    #[error(transparent)]
-    Checkpoint(#[from] CheckpointError),
-    /// Another run, a rollback or lost state; never retried.
-    #[error(transparent)]
-    Protocol(#[from] ProtocolError),
-    /// A table or the catalog.
-    #[error(transparent)]
-    Iceberg(#[from] IcebergError),
-    /// A table's property can't be read.
-    #[error("{table}: {source}")]
-    Property {
-        /// The table.
-        table: TableName,
-        /// What is wrong.
-        source: PropertyError,
-    },
-    /// A table that is there doesn't fit the job.
-    #[error("{table} doesn't fit the job: {difference}; write to another table, or change the SELECT list")]
-    Layout {
-        /// The table.
-        table: TableName,
-        /// What differs, column by column.
-        difference: String,
-    },
-    /// A result table belongs to another job.
-    #[error("{table} belongs to job {owner}, and a result table has one owner; write to a table of your own")]
-    OtherOwner {
-        /// The table.
-        table: TableName,
-        /// Whose it is.
-        owner: String,
-    },
-    /// A commit was refused for a reason that repeating doesn't change.
-    #[error("commit to {table} failed: {source}")]
-    Commit {
-        /// The table.
-        table: TableName,
-        /// What the catalog says.
-        source: Box<CommitError>,
-    },
-    /// A staged file of a manifest can't be read back.
-    #[error("a staged file for {table} in checkpoint {id} can't be read back: {detail}")]
-    Staged {
-        /// The table.
-        table: TableName,
-        /// The checkpoint.
-        id: ManifestId,
-        /// What is wrong.
-        detail: String,
-    },
-}
-
-/// A table that a run writes to.
-#[derive(Clone, Debug)]
-pub struct Target {
-    /// Its name.
-    pub table: TableName,
-    /// How it must look, or is made.
-    pub spec: TableSpec,
-    /// Whether it belongs to the run's job alone, as results do; late tables and rejects may be shared.
-    pub owned: bool,
-    /// Whether a table that lacks columns, or has narrower ones, is taken: [`Publisher::evolve`] then widens it.
-    pub evolve: bool,
-}
-
-/// A run whose claims are made and whose newest checkpoint is known.
-#[derive(Debug)]
-pub struct Taken {
-    catalog: Catalog,
-    owner: String,
-    read: ReadNewest,
-    tables: BTreeMap<TableName, Table>,
-    vitals: Vitals,
-}
-
-/// Claims the store, then every table by a commit, and only then reads the newest checkpoint. Tables that aren't there
-/// are made. What fails and is repeated, then and later, is told to `vitals`.
-pub async fn take(
-    catalog: &Catalog,
-    store: &CheckpointStore,
-    targets: &[Target],
-    vitals: &Vitals,
-) -> Result<Taken, PublishError> {
-    let owner = store.owner().to_owned();
-    for target in targets {
-        open_table(catalog, target, &owner).await?;
-    }
-    let claimed = store.claim().await?;
-    let mut names: Vec<TableName> = targets.iter().map(|target| target.table.clone()).collect();
-    for other in claimed.tables().await? {
-        if !names.contains(&other.table) {
-            names.push(other.table);
-        }
-    }
-    let mut tables = BTreeMap::new();
-    for name in &names {
-        let owned = targets.iter().any(|target| target.table == *name && target.owned);
-        if let Some(table) = claim_table(catalog, name, &owner, owned, &claimed, vitals).await? {
-            tables.insert(name.clone(), table);
-        }
-    }
-    let read = claimed.tables_claimed(&names).await?;
-    for (name, table) in &tables {
-        let properties = properties_of(table, &owner)?;
-        check_not_lost(read.newest().id(), read.newest().abandoned, name, properties.checkpoint)?;
-    }
-    Ok(Taken { catalog: catalog.clone(), owner, read, tables, vitals: vitals.clone() })
-}
-
-/// Loads a table, or makes it; checks that it is what the run would have made.
-async fn open_table(catalog: &Catalog, target: &Target, owner: &str) -> Result<Table, PublishError> {
-    let table = match catalog.load(&target.table).await? {
-        Some(table) => table,
-        None => catalog.create(&target.table, &target.spec).await?,
-    };
-    let difference = match target.evolve {
-        true => table.evolution(&target.spec).err(),
-        false => table.difference(&target.spec),
-    };
-    if let Some(difference) = difference {
-        return Err(PublishError::Layout { table: target.table.clone(), difference });
-    }
-    let properties = properties_of(&table, owner)?;
-    match properties.owner {
-        Some(other) if target.owned && other != owner => {
-            Err(PublishError::OtherOwner { table: target.table.clone(), owner: other })
-        }
-        _ => Ok(table),
-    }
-}
-
-/// Claims a table by an empty snapshot, so that any commit that an older run has prepared conflicts. `None`: it is gone,
-/// which the newest checkpoint will say if it matters.
-async fn claim_table(
-    catalog: &Catalog,
-    name: &TableName,
-    owner: &str,
-    owned: bool,
-    claimed: &Claimed,
-    vitals: &Vitals,
-) -> Result<Option<Table>, PublishError> {
-    let mut pause = Pause::new(vitals, Outside::Tables, "claim a table");
-    loop {
-        let Some(table) = catalog.load(name).await? else { return Ok(None) };
-        let known = properties_of(&table, owner)?;
-        match claimed.decide(name, known.generation).await? {
-            Verdict::Done => {
-                pause.passed();
-                return Ok(Some(table));
-            }
-            Verdict::Commit => {}
-        }
-        let claim = TableProperties {
-            owner: owned.then(|| owner.to_owned()),
-            generation: Some(claimed.generation()),
-            ..TableProperties::default()
-        };
-        let key = generation_property(owner);
-        let change = Change {
-            properties: claim.format(owner),
-            fence: Some((key.clone(), table.properties().get(&key).cloned())),
-            ..Change::nothing(&table)
-        };
-        match catalog.commit_on(&table, &change).await {
-            // Looked at again: the claim must be ours, whatever others did meanwhile.
-            Ok(_) => {}
-            Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. })) => {
-                pause.wait(&error).await
-            }
-            Err(error) => return Err(PublishError::Commit { table: name.clone(), source: Box::new(error) }),
-        }
-    }
-}
-
-fn properties_of(table: &Table, owner: &str) -> Result<TableProperties, PublishError> {
-    TableProperties::parse(owner, table.properties())
-        .map_err(|source| PublishError::Property { table: table.name().clone(), source })
-}
-
-impl Taken {
-    /// The newest checkpoint.
-    pub fn newest(&self) -> &Newest {
-        self.read.newest()
-    }
-
-    /// The tables that were claimed.
-    pub fn tables(&self) -> &BTreeMap<TableName, Table> {
-        &self.tables
-    }
-
-    /// Continues from the newest checkpoint: finishes its commits first.
-    pub async fn begin(self) -> Result<Publisher, PublishError> {
-        let newest = self.read.newest().manifest.clone();
-        let begun = self.read.begin(newest.as_ref().map(|manifest| manifest.id)).await?;
-        let Taken { catalog, owner, tables, vitals, .. } = self;
-        let publisher = Publisher { catalog, owner, begun, tables, vitals };
-        if let Some(manifest) = newest {
-            let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));
-            publisher.perform(checkpoint, actions).await?;
-        }
-        Ok(publisher)
-    }
-}
-
 /// A run that may publish.
 #[derive(Clone, Debug)]
 pub struct Publisher {
-    catalog: Catalog,
-    owner: String,
-    begun: Begun,
-    tables: BTreeMap<TableName, Table>,
-    vitals: Vitals,
+    pub(super) catalog: Catalog,
+    pub(super) owner: String,
+    pub(super) begun: Begun,
+    pub(super) heartbeat: Arc<Heartbeat>,
+    pub(super) tables: BTreeMap<TableName, Table>,
+    pub(super) vitals: Vitals,
+    pub(super) accepts_rollback: bool,
 }
 
 impl Publisher {
     /// Where state files and manifests go.
     pub fn begun(&self) -> &Begun {
         &self.begun
+    }
+
+    /// The renewals of the run's claim: whoever drives the run listens for a newer one, and releases it at the end.
+    pub fn heartbeat(&self) -> &Arc<Heartbeat> {
+        &self.heartbeat
     }
 
     /// The catalog.
@@ -366,7 +164,7 @@ impl Publisher {
         self.catalog.commit(&Change { fence, ..change }).await.map(|_| ())
     }
 
-    async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
+    pub(super) async fn perform(&self, mut checkpoint: Checkpoint, actions: Vec<Action>) -> Result<(), PublishError> {
         let mut actions: VecDeque<Action> = actions.into();
         let mut seen: HashMap<TableName, Table> = HashMap::new();
         let mut pause = Pause::new(&self.vitals, Outside::Tables, "commit to a table");
@@ -390,13 +188,27 @@ impl Publisher {
                     self.collect(id).await?;
                     Event::Collected
                 }
-                Action::Stop(error) => return Err(error.into()),
+                Action::Stop(error) => return Err(self.stopped(error).await),
             };
             let (next, more) = checkpoint.step(event);
             checkpoint = next;
             actions.extend(more);
         }
         Ok(())
+    }
+
+    /// Why the protocol says that the run must stop; a newer run is named as well as the store can.
+    async fn stopped(&self, error: ProtocolError) -> PublishError {
+        let store = self.begun.store();
+        match error {
+            ProtocolError::Fenced { .. } | ProtocolError::FencedInStore { .. } => {
+                match store.check_fence(self.begun.identity().generation).await {
+                    Err(named @ CheckpointError::Fenced { .. }) => named.into(),
+                    _ => error.into(),
+                }
+            }
+            _ => error.into(),
+        }
     }
 
     async fn put(&self, manifest: &Manifest) -> Result<Event, PublishError> {
@@ -433,7 +245,7 @@ impl Publisher {
             uuid: table.uuid(),
             generation: properties.generation,
             checkpoint: properties.checkpoint,
-            rolled_back: properties.snapshot.is_some_and(|snapshot| table.left_behind(snapshot)),
+            rolled_back: rollback(table, &self.owner, &properties).filter(|_| !self.accepts_rollback),
         })
     }
 
@@ -481,30 +293,5 @@ impl Publisher {
                 Ok(())
             }
         }
-    }
-}
-
-/// Whether a commit is worth another try, after a look at the table.
-fn may_pass(error: &CommitError) -> bool {
-    match error {
-        CommitError::Conflict { .. } | CommitError::Unknown { .. } | CommitError::Fenced { .. } => true,
-        CommitError::Table(error) => is_outage(error),
-        CommitError::TableGone { .. } | CommitError::Rejected { .. } => false,
-    }
-}
-
-/// Whether a failure is one of store or catalog, which ends some day, rather than one of the table or its rows.
-pub(super) fn is_outage(error: &IcebergError) -> bool {
-    match error {
-        refused if refused.is_refusal() => false,
-        IcebergError::Catalog { .. } | IcebergError::Storage { .. } => true,
-        IcebergError::Metadata { source, .. } => source.kind() == iceberg::ErrorKind::Unexpected,
-        IcebergError::DataFile { source, .. } => matches!(source, parquet::errors::ParquetError::External(_)),
-        IcebergError::Config { .. }
-        | IcebergError::Refused { .. }
-        | IcebergError::Unsupported { .. }
-        | IcebergError::Column { .. }
-        | IcebergError::Rows { .. }
-        | IcebergError::Location(_) => false,
     }
 }

@@ -1,7 +1,6 @@
 //! Which tables a job writes to.
 
-use super::layout;
-use super::publish::Target;
+use super::{Target, layout};
 use crate::event::TableName;
 use crate::iceberg::TableSpec;
 use crate::job::Plan;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use crate::checkpoints::Claim;
 use crate::event::{EventTime, ResumeOffset, TableName};
 use crate::memory::{Held, Memory};
 use crate::vitals::{Commits, Outage};
@@ -13,6 +14,8 @@ pub enum Phase {
     /// Claims, recovers, or opens its logs.
     #[default]
     Starting,
+    /// Waits for the end of another process that does the same.
+    Waiting,
     /// Reads.
     Reading,
     /// Reads no more, and makes its last checkpoint.
@@ -24,6 +27,7 @@ impl Phase {
     pub fn name(self) -> &'static str {
         match self {
             Phase::Starting => "starting",
+            Phase::Waiting => "waiting",
             Phase::Reading => "reading",
             Phase::Ending => "ending",
         }
@@ -37,6 +41,8 @@ pub struct Standing {
     pub owner: String,
     /// What it is at.
     pub phase: Phase,
+    /// The claim of another process whose end it waits for.
+    pub waits_for: Option<Claim>,
     /// The generation that it has claimed; 0 before.
     pub generation: u64,
     /// Attempts that died by a fault of ours and were followed by another.

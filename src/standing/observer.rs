@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::{LastCheckpoint, LogSpan, Standing, StreamStanding, TableStanding};
-use crate::checkpoints::{PartitionProgress, StreamProgress};
+use super::{LastCheckpoint, LogSpan, Phase, Standing, StreamStanding, TableStanding};
+use crate::checkpoints::{Claim, PartitionProgress, StreamProgress};
 use crate::event::{EventTime, Stream, TableName};
 use crate::sources::{Ends, Logs};
 use crate::time::clock::Clock;
@@ -85,6 +85,14 @@ impl<'a> Observer<'a> {
     /// The numbers, to be filled in by the driver.
     pub fn standing(&mut self) -> &mut Standing {
         &mut self.standing
+    }
+
+    /// Another process is at work, and its end is waited for. Shown at once, and no more after that.
+    pub fn waits_for(&mut self, claim: &Claim) {
+        self.standing.phase = Phase::Waiting;
+        self.standing.waits_for = Some(claim.clone());
+        self.show();
+        self.standing.waits_for = None;
     }
 
     /// An attempt begins, with streams where a checkpoint left them.

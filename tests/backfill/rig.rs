@@ -90,10 +90,9 @@ impl Rig {
         let options = ArchiveOptions {
             lanes,
             checkpoint_interval: Duration::from_millis(5),
-            start: Start::Earliest,
             until_end: true,
             evolve,
-            memory_max: None,
+            ..ArchiveOptions::default()
         };
         archive::archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
@@ -125,8 +124,7 @@ impl Rig {
             drain,
             epoch_rows: 50,
             rejects_max_millionths: 1_000_000,
-            memory_max: None,
-            fail_point: None,
+            ..RunOptions::default()
         };
         live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await
     }

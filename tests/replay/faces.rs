@@ -14,7 +14,6 @@ use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, plan_files, read_file};
 use kappa::job::{Plan, compile};
 use kappa::live::{RunOptions, Setup, Until, run};
 use kappa::recompute::Requested;
-use kappa::start::Start;
 use kappa::store::Stores;
 use kappa::time::clock::SystemClock;
 use tokio_util::sync::CancellationToken;
@@ -143,10 +142,8 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
         let options = ArchiveOptions {
             lanes: random.pick(&[1, 2]),
             checkpoint_interval: Duration::from_millis(20),
-            start: Start::Earliest,
             until_end: true,
-            evolve: false,
-            memory_max: None,
+            ..ArchiveOptions::default()
         };
         let ended = archive(&plan.streams[0], &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));

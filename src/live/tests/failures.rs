@@ -56,7 +56,7 @@ async fn a_source_that_panics_is_opened_anew() {
     world.run_to_end(&drained(2)).await;
     assert_eq!(world.hits().await, expected.hits);
     let stopped = SourceError::Stopped { stream: "clicks".into(), message: "why".into() };
-    assert!(RunError::from(stopped).is_ours());
+    assert!(RunError::from(stopped).fault() == crate::restarts::Fault::Ours);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

@@ -5,10 +5,12 @@ use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use futures::TryStreamExt;
 
 use super::*;
-use crate::checkpoints::CheckpointStore;
+use crate::checkpoints::{CheckpointStore, Claimant};
 use crate::event::{TIMESTAMP_ZONE, Transform, timestamp_type};
 use crate::iceberg::{CatalogConfig, Change, Operation, read_file};
 use crate::sinks::{Target, stage, take};
+use crate::time::clock::{Clock, SystemClock};
+use crate::vitals::Vitals;
 
 const HOUR: i64 = 3_600_000_000;
 const MINUTE: i64 = HOUR / 60;
@@ -37,9 +39,10 @@ impl World {
     /// A new run, which fences older ones.
     async fn publisher(&self) -> Publisher {
         let store = CheckpointStore::open("state", self.folder.path(), "job").expect("a folder");
-        let clock: Arc<dyn crate::time::clock::Clock> = Arc::new(crate::time::clock::SystemClock::start());
-        let vitals = crate::vitals::Vitals::new(&clock);
-        let taken = take(&self.catalog, &store, std::slice::from_ref(&self.target), &vitals).await.expect("taken");
+        let clock: Arc<dyn Clock> = Arc::new(SystemClock::start());
+        let (claimant, vitals) = (Claimant::new(clock.clone()), Vitals::new(&clock));
+        let targets = std::slice::from_ref(&self.target);
+        let taken = take(&self.catalog, &store, &claimant, targets, &vitals).await.expect("taken");
         taken.begin().await.expect("begun")
     }
 
