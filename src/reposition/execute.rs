@@ -17,14 +17,15 @@ use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
-use crate::sinks::{Publisher, Target, layout, rejects_table, take, targets};
+use crate::sinks::{PublishError, Publisher, Taken, Target, layout, rejects_table, take, targets};
 use crate::vitals::Vitals;
 
 /// Savepoints of one second at most, before their names run out.
 const NAMES_MAX: usize = 100;
 
-/// Moves a job that isn't running: refused while another process runs it. A run that goes on unheard of is fenced. How it stood is kept as a
-/// savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
+/// Moves a job that isn't running: refused while another process runs it; a run that goes on unheard of is fenced. How it
+/// stood is kept as a savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of
+/// it.
 ///
 /// # Errors
 /// When it is refused, or store or tables fail; then the job stands where it stood, or, once the new checkpoint is put, the
@@ -43,6 +44,23 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     };
     let vitals = Vitals::new(moving.clock);
     let taken = take(moving.catalog, moving.checkpoints, &claimant, &targets, &vitals).await?;
+    let heartbeat = taken.heartbeat().clone();
+    let moved = tokio::select! {
+        moved = move_taken(moving, destination, taken, &targets) => moved,
+        // Finishing the newest checkpoint may take as long as an outage does.
+        newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
+    };
+    heartbeat.release().await;
+    moved
+}
+
+/// Moves a job that is claimed.
+async fn move_taken(
+    moving: &Moving<'_>,
+    destination: &Destination,
+    taken: Taken,
+    targets: &[Target],
+) -> Result<Repositioned, RepositionError> {
     let newest = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
@@ -65,7 +83,6 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     let new = Manifest { state, held, ..manifest(moving.plan, &publisher, newest.as_ref(), destination, &moves) };
     let checkpoint = new.id;
     publisher.publish(new).await?;
-    publisher.heartbeat().release().await;
     Ok(Repositioned { moves, savepoint, checkpoint })
 }
 
