@@ -11,5 +11,6 @@ mod kafka;
 mod model;
 mod replay;
 mod servers;
+mod stores;
 mod support;
 mod smoke;

@@ -2,7 +2,7 @@
 
 use crate::support::kafka::{self, Message, Producer};
 use crate::support::project::{Catalog, Project};
-use crate::support::{Value, python};
+use crate::support::{Value, postgres_address, python};
 
 fn message(partition: i32, value: &str, timestamp_ms: i64) -> Message {
     let value = Some(value.as_bytes().to_vec());
@@ -56,14 +56,13 @@ fn a_topic_grows_and_is_trimmed() {
 }
 
 #[test]
-fn both_readers_agree_on_a_table_of_either_catalog() {
-    for catalog in [Catalog::Sql, Catalog::Rest] {
+fn both_readers_agree_on_a_table_of_every_catalog() {
+    let mut catalogs = vec![Catalog::Sql, Catalog::Rest, Catalog::GuardedOnS3];
+    catalogs.extend(postgres_address().map(|_| Catalog::PostgresOnS3));
+    for catalog in catalogs {
         let project = Project::on_kafka(catalog, "");
         let table = format!("{}.sample", project.namespace());
-        let mut arguments = project.reader_arguments();
-        arguments.push(table.clone());
-        let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-        python::script_output("tests/readers/write_sample.py", &arguments);
+        python::script_output("tests/readers/write_sample.py", &[&project.reader_catalog(), &table]);
 
         let [read, missing] = python::pyiceberg(&project, [&table, "nothing.here"]);
         let read = read.expect("table was written");

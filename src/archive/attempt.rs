@@ -14,13 +14,13 @@ use super::widening::{Widening, widening};
 use super::write::{Batch, Writer, Written};
 use super::{ArchiveError, ArchiveOptions, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
 use crate::checkpoints::{Claimant, Heartbeat, Manifest, PartitionProgress, StreamProgress};
-use crate::event::{EventTime, Micros, ResumeOffset, Stream};
+use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream};
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, resume};
+use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, ask, resume};
 use crate::standing::{Observer, Phase, Read};
-use crate::start::{Start, Vouched, begin, read_back};
+use crate::start::{Start, StartPlace, Vouched, admit, begin};
 use crate::time::Watermarks;
 use crate::vitals::Vitals;
 
@@ -65,6 +65,8 @@ struct Beginning {
     publisher: Publisher,
     manifest: Option<Manifest>,
     take_up: BTreeMap<i32, TakeUp>,
+    /// For a history that begins here: from where on windows are whole in it, if that is known.
+    whole_from: Option<EventTime>,
     /// How the history was widened, in words.
     evolved: Vec<String>,
 }
@@ -98,8 +100,8 @@ async fn begin_claimed(
         publisher.evolve(&target, &widening.properties).await?;
         evolved = widening.changes;
     }
-    let take_up = take_up(work.stream, work.setup, work.options, manifest.as_ref()).await?;
-    Ok(Beginning { publisher, manifest, take_up, evolved })
+    let (take_up, whole_from) = take_up(work.stream, work.setup, work.options, manifest.as_ref()).await?;
+    Ok(Beginning { publisher, manifest, take_up, whole_from, evolved })
 }
 
 async fn run(
@@ -127,28 +129,35 @@ struct Counts {
     rejected: u64,
 }
 
+/// Where partitions are taken up; for a history that begins here, also from where on windows are whole in it.
 async fn take_up(
     stream: &Arc<Stream>,
     setup: &Setup,
     options: &ArchiveOptions,
     manifest: Option<&Manifest>,
-) -> Result<BTreeMap<i32, TakeUp>, ArchiveError> {
-    let at = match &options.start {
-        Start::Time(time) => stream.max_future.map(|ahead| read_back(*time, Micros(0), ahead)),
-        _ => None,
+) -> Result<(BTreeMap<i32, TakeUp>, Option<EventTime>), ArchiveError> {
+    let start = match (&stream.live, manifest) {
+        (LiveFace::Kafka { .. }, None) => options.start.clone(),
+        _ => Start::Earliest,
     };
-    let (logs, asked) = (setup.logs.clone(), stream.clone());
-    let facts = tokio::task::spawn_blocking(move || logs.facts(&asked, at)).await;
-    let facts = facts.expect("asking a log doesn't panic")?;
-    if let Some(manifest) = manifest {
-        return Ok(resume(manifest.streams.get(&stream.name), &facts, options.until_end));
+    let answers = ask(&setup.logs, stream, start, Micros(0)).await?;
+    if let Some(advice) = admit(stream, answers.nature)? {
+        tracing::warn!("{}", advice.text);
     }
+    if let Some(manifest) = manifest {
+        return Ok((resume(manifest.streams.get(&stream.name), &answers.facts, options.until_end), None));
+    }
+    let now = setup.clock.now();
+    let whole = begin(&answers.asked(stream, Vouched::default(), now));
+    let whole_from = whole.as_ref().ok().map(|begun| begun.whole_from);
     // History may begin anywhere: which windows are whole is judged when it is read.
     let vouched = Vouched { whole_from: None, allow_partial: true };
-    let begun = begin(&stream.name, &options.start, stream.max_future, &facts, vouched)?;
-    let limit = |partition: i32| options.until_end.then(|| facts[&partition].high);
-    let partitions = begun.positions.into_iter();
-    Ok(partitions.map(|(partition, from)| (partition, TakeUp { from, seen: None, limit: limit(partition) })).collect())
+    let begun = whole.or_else(|_| begin(&answers.asked(stream, vouched, now)))?;
+    let limit = |partition: i32| options.until_end.then(|| answers.facts[&partition].high);
+    let take_up = |(partition, place): (i32, StartPlace)| {
+        (partition, TakeUp { from: place.offset, seen: place.seen, limit: limit(partition) })
+    };
+    Ok((begun.places.into_iter().map(take_up).collect(), whole_from))
 }
 
 struct Loop<'a, 'w> {
@@ -190,7 +199,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         (report, observer): (&'a mut ArchiveReport, &'a mut Observer<'w>),
     ) -> Result<Loop<'a, 'w>, ArchiveError> {
         let Work { stream, setup, options, .. } = *work;
-        let Beginning { publisher, manifest, take_up, .. } = beginning;
+        let Beginning { publisher, manifest, take_up, whole_from, .. } = beginning;
         let manifest = manifest.as_ref();
         // A watermark by another bound says nothing about this one's.
         let same_bound = |manifest: &&Manifest| {
@@ -233,7 +242,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             counts: Counts::default(),
             counts_writing: Counts::default(),
             cut_at: stated,
-            writer: Some(Writer::new(stream, publisher)),
+            writer: Some(Writer::new(stream, publisher, whole_from)),
             writing: None,
             last_checkpoint: setup.clock.elapsed(),
             is_for_relief: false,

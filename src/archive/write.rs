@@ -76,18 +76,23 @@ pub(super) struct Writer {
     number: u64,
     /// The watermark that the history's properties state.
     stated: EventTime,
+    /// From where on windows are whole in it, if that is known.
+    whole_from: Option<EventTime>,
     tidy: Tidy,
     /// Whether history was looked through for what earlier runs have left in small files.
     looked: bool,
 }
 
 impl Writer {
-    pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher) -> Writer {
+    /// `whole_from` is of a history that begins with this run.
+    pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher, whole_from: Option<EventTime>) -> Writer {
         let history = stream.history.clone().expect("only streams with a history are archived");
         let tidy = Tidy::of_history(stream, &history);
         let known = HistoryProgress::parse(publisher.table(&history).properties());
-        let stated = known.and_then(Result::ok).map_or(EventTime::MIN, |known| known.watermark);
-        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated }
+        let known = known.and_then(Result::ok);
+        let stated = known.as_ref().map_or(EventTime::MIN, |known| known.watermark);
+        let whole_from = known.map_or(whole_from, |known| known.whole_from);
+        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated, whole_from }
     }
 
     /// Makes the batch durable and visible, then tidies up partitions that the watermark has passed.
@@ -106,7 +111,8 @@ impl Writer {
             let sort = layout::history(&self.stream).sort;
             let files = self.publisher.stage(&self.history, &sort, batch.records).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            let stated = HistoryProgress { watermark, seen: progress.iter().map(|(&p, at)| (p, at.seen)).collect() };
+            let seen = progress.iter().map(|(&partition, at)| (partition, at.seen)).collect();
+            let stated = HistoryProgress { watermark, seen, whole_from: self.whole_from };
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
@@ -130,7 +136,6 @@ impl Writer {
             streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
             inserts: Vec::new(),
             watermark,
-            first_window: EventTime::MIN,
             finished: false,
             state: Vec::new(),
             claimed: self

@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use super::BackfillError;
 use super::plan::may_write;
 use super::run::Publishing;
-use crate::checkpoints::OWNER;
+use crate::checkpoints::TableProperties;
 use crate::iceberg::{
     Catalog, Change, CommitError, Committed, Expect, IcebergError, Operation, PartitionRange, Remove, StagedFile,
     Table, TableSpec,
@@ -99,7 +99,6 @@ impl Staging {
     /// One overwrite: every partition of the range out, the new files in.
     pub(super) async fn commit(self, publishing: &Publishing<'_>, insert: &Insert) -> Result<Committed, BackfillError> {
         let name = insert.table.clone();
-        let change = self.change(publishing, insert);
         let (mut pause, mut last) = (PAUSE_FIRST, None);
         // The state that the last try was lost on, and how often.
         let mut lost_on = (None, 0);
@@ -113,6 +112,7 @@ impl Staging {
                 break;
             }
             may_write(publishing.job, insert, &table, publishing.scope)??;
+            let change = self.change(publishing, insert, &table)?;
             match publishing.catalog.commit_on(&table, &change).await {
                 Ok(committed) => return Ok(committed),
                 Err(error @ CommitError::Conflict { .. }) => {
@@ -133,16 +133,27 @@ impl Staging {
         })
     }
 
-    fn change(&self, publishing: &Publishing<'_>, insert: &Insert) -> Change {
+    fn change(&self, publishing: &Publishing<'_>, insert: &Insert, now: &Table) -> Result<Change, BackfillError> {
         let (job, range) = (publishing.job, &publishing.scope.range);
+        let known = TableProperties::parse(&job.name, now.properties())
+            .map_err(|source| BackfillError::Property { table: insert.table.clone(), source })?;
+        // At the end of history, windows are open that `--drain` takes for whole: a live run can't go on behind them.
+        let is_complete = insert.complete_at(range.end) <= publishing.scope.histories[insert.stream].watermark;
+        let properties = TableProperties {
+            owner: Some(job.name.clone()),
+            backfilled_to: known.backfilled_to.max(is_complete.then_some(range.end)),
+            ..TableProperties::default()
+        };
+        let mut properties = properties.format(&job.name);
         let id = publishing.id.to_string();
         let field = insert.partitions[insert.range.partition].clone();
         let late = if publishing.include_late { "include" } else { "exact" };
-        Change {
+        properties.insert(MARKER.to_owned(), id.clone());
+        Ok(Change {
             operation: Operation::Overwrite,
             add: self.files.clone(),
             remove: Remove::Partitions(vec![PartitionRange { field, from: range.start, to: range.end }]),
-            properties: BTreeMap::from([(OWNER.to_owned(), job.name.clone()), (MARKER.to_owned(), id.clone())]),
+            properties,
             summary: BTreeMap::from([
                 ("kappa.backfill.from".to_owned(), range.start.to_string()),
                 ("kappa.backfill.to".to_owned(), range.end.to_string()),
@@ -152,7 +163,7 @@ impl Staging {
             ]),
             expect: Expect::Snapshot(self.table.current_snapshot_id()),
             ..Change::nothing(&self.table)
-        }
+        })
     }
 }
 

@@ -114,7 +114,7 @@ impl From<ProtocolError> for Trouble {
 
 impl Run {
     fn new(world: &World) -> Run {
-        let view = FaultyStore::over(&world.objects);
+        let view = FaultyStore::over(world.objects.clone());
         let store = CheckpointStore::over(Arc::clone(&view) as Arc<dyn ObjectStore>, "job");
         Run { view, store, phase: Phase::Start }
     }
@@ -396,7 +396,6 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         description: Vec::new(),
         streams: BTreeMap::from([("log".into(), BTreeMap::from([(0, progress)]))]),
         watermark: EventTime(to),
-        first_window: EventTime::MIN,
         finished: false,
         state,
         claimed: names().into_iter().map(|table| ClaimedTable { uuid: uuid_of(&table), table }).collect(),

@@ -1,4 +1,4 @@
-//! A store in memory, as one run sees it: its calls fail as told, and its listings may be outdated.
+//! A store, as one run sees it: its calls fail as told, and its listings may be outdated.
 
 use std::fmt;
 use std::sync::{Arc, Mutex};
@@ -6,7 +6,6 @@ use std::sync::{Arc, Mutex};
 use async_trait::async_trait;
 use futures::StreamExt;
 use futures::stream::BoxStream;
-use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::{
     CopyOptions, Error, GetOptions, GetResult, ListResult, MultipartUpload, ObjectMeta, ObjectStore,
@@ -38,7 +37,7 @@ struct Mood {
 /// One run's view of a shared store.
 #[derive(Debug)]
 pub(super) struct FaultyStore {
-    shared: Arc<InMemory>,
+    shared: Arc<dyn ObjectStore>,
     mood: Mutex<Mood>,
 }
 
@@ -58,8 +57,8 @@ fn failure() -> Error {
 }
 
 impl FaultyStore {
-    pub(super) fn over(shared: &Arc<InMemory>) -> Arc<FaultyStore> {
-        Arc::new(FaultyStore { shared: Arc::clone(shared), mood: Mutex::default() })
+    pub(super) fn over(shared: Arc<dyn ObjectStore>) -> Arc<FaultyStore> {
+        Arc::new(FaultyStore { shared, mood: Mutex::default() })
     }
 
     /// What happens from now on; `None`: nothing special.

@@ -39,8 +39,6 @@ pub struct Manifest {
     pub inserts: Vec<InsertProgress>,
     /// The job's watermark; never moves back from one checkpoint to the next.
     pub watermark: EventTime,
-    /// Start of the first window that the job publishes; [`EventTime::MIN`]: from the beginning.
-    pub first_window: EventTime,
     /// Every window has been closed and published, as `--drain` does: there is nothing to continue.
     pub finished: bool,
     /// What is open, in files of this and earlier checkpoints.
@@ -77,6 +75,8 @@ pub struct PartitionProgress {
 pub struct InsertProgress {
     /// The result table.
     pub table: TableName,
+    /// Start of the first window that it publishes; [`EventTime::MIN`]: from the beginning.
+    pub first_window: EventTime,
     /// Records accepted, by partition; those that WHERE drops included.
     pub accepted: BTreeMap<i32, u64>,
     /// Records late, by partition.
@@ -91,9 +91,10 @@ pub struct InsertProgress {
 
 impl InsertProgress {
     /// Of a result to which nothing has happened yet.
-    pub fn new(table: TableName) -> InsertProgress {
+    pub fn new(table: TableName, first_window: EventTime) -> InsertProgress {
         InsertProgress {
             table,
+            first_window,
             accepted: BTreeMap::new(),
             late: BTreeMap::new(),
             sealed_edge: EventTime::MIN,
@@ -347,13 +348,13 @@ pub(super) mod tests {
             )]),
             inserts: vec![InsertProgress {
                 table: table.clone(),
+                first_window: EventTime::MIN,
                 accepted: BTreeMap::from([(0, 6)]),
                 late: BTreeMap::from([(0, 2)]),
                 sealed_edge: EventTime(3),
                 republish: Some(RepublishRange { from: EventTime(1), to: EventTime(9) }),
             }],
             watermark: EventTime(1_700_000_000_000_000),
-            first_window: EventTime::MIN,
             finished: false,
             state: vec![StateFile {
                 path: "0000000003/state/0000000012-panes-0.arrow".into(),
@@ -404,8 +405,9 @@ pub(super) mod tests {
             r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
             r#""description":["stream web_requests"],"#,
             r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
-            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9}}],"watermark":1700000000000000,"#,
-            r#""first_window":-9223372036854775808,"finished":false,"state":[{"#,
+            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
+            r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9}}],"watermark":1700000000000000,"#,
+            r#""finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
             r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"panes":[0,60000000]}],"#,
             r#""claimed":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,

@@ -17,6 +17,9 @@ pub const SEALED_EDGE: &str = "kappa.sealed_edge";
 /// Start of the first window that the live job publishes. Set by the live run when it claims the table, so its presence
 /// says that there is or was a live job.
 pub const FIRST_WINDOW: &str = "kappa.first_window";
+/// The time of a result's time partition column up to which backfills have published complete windows. A live run can take
+/// over there.
+pub const BACKFILLED_TO: &str = "kappa.backfilled_to";
 /// The published windows that the live job publishes again, by their time in the time partition column, as
 /// `from/to`: what is left of them. Absent: it publishes new windows only.
 pub const REPUBLISH: &str = "kappa.republish";
@@ -70,6 +73,8 @@ pub struct TableProperties {
     pub sealed_edge: Option<EventTime>,
     /// [`FIRST_WINDOW`]
     pub first_window: Option<EventTime>,
+    /// [`BACKFILLED_TO`]
+    pub backfilled_to: Option<EventTime>,
     /// [`REPUBLISH`]
     pub republish: Option<RepublishRange>,
 }
@@ -112,6 +117,7 @@ impl TableProperties {
             snapshot: read(properties, snapshot_property(owner), "a snapshot id", |text| text.parse().ok())?,
             sealed_edge: read(properties, SEALED_EDGE.to_owned(), TIME_EXPECTED, parse_time)?,
             first_window: read(properties, FIRST_WINDOW.to_owned(), TIME_EXPECTED, parse_time)?,
+            backfilled_to: read(properties, BACKFILLED_TO.to_owned(), TIME_EXPECTED, parse_time)?,
             republish: read(properties, REPUBLISH.to_owned(), RANGE_EXPECTED, parse_range)?,
         })
     }
@@ -130,6 +136,7 @@ impl TableProperties {
             (snapshot_property(owner), self.snapshot.map(|id| id.to_string())),
             (SEALED_EDGE.to_owned(), self.sealed_edge.map(format_time)),
             (FIRST_WINDOW.to_owned(), self.first_window.map(format_time)),
+            (BACKFILLED_TO.to_owned(), self.backfilled_to.map(format_time)),
             (REPUBLISH.to_owned(), self.republish.map(format_range)),
         ];
         entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
@@ -195,6 +202,7 @@ mod tests {
             snapshot: Some(-8),
             sealed_edge: Some(EventTime(1_700_000_000_000_001)),
             first_window: Some(EventTime::MIN),
+            backfilled_to: Some(EventTime(1_700_000_000_000_000)),
             republish: Some(RepublishRange { from: EventTime::MIN, to: EventTime(1_700_000_000_000_000) }),
         }
     }
@@ -205,6 +213,7 @@ mod tests {
         assert_eq!(
             texts,
             [
+                "kappa.backfilled_to = 2023-11-14T22:13:20.000000Z",
                 "kappa.first_window = beginning",
                 "kappa.job.checkpoint = 0000000002/0000000012",
                 "kappa.job.generation = 0000000003",

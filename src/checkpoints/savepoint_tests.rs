@@ -84,7 +84,7 @@ async fn one_that_was_cut_off_is_none_and_its_name_can_be_taken() {
     let store = CheckpointStore::over(shared.clone() as Arc<dyn ObjectStore>, "page_hits");
     checkpoint(&store).await;
     for after_calls in 0..40 {
-        let view = FaultyStore::over(&shared);
+        let view = FaultyStore::over(shared.clone());
         view.set_fault(Some(Fault { after_calls, performed: false, dies: true }));
         let dying = CheckpointStore::over(view.clone() as Arc<dyn ObjectStore>, "page_hits");
         let kept = dying.keep_newest(&label("cut")).await;

@@ -11,13 +11,13 @@ use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
-use super::start::{StartArgument, StartChoice};
+use super::start::{StartArgument, StartChoice, topics};
 use super::terminal::Terminal;
 use super::watch::Watch;
 use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
-use crate::event::{EventTime, LiveFace, Stream};
+use crate::event::{EventTime, Stream};
 use crate::standing::Standing;
 use crate::start::Start;
 
@@ -90,6 +90,7 @@ impl ArchiveArgs {
         let options = self.options(clock.now(), terminal)?;
         let streams = chosen(streams, options.stream.as_deref())?;
         let was_said = options.start.is_some();
+        let driver_options = driver_options(&project, &options, &streams)?;
         let mode = ProgressMode::choose(terminal, self.output.json);
         let owners = streams.iter().filter_map(|stream| stream.history.as_ref()).map(archive::owner).collect();
         let job = self.job.file_stem().unwrap_or_default().to_string_lossy().into_owned();
@@ -106,8 +107,7 @@ impl ArchiveArgs {
                     logs: connect::logs(&project, group),
                     clock: clock.clone(),
                 };
-                let options =
-                    archive::ArchiveOptions { listens: shown.address(), ..driver_options(&project, &options, stream) };
+                let options = archive::ArchiveOptions { listens: shown.address(), ..driver_options.clone() };
                 let (stop, shown) = (stop.clone(), &shown);
                 async move {
                     let watch = |standing: &Standing| shown.put(driver, standing);
@@ -154,21 +154,30 @@ fn chosen(streams: Vec<Arc<Stream>>, name: Option<&str>) -> Result<Vec<Arc<Strea
     }
 }
 
-fn driver_options(project: &Project, options: &ArchiveOptions, stream: &Stream) -> archive::ArchiveOptions {
-    let topic = match &stream.live {
-        LiveFace::Kafka { topic, .. } => topic.as_str(),
-        LiveFace::File { .. } => "",
+fn driver_options(
+    project: &Project,
+    options: &ArchiveOptions,
+    streams: &[Arc<Stream>],
+) -> Result<archive::ArchiveOptions, Failure> {
+    let start = match &options.start {
+        None => Start::Earliest,
+        Some(StartChoice::History) => {
+            let message =
+                "an archive can't start from history: it is what writes history; start at earliest or at a time";
+            return Err(Failure::Usage(message.to_owned()));
+        }
+        Some(start) => start.for_topics(&topics(streams))?,
     };
-    archive::ArchiveOptions {
+    Ok(archive::ArchiveOptions {
         lanes: project.run.workers,
         checkpoint_interval: project.run.checkpoint_interval_archive(),
-        start: options.start.as_ref().map_or(Start::Earliest, |start| start.for_topic(topic)),
+        start,
         until_end: options.until_end,
         take_over: options.take_over,
         listens: None,
         evolve: options.evolve,
         memory_max: connect::memory_max(project),
-    }
+    })
 }
 
 /// What archivers have done, in lines.

@@ -77,8 +77,7 @@ impl Display for Failure {
             Failure::Invalid(rendered) => f.write_str(rendered),
             Failure::Unsafe(message) => write!(f, "refused: {message}"),
             Failure::Person(error) | Failure::Running(error) => {
-                let message = format!("{error:#}");
-                write!(f, "error: {message}")?;
+                write!(f, "error: {}", with_causes(error))?;
                 if matches!(self, Failure::Person(_)) {
                     f.write_str("\n  = note: the same command will fail again until this is settled (exit 5)")?;
                 }
@@ -86,6 +85,15 @@ impl Display for Failure {
             }
         }
     }
+}
+
+/// An error and its causes, without those that its text has in it already.
+fn with_causes(error: &anyhow::Error) -> String {
+    error
+        .chain()
+        .skip(1)
+        .map(ToString::to_string)
+        .fold(error.to_string(), |text, cause| if text.contains(&cause) { text } else { format!("{text}: {cause}") })
 }
 
 /// A failed look at `kappa.toml` is an invalid profile, shown with its lines.
@@ -118,5 +126,7 @@ mod tests {
         let shown = failure.to_string();
         assert!(shown.starts_with("error: topic clicks, partition 2: offset 7 is gone"), "{shown}");
         assert!(shown.contains("exit 5"), "{shown}");
+        let twice = anyhow::anyhow!("disk full").context("can't write a: disk full");
+        assert_eq!(Failure::Running(twice).to_string(), "error: can't write a: disk full");
     }
 }

@@ -6,7 +6,7 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::{CommitError, IcebergError};
+use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
@@ -21,7 +21,8 @@ impl From<RunError> for Failure {
             RunError::Version { .. }
             | RunError::History(_)
             | RunError::AlreadyPublished { .. }
-            | RunError::Start(_) => Failure::invalid(error),
+            | RunError::Start(_)
+            | RunError::HandOver(_) => Failure::invalid(error),
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
@@ -95,9 +96,7 @@ impl From<PublishError> for Failure {
             }
             PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
-            PublishError::Commit { ref source, .. } if matches!(**source, CommitError::Rejected { .. }) => {
-                Failure::Person(error.into())
-            }
+            PublishError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
             PublishError::Commit { .. } => Failure::running(error),
         }
     }

@@ -149,6 +149,7 @@ async fn archived_stream(catalog: &Catalog, store: &CheckpointStore, table: &Tab
         idle_after: None,
         max_future: declaration.max_future_us.map(Micros),
         live,
+        accepts_compacted: true,
         history: Some(table.clone()),
     })
 }

@@ -13,13 +13,13 @@ use super::exit::{Exit, Failure};
 use super::moving::MovingArgs;
 use super::progress::{ProgressMode, make_room};
 use super::signal::stop_token;
-use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time};
+use super::start::{StartArgument, StartChoice, Until, UntilArgument, resolve_time, topics};
 use super::terminal::Terminal;
 use super::time::TimeArgument;
 use super::watch::Watch;
 use super::{connect, job, output};
 use crate::config::Project;
-use crate::event::{EventTime, LiveFace};
+use crate::event::EventTime;
 use crate::job::Plan;
 use crate::live;
 use crate::start::Vouched;
@@ -42,8 +42,8 @@ pub struct RunArgs {
     /// The job file
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
-    /// Where to begin without a checkpoint: earliest, latest, a time (the first window that is published), or a CSV file
-    /// of lines topic,partition,offset [default: earliest]
+    /// Where to begin without a checkpoint: earliest, latest, a time (the first window that is published), a CSV file of
+    /// lines topic,partition,offset, or history (behind what backfills have published) [default: earliest]
     #[arg(long, value_name = "START")]
     pub start: Option<StartArgument>,
     /// Where to stop: `end` (of the log as it stands now), or a time (when all windows up to it are published)
@@ -119,7 +119,7 @@ impl RunArgs {
         let clock = connect::clock();
         let options = self.options(&project, clock.now(), terminal)?;
         let (was_said, vouched) = (options.start.is_some(), options.vouched);
-        let options = live_options(&project, &plan, options);
+        let options = live_options(&project, &plan, options)?;
         let mode = ProgressMode::choose(terminal, self.output.json);
         let report = connect::runtime()?.block_on(async {
             let shown = Watch::open(&project, &plan.name, vec![plan.name.clone()], &clock, (terminal, mode)).await?;
@@ -147,14 +147,9 @@ impl RunArgs {
     }
 }
 
-fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::RunOptions {
-    // One file of offsets can name several topics; a job reads one.
-    let topic = plan.streams.iter().find_map(|stream| match &stream.live {
-        LiveFace::Kafka { topic, .. } => Some(topic.as_str()),
-        LiveFace::File { .. } => None,
-    });
-    let start = options.start.unwrap_or(StartChoice::Earliest).for_topic(topic.unwrap_or_default());
-    live::RunOptions {
+fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> Result<live::RunOptions, Failure> {
+    let start = options.start.unwrap_or(StartChoice::Earliest).for_topics(&topics(&plan.streams))?;
+    Ok(live::RunOptions {
         workers: options.workers,
         checkpoint_interval: project.run.checkpoint_interval_run(),
         start,
@@ -171,7 +166,7 @@ fn live_options(project: &Project, plan: &Plan, options: RunOptions) -> live::Ru
         rejects_max_millionths: project.run.rejects_max.millionths(),
         memory_max: connect::memory_max(project),
         fail_point: None,
-    }
+    })
 }
 
 /// What a run has done, as `--json` shows it.

@@ -1,12 +1,15 @@
 //! The values of `--start` and `--until`, as typed and as meant.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::str::FromStr;
+use std::sync::Arc;
 
 use super::exit::Failure;
 use super::terminal::Terminal;
 use super::time::{TimeArgument, TimeArgumentError};
-use crate::event::{EventTime, ResumeOffset};
+use crate::config::DurationText;
+use crate::event::{EventTime, LiveFace, ResumeOffset, Stream};
 use crate::start::Start;
 
 /// `--start` as typed.
@@ -20,6 +23,8 @@ pub enum StartArgument {
     Time(TimeArgument),
     /// A CSV file of offsets.
     File(PathBuf),
+    /// `history`: behind what backfills have published.
+    History,
 }
 
 impl FromStr for StartArgument {
@@ -29,10 +34,13 @@ impl FromStr for StartArgument {
         match text {
             "earliest" => Ok(StartArgument::Earliest),
             "latest" => Ok(StartArgument::Latest),
-            "history" => Err("a start from history isn't supported yet; start at a time instead".to_owned()),
+            "history" => Ok(StartArgument::History),
             file if file.to_ascii_lowercase().ends_with(".csv") => Ok(StartArgument::File(PathBuf::from(file))),
             time => time.parse().map(StartArgument::Time).map_err(|error: TimeArgumentError| {
-                format!("{error}; or `earliest`, `latest`, or a .csv file of offsets")
+                match time.parse::<DurationText>() {
+                    Ok(_) => format!("`{time}` is a duration; write now-{time} for the time so long before now"),
+                    Err(_) => format!("{error}; or `earliest`, `latest`, `history`, or a .csv file of offsets"),
+                }
             }),
         }
     }
@@ -47,6 +55,8 @@ pub enum StartChoice {
     Time(EventTime),
     /// At exact offsets.
     Offsets(Vec<StartOffset>),
+    /// Behind what backfills have published.
+    History,
 }
 
 /// One line of a file of offsets.
@@ -61,17 +71,38 @@ pub struct StartOffset {
 }
 
 impl StartChoice {
-    /// The same for one stream, which reads `topic`.
-    pub fn for_topic(&self, topic: &str) -> Start {
-        match self {
+    /// The same for streams that read `topics`.
+    ///
+    /// # Errors
+    /// When offsets are given for a topic that none of them reads.
+    pub fn for_topics(&self, topics: &[&str]) -> Result<Start, Failure> {
+        Ok(match self {
             StartChoice::Earliest => Start::Earliest,
             StartChoice::Time(time) => Start::Time(*time),
-            StartChoice::Offsets(offsets) => {
-                let own = offsets.iter().filter(|line| line.topic == topic);
-                Start::Offsets(own.map(|line| (line.partition, ResumeOffset(line.offset))).collect())
+            StartChoice::History => Start::History,
+            StartChoice::Offsets(lines) => {
+                let mut offsets: BTreeMap<String, BTreeMap<i32, ResumeOffset>> = BTreeMap::new();
+                for line in lines {
+                    if !topics.contains(&line.topic.as_str()) {
+                        let known = topics.join(", ");
+                        let message = format!("offsets are given for topic {}, but {known} is read", line.topic);
+                        return Err(Failure::Usage(message));
+                    }
+                    offsets.entry(line.topic.clone()).or_default().insert(line.partition, ResumeOffset(line.offset));
+                }
+                Start::Offsets(offsets)
             }
-        }
+        })
     }
+}
+
+/// The topics that streams read.
+pub fn topics<'a>(streams: impl IntoIterator<Item = &'a Arc<Stream>>) -> Vec<&'a str> {
+    let topic = |stream: &'a Arc<Stream>| match &stream.live {
+        LiveFace::Kafka { topic, .. } => Some(topic.as_str()),
+        LiveFace::File { .. } => None,
+    };
+    streams.into_iter().filter_map(topic).collect()
 }
 
 impl StartArgument {
@@ -81,6 +112,7 @@ impl StartArgument {
             StartArgument::Earliest => Ok(StartChoice::Earliest),
             StartArgument::Latest => Ok(StartChoice::Time(now)),
             StartArgument::Time(time) => Ok(StartChoice::Time(resolve_time(time, now, terminal))),
+            StartArgument::History => Ok(StartChoice::History),
             StartArgument::File(path) => read_offsets(path).map(StartChoice::Offsets),
         }
     }
@@ -188,8 +220,10 @@ mod tests {
         assert_eq!("a/Offsets.CSV".parse(), Ok(StartArgument::File(PathBuf::from("a/Offsets.CSV"))));
         assert!(matches!("now-1h".parse(), Ok(StartArgument::Time(_))));
         let refused = "begin".parse::<StartArgument>().expect_err("no start");
-        assert!(refused.contains("`earliest`, `latest`"), "{refused}");
-        assert!("history".parse::<StartArgument>().expect_err("later").contains("isn't supported yet"));
+        assert!(refused.contains("`earliest`, `latest`, `history`"), "{refused}");
+        assert_eq!("history".parse(), Ok(StartArgument::History));
+        let duration = "7d".parse::<StartArgument>().expect_err("no time");
+        assert!(duration.contains("write now-7d"), "{duration}");
     }
 
     #[test]

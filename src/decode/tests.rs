@@ -42,6 +42,7 @@ pub(super) fn stream(columns: Vec<Column>) -> Stream {
         idle_after: None,
         max_future: None,
         live: LiveFace::Kafka { topic: "events".to_owned(), format },
+        accepts_compacted: false,
         history: None,
     }
 }

@@ -38,6 +38,8 @@ pub struct Stream {
     pub max_future: Option<Micros>,
     /// Where live records come from.
     pub live: LiveFace,
+    /// `WITH (compacted = 'accept')`: the log may forget older records of a key. Decides nothing that is computed.
+    pub accepts_compacted: bool,
     /// The Iceberg table that keeps its history.
     pub history: Option<TableName>,
 }

@@ -35,14 +35,14 @@ pub enum IcebergError {
         detail: String,
     },
     /// Metadata of a table could not be read, written or understood.
-    #[error("table {table}: can't {action}: {source}")]
+    #[error("table {table}: can't {action}: {}", plain(.cause))]
     Metadata {
         /// The table.
         table: TableName,
         /// What was tried.
         action: &'static str,
-        /// The cause.
-        source: Box<iceberg::Error>,
+        /// The cause, which the text has in it.
+        cause: Box<iceberg::Error>,
     },
     /// The table uses something of Iceberg that is not handled here.
     #[error("table {table} {detail}")]
@@ -97,11 +97,19 @@ pub enum IcebergError {
     },
 }
 
+/// An error of the `iceberg` crate: a bucket's own words if it comes from there, else the crate's.
+fn plain(error: &iceberg::Error) -> String {
+    failure_in(error).map_or_else(|| error.to_string(), ToString::to_string)
+}
+
 impl IcebergError {
     /// Whether it stays so until a person acts: the catalog refuses, or a bucket does.
     pub fn is_refusal(&self) -> bool {
         match self {
             IcebergError::Refused { .. } => true,
+            IcebergError::Metadata { cause, .. } => {
+                failure_in(&**cause).is_some_and(|failure| failure.cause.is_lasting())
+            }
             other => failure_in(other).is_some_and(|failure| failure.cause.is_lasting()),
         }
     }
@@ -112,7 +120,7 @@ impl IcebergError {
         action: &'static str,
     ) -> impl FnOnce(iceberg::Error) -> IcebergError + use<> {
         let table = table.clone();
-        move |source| IcebergError::Metadata { table, action, source: Box::new(source) }
+        move |cause| IcebergError::Metadata { table, action, cause: Box::new(cause) }
     }
 
     /// Wraps an Arrow error with the table and what was tried.

@@ -157,6 +157,17 @@ pub enum CommitError {
     Table(#[from] IcebergError),
 }
 
+impl CommitError {
+    /// Whether catalog or bucket refuse until a person acts.
+    pub fn is_refusal(&self) -> bool {
+        match self {
+            CommitError::Rejected { .. } => true,
+            CommitError::Table(error) => error.is_refusal(),
+            _ => false,
+        }
+    }
+}
+
 impl Change {
     /// A change of `table` that does nothing yet but make a snapshot.
     pub fn nothing(table: &Table) -> Change {

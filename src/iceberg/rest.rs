@@ -78,7 +78,12 @@ impl RestCatalog {
         let query: &[_] = if config.warehouse.is_empty() || is_location { &[] } else { &asked };
         let action = "tell its configuration";
         let sent = client.send(&Call { query, ..Call::get("config") }).await;
-        let answer = client.success(action, sent).await?;
+        let answer = match sent {
+            Ok(answer) if answer::is_of_no_catalog(answer.status()) => {
+                return Err(client.failed(action, answer::no_catalog(answer).await));
+            }
+            sent => client.success(action, sent).await?,
+        };
         let said: ServerConfig = client.parse(action, answer).await?;
         let setting = |key: &str| {
             let own = config.properties.get(key).map(str::to_owned);

@@ -1,4 +1,4 @@
-//! What the parts do together, on a SQLite catalog and a folder.
+//! What the parts do together, on a SQLite catalog and a folder; commits also on every other catalog and in a bucket.
 
 mod commits;
 mod cuts;
@@ -6,6 +6,7 @@ mod foreign;
 mod races;
 mod rest;
 mod rows;
+mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -19,6 +20,7 @@ use super::*;
 use crate::event::{EventTime, PartitionField, TIMESTAMP_ZONE, TableName, Transform, timestamp_type};
 use crate::secret::Properties;
 use crate::store::Stores;
+use world::{Named, World};
 
 const HOUR: i64 = 3_600_000_000;
 
@@ -50,14 +52,7 @@ fn name() -> TableName {
 }
 
 fn config() -> CatalogConfig {
-    CatalogConfig {
-        kind: CatalogKind::Sql,
-        uri: "sqlite:catalog/catalog.db".into(),
-        name: "kappa".into(),
-        warehouse: "warehouse".into(),
-        properties: Properties::default(),
-        stores: Stores::default(),
-    }
+    CatalogConfig { uri: "sqlite:catalog/catalog.db".into(), ..CatalogConfig::embedded() }
 }
 
 async fn open(folder: &Path) -> Catalog {
@@ -68,12 +63,12 @@ fn spec(partitions: Vec<PartitionField>) -> TableSpec {
     TableSpec { schema: schema(), partitions, sort: vec!["t".into()], properties: BTreeMap::new() }
 }
 
-async fn by_hour(catalog: &Catalog) -> Table {
-    catalog.create(&name(), &spec(vec![hour_of("t")])).await.expect("a table")
+async fn by_hour(at: &impl Named) -> Table {
+    at.catalog().create(&at.name(), &spec(vec![hour_of("t")])).await.expect("a table")
 }
 
-async fn reload(catalog: &Catalog) -> Table {
-    catalog.load(&name()).await.expect("an answer").expect("a table")
+async fn reload(at: &impl Named) -> Table {
+    at.catalog().load(&at.name()).await.expect("an answer").expect("a table")
 }
 
 async fn stage(table: &Table, rows: &[Row]) -> Vec<StagedFile> {
@@ -82,11 +77,11 @@ async fn stage(table: &Table, rows: &[Row]) -> Vec<StagedFile> {
     writer.finish().await.expect("finished")
 }
 
-async fn append(catalog: &Catalog, rows: &[Row]) -> Committed {
-    let table = reload(catalog).await;
+async fn append(at: &impl Named, rows: &[Row]) -> Committed {
+    let table = reload(at).await;
     let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
     change.add = stage(&table, rows).await;
-    catalog.commit(&change).await.expect("appended")
+    at.catalog().commit(&change).await.expect("appended")
 }
 
 fn hours(from: i64, to: i64) -> Remove {

@@ -41,6 +41,8 @@ pub struct StreamDefinition {
     pub watermark: Option<WatermarkDefinition>,
     /// `LIVE FROM`.
     pub live: Option<Spanned<LiveFace>>,
+    /// `WITH (compacted = 'accept')`.
+    pub accepts_compacted: bool,
     /// `HISTORY FROM ICEBERG`.
     pub history: Option<Spanned<TableName>>,
 }

@@ -13,9 +13,24 @@ const LIVE_HELP: &str = "write LIVE FROM KAFKA 'topic' FORMAT JSON, or LIVE FROM
 const REST_HELP: &str =
     "write WITH (keep_rest = true): history then keeps undeclared fields, for columns declared later";
 const UNIT_HELP: &str = "write WITH (timestamp_unit = 's'), 'ms' or 'us'";
+const COMPACTED_HELP: &str = "write WITH (compacted = 'accept'), or leave it out";
+
+/// A live face as written.
+pub(super) struct Live {
+    pub(super) face: LiveFace,
+    /// `WITH (compacted = 'accept')`.
+    pub(super) accepts_compacted: bool,
+}
+
+/// What stands in `WITH (…)`.
+struct Options {
+    format: Format,
+    /// Where it stands, if it does.
+    compacted: Option<Span>,
+}
 
 /// Takes what stands behind `LIVE`.
-pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
+pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<Live> {
     cursor.expect_word("FROM", LIVE_HELP)?;
     if cursor.eat_words(&["KAFKA"]) {
         let topic = parse_topic(cursor)?;
@@ -27,7 +42,9 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
             let message = "messages in Kafka are read as JSON; CSV and PARQUET are for FILE";
             return Err(Problem::new(span, message, "write FORMAT JSON"));
         }
-        return Ok(LiveFace::Kafka { topic, format: parse_options(cursor, kind)? });
+        let Options { format, compacted } = parse_options(cursor, kind)?;
+        let face = LiveFace::Kafka { topic, format };
+        return Ok(Live { face, accepts_compacted: compacted.is_some() });
     }
     if cursor.eat_words(&["FILE"]) {
         let path = cursor.text("the path of a file", LIVE_HELP)?;
@@ -35,8 +52,12 @@ pub(super) fn parse_live(cursor: &mut Cursor<'_>) -> Parsed<LiveFace> {
             Some((kind, _)) => kind,
             None => format_by_extension(&path)?,
         };
-        let format = parse_options(cursor, kind)?;
-        return Ok(LiveFace::File { path: path.value, format });
+        let Options { format, compacted } = parse_options(cursor, kind)?;
+        if let Some(span) = compacted {
+            return Err(Problem::new(span, "a file is never compacted", "leave the option out"));
+        }
+        let face = LiveFace::File { path: path.value, format };
+        return Ok(Live { face, accepts_compacted: false });
     }
     if cursor.at_words(&["ICEBERG"]) {
         return Err(Problem::new(cursor.span(), "a table is not a live face", "write HISTORY FROM ICEBERG '…'"));
@@ -74,10 +95,10 @@ fn format_by_extension(path: &Spanned<String>) -> Parsed<FormatKind> {
 }
 
 /// Takes `WITH (…)` if it stands here.
-fn parse_options(cursor: &mut Cursor<'_>, kind: FormatKind) -> Parsed<Format> {
-    let mut format = Format { kind, timestamp_unit: None, keep_rest: false };
+fn parse_options(cursor: &mut Cursor<'_>, kind: FormatKind) -> Parsed<Options> {
+    let (mut format, mut compacted) = (Format { kind, timestamp_unit: None, keep_rest: false }, None);
     if !cursor.eat_words(&["WITH"]) {
-        return Ok(format);
+        return Ok(Options { format, compacted });
     }
     let mut options = cursor.parenthesized(UNIT_HELP)?.value;
     let mut given: Vec<String> = Vec::new();
@@ -101,8 +122,12 @@ fn parse_options(cursor: &mut Cursor<'_>, kind: FormatKind) -> Parsed<Format> {
                 }
             }
             "compacted" => {
-                let message = "the option compacted is not supported yet";
-                return Err(Problem::new(name.span, message, "leave it out"));
+                let value = options.text("`'accept'`", COMPACTED_HELP)?;
+                if !value.value.eq_ignore_ascii_case("accept") {
+                    let message = format!("unknown value '{}' of compacted", value.value);
+                    return Err(Problem::new(value.span, message, COMPACTED_HELP));
+                }
+                compacted = Some(name.span);
             }
             other => return Err(unknown_option(other, name.span)),
         }
@@ -114,7 +139,11 @@ fn parse_options(cursor: &mut Cursor<'_>, kind: FormatKind) -> Parsed<Format> {
             break;
         }
     }
-    if options.is_at_end() { Ok(format) } else { Err(options.unexpected("`,` or `)`", UNIT_HELP)) }
+    if options.is_at_end() {
+        Ok(Options { format, compacted })
+    } else {
+        Err(options.unexpected("`,` or `)`", UNIT_HELP))
+    }
 }
 
 /// `true` or `false`, in quotes or not.
@@ -139,9 +168,9 @@ fn unknown_option(name: &str, span: Span) -> Problem {
     } else if name.starts_with("scan.") {
         "where a run begins is said on the command line: kappa run JOB --start earliest".to_owned()
     } else {
-        match nearest(name, ["timestamp_unit", "keep_rest"]) {
+        match nearest(name, ["timestamp_unit", "keep_rest", "compacted"]) {
             Some(known) => format!("did you mean `{known}`?"),
-            None => "known here: `timestamp_unit`, `keep_rest`".to_owned(),
+            None => "known here: `timestamp_unit`, `keep_rest`, `compacted`".to_owned(),
         }
     };
     Problem::new(span, format!("unknown option `{name}`"), help)

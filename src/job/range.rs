@@ -34,6 +34,17 @@ impl Insert {
         start.plus(self.range_ahead())
     }
 
+    /// Start of the first window whose range column lies at or after `edge`, or a time shortly before it.
+    pub fn first_start(&self, edge: EventTime) -> EventTime {
+        edge.minus(self.range_ahead())
+    }
+
+    /// How far before its start the records of a window may lie.
+    pub fn reach(&self) -> Micros {
+        let Window::Tumbling(_) = self.window;
+        Micros(0)
+    }
+
     /// The windows whose range column lies in `range`.
     pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
         let ahead = self.range_ahead();

@@ -7,7 +7,7 @@ use datafusion_sql::sqlparser::tokenizer::{Span, Token};
 
 use super::column;
 use super::definition::{Spanned, StreamDefinition, WatermarkDefinition};
-use super::face;
+use super::face::{self, Live};
 use super::interval;
 use super::names::parse_iceberg_table;
 use super::problem::{Problem, Problems};
@@ -25,7 +25,15 @@ pub(super) fn parse(statement: &StatementTokens, file: usize, problems: &mut Pro
     cursor.eat_words(&["STREAM"]);
     let name = parse_name(&mut cursor);
     let name = problems.keep(name)?;
-    let mut stream = StreamDefinition { file, name, columns: Vec::new(), watermark: None, live: None, history: None };
+    let mut stream = StreamDefinition {
+        file,
+        name,
+        columns: Vec::new(),
+        watermark: None,
+        live: None,
+        accepts_compacted: false,
+        history: None,
+    };
     let columns = cursor.parenthesized(STREAM_HELP);
     let Some(columns) = problems.keep(columns) else { return Some(stream) };
     parse_columns(columns.value, &mut stream, problems);
@@ -168,8 +176,9 @@ fn parse_faces(cursor: &mut Cursor<'_>, stream: &mut StreamDefinition, problems:
         let start = cursor.span();
         let parsed = if cursor.eat_words(&["LIVE"]) {
             let second = stream.live.is_some();
-            face::parse_live(cursor).and_then(|live| {
-                stream.live = Some(Spanned { value: live, span: cursor.span_since(start) });
+            face::parse_live(cursor).and_then(|Live { face, accepts_compacted }| {
+                stream.live = Some(Spanned { value: face, span: cursor.span_since(start) });
+                stream.accepts_compacted = accepts_compacted;
                 refuse_second(second, start, "LIVE FROM")
             })
         } else if cursor.eat_words(&["HISTORY"]) {

@@ -88,6 +88,7 @@ fn validate(definition: &StreamDefinition, whole: Whole, problems: &mut Problems
         idle_after: watermark.idle_after,
         max_future,
         live,
+        accepts_compacted: definition.accepts_compacted,
         history: definition.history.as_ref().map(|history| history.value.clone()),
     })
 }

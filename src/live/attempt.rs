@@ -11,6 +11,7 @@ use tokio_util::sync::CancellationToken;
 use tokio_util::task::AbortOnDropHandle;
 
 use super::begin::{Beginning, claim};
+use super::bootstrap;
 use super::checkpoint::{Cut, Writer, Written};
 use super::inflow::{Inflow, Taken};
 use super::pending::{PENDING_ROWS_MAX, Pending};
@@ -57,7 +58,6 @@ struct Loop<'a, 'w> {
     inflow: Inflow,
     /// Closed, and to be waited for.
     closed: Option<Intake>,
-    first_window: EventTime,
     pending: Pending,
     /// Cuts whose barrier is under way, oldest first.
     cuts: VecDeque<Cut>,
@@ -138,17 +138,26 @@ impl<'a, 'w> Loop<'a, 'w> {
         beginning: Beginning,
         (report, observer): (&'a mut RunReport, &'a mut Observer<'w>),
     ) -> Result<Loop<'a, 'w>, RunError> {
-        let Beginning { publisher, manifest, first_window, take_up, restored } = beginning;
+        let Beginning { publisher, manifest, first_windows, take_up, restored, feeds } = beginning;
         let manifest: Option<&Manifest> = manifest.as_ref();
-        let inflow = Inflow::open(plan, setup, options, manifest, take_up).await?;
-        let publish = PublishRange { from: first_window, to: EventTime::MAX };
+        let publish = first_windows.iter().map(|&from| PublishRange { from, to: EventTime::MAX });
         let engine = EngineOptions {
             workers: options.workers,
-            publish: vec![publish; plan.inserts.len()],
+            publish: publish.collect(),
             restored,
             fail_point: options.fail_point.clone(),
         };
-        let engine = Engine::start(plan, engine)?;
+        let mut engine = Engine::start(plan, engine)?;
+        let mut pending = Pending::new(plan.inserts.len());
+        let mut fed = Vec::with_capacity(feeds.len());
+        for (stream, feed) in plan.streams.iter().enumerate().zip(&feeds) {
+            fed.push(match feed {
+                Some(feed) => bootstrap::feed(&mut engine, &mut pending, stream, feed, options.epoch_rows).await?,
+                None => BTreeMap::new(),
+            });
+        }
+        let mut inflow = Inflow::open(plan, setup, options, manifest, take_up).await?;
+        inflow.count_fed(fed);
         let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
         observer.attempt(inflow.progress());
         let standing = observer.standing();
@@ -164,12 +173,11 @@ impl<'a, 'w> Loop<'a, 'w> {
             engine,
             inflow,
             closed: None,
-            first_window,
-            pending: Pending::new(plan.inserts.len()),
+            pending,
             cuts: VecDeque::new(),
             writing: None,
             sealing: Sealing::new(plan, &publisher, stated),
-            writer: Some(Writer::new(plan, publisher, manifest)),
+            writer: Some(Writer::new(plan, publisher, manifest, &first_windows)),
             positions: Positions::new(&setup.logs, &plan.streams),
             last_checkpoint: setup.clock.elapsed(),
             cut_at: stated,
@@ -318,8 +326,7 @@ impl<'a, 'w> Loop<'a, 'w> {
     fn cut(&mut self, watermark: EventTime) -> Result<(), RunError> {
         let Taken { streams, rejects } = self.inflow.cut(self.options.rejects_max_millionths)?;
         self.engine.close_epoch(watermark, true);
-        let (first_window, finished) = (self.first_window, self.finished);
-        self.cuts.push_back(Cut { streams, watermark, first_window, finished, rejects });
+        self.cuts.push_back(Cut { streams, watermark, finished: self.finished, rejects });
         self.last_checkpoint = self.setup.clock.elapsed();
         self.relief.cut();
         self.cut_at = watermark;

@@ -3,16 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::handing::Feed;
+use super::starting::{Starting, check_logs, starting};
 use super::{RunError, RunOptions, Setup, Until};
 use crate::checkpoints::{Begun, Claimant, Manifest, TableProperties};
 use crate::engine::RestoredPane;
-use crate::event::{EventTime, LiveFace, Micros, Stream};
+use crate::event::{EventTime, Stream};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
-use crate::job::Plan;
 use crate::job::explain::{describe, difference};
+use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
 use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
-use crate::start::{Begin, LogFacts, Start, begin, read_back};
+use crate::start::{LogFacts, StartPlace};
 use crate::vitals::Vitals;
 
 /// What an attempt continues or begins.
@@ -20,12 +22,14 @@ pub(super) struct Beginning {
     pub(super) publisher: Publisher,
     /// The checkpoint that is continued.
     pub(super) manifest: Option<Manifest>,
-    /// Start of the first window that is published.
-    pub(super) first_window: EventTime,
+    /// For each INSERT, the start of the first window that is published.
+    pub(super) first_windows: Vec<EventTime>,
     /// For each stream, where its partitions are taken up.
     pub(super) take_up: Vec<BTreeMap<i32, TakeUp>>,
     /// Open windows.
     pub(super) restored: Vec<RestoredPane>,
+    /// For each stream, the part of its history that comes before its log.
+    pub(super) feeds: Vec<Option<Feed>>,
 }
 
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
@@ -40,18 +44,17 @@ pub(super) async fn claim(
     // Before the tables are looked at: a changed SELECT list is a changed job.
     check_version(plan, known.manifest.as_ref())?;
     check_histories(plan, &setup.catalog).await?;
-    let mut asked = None;
+    let mut planned = None;
     if known.manifest.is_none() {
         // Before the claim, which would keep backfills out of the tables though nothing ever runs.
-        let ends = ends(plan, setup, options).await?;
-        let (_, first_window) = start_anew(plan, options, &ends)?;
-        check_unpublished(plan, &setup.catalog, first_window).await?;
-        asked = Some(ends);
+        let starting = starting(plan, setup, &options.start, options.vouched).await?;
+        check_unpublished(plan, &setup.catalog, &starting.first_windows).await?;
+        planned = Some(starting);
     }
     let taken = take(&setup.catalog, &setup.checkpoints, claimant, &targets(plan), vitals).await?;
     let heartbeat = taken.heartbeat().clone();
     let beginning = tokio::select! {
-        beginning = begin_claimed(plan, setup, options, taken, asked) => beginning,
+        beginning = begin_claimed(plan, setup, options, taken, planned) => beginning,
         // Finishing the newest checkpoint may take as long as an outage does.
         newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
     };
@@ -61,39 +64,22 @@ pub(super) async fn claim(
     beginning
 }
 
-/// Goes on from the newest checkpoint, or begins; `asked` is what the logs have said.
+/// Goes on from the newest checkpoint, or begins where it was `planned`.
 async fn begin_claimed(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
     taken: Taken,
-    asked: Option<Vec<BTreeMap<i32, LogFacts>>>,
+    planned: Option<Starting>,
 ) -> Result<Beginning, RunError> {
     let manifest = taken.newest().manifest.clone();
     check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;
-    let ends = match asked {
-        Some(ends) => ends,
-        None => ends(plan, setup, options).await?,
-    };
-    match manifest {
-        Some(manifest) => {
-            let take_up =
-                plan.streams.iter().zip(ends).map(|(stream, facts)| {
-                    resume(manifest.streams.get(&stream.name), &facts, options.until == Until::End)
-                });
-            Ok(Beginning {
-                take_up: take_up.collect(),
-                restored: restore(publisher.begun(), &manifest).await?,
-                first_window: manifest.first_window,
-                manifest: Some(manifest),
-                publisher,
-            })
-        }
-        None => {
-            let (take_up, first_window) = start_anew(plan, options, &ends)?;
-            Ok(Beginning { publisher, manifest: None, first_window, take_up, restored: Vec::new() })
-        }
+    match (manifest, planned) {
+        (Some(manifest), _) => continued(plan, setup, options, publisher, manifest).await,
+        (None, Some(planned)) => Ok(anew(options, publisher, planned)),
+        // The checkpoint that was there a moment ago is gone.
+        (None, None) => Ok(anew(options, publisher, starting(plan, setup, &options.start, options.vouched).await?)),
     }
 }
 
@@ -122,40 +108,57 @@ async fn check_histories(plan: &Plan, catalog: &Catalog) -> Result<(), RunError>
     Ok(())
 }
 
-/// What the logs say now.
-async fn ends(
+/// Behind a checkpoint: where everything stood.
+async fn continued(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
-) -> Result<Vec<BTreeMap<i32, LogFacts>>, SourceError> {
-    let mut facts = Vec::with_capacity(plan.streams.len());
+    publisher: Publisher,
+    manifest: Manifest,
+) -> Result<Beginning, RunError> {
+    let mut take_up = Vec::with_capacity(plan.streams.len());
     for stream in &plan.streams {
-        let at = match &options.start {
-            Start::Time(time) => stream.max_future.map(|ahead| read_back(*time, Micros(0), ahead)),
-            _ => None,
-        };
-        facts.push(ask(&setup.logs, stream, at).await?);
+        let facts = facts(&setup.logs, stream).await?;
+        take_up.push(resume(manifest.streams.get(&stream.name), &facts, options.until == Until::End));
     }
-    Ok(facts)
+    check_logs(plan, &setup.logs).await?;
+    let first_window = |insert: &Insert| {
+        let known = manifest.inserts.iter().find(|progress| progress.table == insert.table);
+        known.map_or(EventTime::MIN, |progress| progress.first_window)
+    };
+    Ok(Beginning {
+        take_up,
+        restored: restore(publisher.begun(), &manifest).await?,
+        feeds: Vec::new(),
+        first_windows: plan.inserts.iter().map(first_window).collect(),
+        manifest: Some(manifest),
+        publisher,
+    })
 }
 
-async fn ask(
-    logs: &Arc<dyn Logs>,
-    stream: &Arc<Stream>,
-    at: Option<EventTime>,
-) -> Result<BTreeMap<i32, LogFacts>, SourceError> {
+/// Without a checkpoint: where it was worked out.
+fn anew(options: &RunOptions, publisher: Publisher, starting: Starting) -> Beginning {
+    let take_up = starting.streams.iter().zip(&starting.facts).map(|(begin, facts)| {
+        let limit = |partition: &i32| (options.until == Until::End).then(|| facts[partition].high);
+        let place = |(partition, place): (&i32, &StartPlace)| {
+            (*partition, TakeUp { from: place.offset, seen: place.seen, limit: limit(partition) })
+        };
+        begin.places.iter().map(place).collect()
+    });
+    let take_up = take_up.collect();
+    let Starting { first_windows, feeds, .. } = starting;
+    Beginning { publisher, manifest: None, first_windows, take_up, restored: Vec::new(), feeds }
+}
+
+async fn facts(logs: &Arc<dyn Logs>, stream: &Arc<Stream>) -> Result<BTreeMap<i32, LogFacts>, SourceError> {
     let (logs, stream) = (logs.clone(), stream.clone());
-    let asked = tokio::task::spawn_blocking(move || logs.facts(&stream, at)).await;
+    let asked = tokio::task::spawn_blocking(move || logs.facts(&stream, None)).await;
     asked.expect("asking a log doesn't panic")
 }
 
-fn limit(facts: &LogFacts, until: Until) -> Option<crate::event::ResumeOffset> {
-    (until == Until::End).then_some(facts.high)
-}
-
 /// Refuses to publish windows a second time: a run without a checkpoint begins where nothing is published yet.
-async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_window: EventTime) -> Result<(), RunError> {
-    for insert in &plan.inserts {
+async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_windows: &[EventTime]) -> Result<(), RunError> {
+    for (insert, &first_window) in plan.inserts.iter().zip(first_windows) {
         let Some(table) = catalog.load(&insert.table).await? else { continue };
         // Another layout, another owner or a lost checkpoint is told by the claim, in better words.
         let told = match TableProperties::parse(&plan.name, table.properties()) {
@@ -179,28 +182,6 @@ async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_window: EventTi
         }
     }
     Ok(())
-}
-
-type TakenUp = (Vec<BTreeMap<i32, TakeUp>>, EventTime);
-
-fn start_anew(plan: &Plan, options: &RunOptions, facts: &[BTreeMap<i32, LogFacts>]) -> Result<TakenUp, RunError> {
-    let mut take_up = Vec::with_capacity(facts.len());
-    let mut first_window = EventTime::MIN;
-    for (stream, facts) in plan.streams.iter().zip(facts) {
-        let start = match (&options.start, &stream.live) {
-            // A file is always read whole.
-            (_, LiveFace::File { .. }) => &Start::Earliest,
-            (start, LiveFace::Kafka { .. }) => start,
-        };
-        let Begin { positions, first_window: first } =
-            begin(&stream.name, start, stream.max_future, facts, options.vouched)?;
-        first_window = first_window.max(first);
-        let partitions = positions.into_iter().map(|(partition, from)| {
-            (partition, TakeUp { from, seen: None, limit: limit(&facts[&partition], options.until) })
-        });
-        take_up.push(partitions.collect());
-    }
-    Ok((take_up, first_window))
 }
 
 /// Reads the open windows of a checkpoint. Only the panes that a file is listed for count.

@@ -27,7 +27,6 @@ use crate::state::{LiveFile, StateFiles};
 pub(super) struct Cut {
     pub(super) streams: BTreeMap<String, StreamProgress>,
     pub(super) watermark: EventTime,
-    pub(super) first_window: EventTime,
     pub(super) finished: bool,
     /// For each stream.
     pub(super) rejects: Vec<Vec<Reject>>,
@@ -76,11 +75,17 @@ struct TableFiles {
 }
 
 impl Writer {
-    pub(super) fn new(plan: &Arc<Plan>, publisher: Publisher, continued: Option<&Manifest>) -> Writer {
+    /// `first_windows` are those of the INSERTs.
+    pub(super) fn new(
+        plan: &Arc<Plan>,
+        publisher: Publisher,
+        continued: Option<&Manifest>,
+        first_windows: &[EventTime],
+    ) -> Writer {
         let known = continued.map_or(&[][..], |manifest| &manifest.inserts);
-        let inserts = plan.inserts.iter().map(|insert| {
+        let inserts = plan.inserts.iter().zip(first_windows).map(|(insert, &first_window)| {
             let known = known.iter().find(|progress| progress.table == insert.table).cloned();
-            known.unwrap_or_else(|| InsertProgress::new(insert.table.clone()))
+            known.unwrap_or_else(|| InsertProgress::new(insert.table.clone(), first_window))
         });
         Writer {
             inserts: inserts.collect(),
@@ -211,7 +216,7 @@ impl Writer {
         change.cuts.extend(piece);
         let properties = TableProperties {
             sealed_edge: Some(progress.sealed_edge),
-            first_window: Some(cut.first_window),
+            first_window: Some(progress.first_window),
             republish: progress.republish,
             ..TableProperties::default()
         };
@@ -266,7 +271,6 @@ impl Writer {
             streams: cut.streams.clone(),
             inserts: self.inserts.clone(),
             watermark: cut.watermark,
-            first_window: cut.first_window,
             finished: cut.finished,
             state: live.collect(),
             claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),

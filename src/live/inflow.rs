@@ -114,6 +114,16 @@ impl Inflow {
         Ok(inflow)
     }
 
+    /// Counts records that came from history, for each stream and partition, as taken.
+    pub(super) fn count_fed(&mut self, fed: Vec<BTreeMap<i32, u64>>) {
+        for ((stream, since), fed) in self.streams.iter_mut().zip(&mut self.since_cut).zip(fed) {
+            for (partition, records) in fed {
+                stream.entry(partition).or_insert_with(|| new_partition(ResumeOffset(0))).taken += records;
+                since.taken += records;
+            }
+        }
+    }
+
     /// The next event; none ever comes once the logs are closed. Cancel-safe.
     pub(super) async fn next(&mut self) -> Option<IntakeEvent> {
         match &mut self.intake {

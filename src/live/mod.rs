@@ -7,13 +7,16 @@
 
 mod attempt;
 mod begin;
+mod bootstrap;
 mod checkpoint;
+mod handing;
 mod inflow;
 mod pending;
 mod positions;
 mod relief;
 mod republish;
 mod sealing;
+mod starting;
 #[cfg(test)]
 mod tests;
 
@@ -37,6 +40,9 @@ use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
 use crate::time::clock::Clock;
+
+pub use handing::{Feed, HandOverError};
+pub use starting::{Starting, starting};
 
 /// Records after which an epoch closes: large enough that its cost doesn't show, small enough to stay in the cache.
 pub const EPOCH_ROWS: usize = 65_536;
@@ -145,6 +151,9 @@ pub enum RunError {
     /// The run can't begin there.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// The run can't take over from backfills.
+    #[error(transparent)]
+    HandOver(#[from] HandOverError),
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),

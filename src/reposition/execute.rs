@@ -175,7 +175,9 @@ fn manifest(
         Destination::Reset(_) | Destination::Upgrade(_) => None,
     };
     let inserts = plan.inserts.iter().zip(&moves.inserts).map(|(insert, moved)| {
-        let counted = stood(kept, insert).cloned().unwrap_or_else(|| InsertProgress::new(insert.table.clone()));
+        let first_window = destination.first_window(&insert.table);
+        let new = || InsertProgress::new(insert.table.clone(), first_window);
+        let counted = stood(kept, insert).cloned().unwrap_or_else(new);
         InsertProgress { sealed_edge: moved.sealed_edge, republish: moved.republish, ..counted }
     });
     let claimed = targets(plan).into_iter().map(|target| {
@@ -196,7 +198,6 @@ fn manifest(
         streams: plan.streams.iter().map(progress).collect(),
         inserts: inserts.collect(),
         watermark: kept.map_or(EventTime::MIN, |kept| kept.watermark),
-        first_window: destination.first_window(),
         finished: kept.is_some_and(|kept| kept.finished),
         state: Vec::new(),
         claimed: claimed.collect(),
@@ -267,7 +268,7 @@ fn result_change(
 ) -> TableChange {
     let properties = TableProperties {
         sealed_edge: Some(moved.sealed_edge),
-        first_window: Some(destination.first_window()),
+        first_window: Some(destination.first_window(&insert.table)),
         republish: moved.republish,
         ..TableProperties::default()
     };

@@ -65,8 +65,9 @@ pub enum Destination {
 pub struct Positions {
     /// First offset that is read, for every partition of every stream of the job; one that is left out is read from offset 0.
     pub streams: BTreeMap<String, BTreeMap<i32, ResumeOffset>>,
-    /// Start of the first window that is published: no record below the positions belongs to it or a later one.
-    pub first_window: EventTime,
+    /// For each result, the start of the first window that is published: no record below the positions belongs to it or a
+    /// later one.
+    pub first_windows: BTreeMap<TableName, EventTime>,
 }
 
 /// What moving a job does.
@@ -78,7 +79,7 @@ pub struct Repositioning {
     pub streams: BTreeMap<String, BTreeMap<i32, (Option<ResumeOffset>, ResumeOffset)>>,
     /// Open windows that are given up, with the state of the newest checkpoint.
     pub dropped: DroppedState,
-    /// Start of the first window that is published.
+    /// Start of the first window that is published, of any result.
     pub first_window: EventTime,
     /// For each INSERT.
     pub inserts: Vec<ResultMove>,
@@ -210,12 +211,18 @@ impl Destination {
         }
     }
 
-    /// Start of the first window that is published.
-    pub fn first_window(&self) -> EventTime {
-        match self {
-            Destination::Reset(positions) | Destination::Upgrade(positions) => positions.first_window,
-            Destination::Savepoint(savepoint) => savepoint.manifest.first_window,
-        }
+    /// Start of the first window that is published to a result.
+    pub fn first_window(&self, result: &TableName) -> EventTime {
+        let first = match self {
+            Destination::Reset(positions) | Destination::Upgrade(positions) => {
+                positions.first_windows.get(result).copied()
+            }
+            Destination::Savepoint(savepoint) => {
+                let kept = savepoint.manifest.inserts.iter().find(|kept| kept.table == *result);
+                kept.map(|kept| kept.first_window)
+            }
+        };
+        first.unwrap_or(EventTime::MIN)
     }
 
     /// First offset that is read of a stream, by partition.

@@ -66,11 +66,12 @@ pub(super) async fn moves(
         let positions = destination.positions(&stream.name).into_iter();
         (stream.name.clone(), positions.map(|(partition, new)| (partition, (old(&partition), new))).collect())
     });
+    let first_windows = moving.plan.inserts.iter().map(|insert| destination.first_window(&insert.table));
     Ok(Repositioning {
         checkpoint: newest.map(|newest| newest.id),
         streams: streams.collect(),
         dropped: dropped(newest),
-        first_window: destination.first_window(),
+        first_window: first_windows.min().unwrap_or(EventTime::MIN),
         inserts,
         rejects,
     })
@@ -86,7 +87,7 @@ async fn count(moving: &Moving<'_>, name: &TableName, cut: &RowCut) -> Result<u6
 /// Late rows of an INSERT that the run writes again.
 pub(super) fn late_cut(plan: &Plan, destination: &Destination, insert: &Insert) -> RowCut {
     let stream = &plan.streams[insert.stream];
-    let windows = PublishRange { from: destination.first_window(), to: EventTime::MAX };
+    let windows = PublishRange { from: destination.first_window(&insert.table), to: EventTime::MAX };
     RowCut { positions: Some(destination.positions(&stream.name)), ..layout::late_rows(insert, stream, windows) }
 }
 
@@ -174,7 +175,7 @@ pub(super) fn stood<'a>(
 
 /// Least time of the windows that the run publishes.
 fn published_from(insert: &Insert, destination: &Destination) -> EventTime {
-    let first = insert.range_from(destination.first_window());
+    let first = insert.range_from(destination.first_window(&insert.table));
     match destination {
         Destination::Reset(_) | Destination::Upgrade(_) => first,
         // Older ones were published before it was made.
@@ -184,8 +185,8 @@ fn published_from(insert: &Insert, destination: &Destination) -> EventTime {
 
 /// The windows between those that are published and those that will be.
 fn gap(newest: &Manifest, insert: &Insert, ends: Option<EventTime>, from: EventTime) -> Option<Range<EventTime>> {
-    let first = insert.range_from(newest.first_window);
     let stood = stood(Some(newest), insert)?;
+    let first = insert.range_from(stood.first_window);
     let reached = match stood.republish {
         Some(left) => left.from,
         None if newest.finished => ends.unwrap_or(first).max(first),

@@ -10,8 +10,8 @@ use super::{Destination, Moving, Positions, RepositionError, Repositioned, execu
 use crate::checkpoints::Manifest;
 use crate::event::{EventTime, LiveFace, Micros, Stream};
 use crate::job::Insert;
-use crate::sources::Logs;
-use crate::start::{Begin, Start, Vouched, begin, read_back};
+use crate::sources::{Logs, ask};
+use crate::start::{Begin, Start, Vouched, begin};
 
 /// What an upgrade has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -50,9 +50,7 @@ pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched
         return Ok(Upgrade::UpToDate);
     }
     let edge = first_edge(moving, &newest).await?;
-    let first_windows = moving.plan.inserts.iter().map(|insert| insert.windows_in(&(edge..EventTime::MAX)).from);
-    let first_window = first_windows.min().unwrap_or(EventTime::MIN);
-    let destination = Destination::Upgrade(positions(moving, logs, first_window, vouched).await?);
+    let destination = Destination::Upgrade(positions(moving, logs, edge, vouched).await?);
     let done = execute(moving, &destination).await?;
     let backfill = older(moving, edge).await?;
     Ok(Upgrade::Done(Box::new(Upgraded { from: newest.fingerprint, done, backfill })))
@@ -83,7 +81,7 @@ async fn sealed_edge(moving: &Moving<'_>, newest: &Manifest, insert: &Insert) ->
     let known = stood.map_or(EventTime::MIN, |stood| stood.sealed_edge).max(stated);
     // A result that the old version didn't have begins with the others.
     let edge = if stood.is_some() { known } else { insert.sealed_edge(newest.watermark) };
-    let first = insert.range_from(newest.first_window);
+    let first = insert.range_from(stood.map_or(EventTime::MIN, |stood| stood.first_window));
     let edge = match edge {
         // Drained: sealed as far as it goes.
         EventTime::MAX => ends.map_or(first, |ends| above(insert, ends)),
@@ -97,29 +95,29 @@ async fn sealed_edge(moving: &Moving<'_>, newest: &Manifest, insert: &Insert) ->
     })
 }
 
-/// Where the logs hold the first window.
+/// Where the logs hold the first windows, those whose time is `edge` or later.
 async fn positions(
     moving: &Moving<'_>,
     logs: &Arc<dyn Logs>,
-    first_window: EventTime,
+    edge: EventTime,
     vouched: Vouched,
 ) -> Result<Positions, RepositionError> {
-    let mut streams = BTreeMap::new();
-    let mut first = first_window;
-    for stream in &moving.plan.streams {
-        let start = start(stream, first_window);
-        let at = match (&start, stream.max_future) {
-            (Start::Time(time), Some(ahead)) => Some(read_back(*time, Micros(0), ahead)),
-            _ => None,
-        };
-        let (asked, log) = (stream.clone(), logs.clone());
-        let facts = tokio::task::spawn_blocking(move || log.facts(&asked, at)).await;
-        let facts = facts.expect("asking a log doesn't panic")?;
-        let Begin { positions, first_window } = begin(&stream.name, &start, stream.max_future, &facts, vouched)?;
-        first = first.max(first_window);
-        streams.insert(stream.name.clone(), positions);
+    let inserts = &moving.plan.inserts;
+    let mut positions = Positions { streams: BTreeMap::new(), first_windows: BTreeMap::new() };
+    for (index, stream) in moving.plan.streams.iter().enumerate() {
+        let of_stream = || inserts.iter().filter(|insert| insert.stream == index);
+        let first = of_stream().map(|insert| insert.first_start(edge)).min().unwrap_or(edge);
+        let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
+        let answers = ask(logs, stream, start(stream, first), reach).await?;
+        let Begin { places, whole_from, .. } = begin(&answers.asked(stream, vouched, moving.clock.now()))?;
+        let offsets = places.into_iter().map(|(partition, place)| (partition, place.offset));
+        positions.streams.insert(stream.name.clone(), offsets.collect());
+        for insert in of_stream() {
+            let first = insert.first_start(edge).max(whole_from);
+            positions.first_windows.insert(insert.table.clone(), first);
+        }
     }
-    Ok(Positions { streams, first_window: first })
+    Ok(positions)
 }
 
 /// A log that can't be looked up by time is read whole.

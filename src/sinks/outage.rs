@@ -17,7 +17,7 @@ pub fn is_outage(error: &IcebergError) -> bool {
     match error {
         refused if refused.is_refusal() => false,
         IcebergError::Catalog { .. } | IcebergError::Storage { .. } => true,
-        IcebergError::Metadata { source, .. } => source.kind() == iceberg::ErrorKind::Unexpected,
+        IcebergError::Metadata { cause, .. } => cause.kind() == iceberg::ErrorKind::Unexpected,
         IcebergError::DataFile { source, .. } => matches!(source, parquet::errors::ParquetError::External(_)),
         IcebergError::Config { .. }
         | IcebergError::Refused { .. }

@@ -17,6 +17,10 @@ pub struct HistoryProgress {
     pub watermark: EventTime,
     /// For each partition, its greatest event time so far.
     pub seen: BTreeMap<i32, Option<EventTime>>,
+    /// Windows that start at or after it have all their records in it; `None`: it was begun in the middle of the log, and
+    /// nothing tells.
+    #[serde(default)]
+    pub whole_from: Option<EventTime>,
 }
 
 impl HistoryProgress {
@@ -71,6 +75,7 @@ mod tests {
                 (2, None),
                 (3, Some(EventTime(120))),
             ]),
+            whole_from: Some(EventTime::MIN),
         };
         assert_eq!(progress.watermark_for(Micros(10), Micros(10)), (EventTime(90), vec![1, 2]));
         assert_eq!(progress.watermark_for(Micros(10), Micros(30)).0, EventTime(70));

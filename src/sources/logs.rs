@@ -4,16 +4,27 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Once;
 use std::time::Duration;
 
-use super::kafka::metadata_interval;
+use super::kafka::{self, metadata_interval};
 use super::{KafkaLog, Source, SourceError, SourceSettings, open};
 use crate::event::{EventTime, LiveFace, ResumeOffset, Stream};
-use crate::start::LogFacts;
+use crate::start::{LogFacts, LogNature, Stamp};
 
 /// Access to the live faces of streams. Blocking calls: use them off the async threads.
 pub trait Logs: Send + Sync + std::fmt::Debug {
     /// What the log says of each partition: ends are asked first, then, with `at`, the first offset whose timestamp is
     /// at or after it. Fails when the log isn't there or doesn't answer in time.
     fn facts(&self, stream: &Stream, at: Option<EventTime>) -> Result<BTreeMap<i32, LogFacts>, SourceError>;
+
+    /// The timestamp of the first record at or behind each of `positions`; [`Stamp::NoRecord`] where there is none. Fails
+    /// when the log doesn't answer in time.
+    fn first_stamps(
+        &self,
+        stream: &Stream,
+        positions: &BTreeMap<i32, ResumeOffset>,
+    ) -> Result<BTreeMap<i32, Stamp>, SourceError>;
+
+    /// How the log keeps its records; what it doesn't say is left unknown.
+    fn nature(&self, stream: &Stream) -> Result<LogNature, SourceError>;
 
     /// The partitions that there are now.
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError>;
@@ -66,6 +77,24 @@ impl Logs for RealLogs {
                 });
                 Ok(facts.collect())
             }
+        }
+    }
+
+    fn first_stamps(
+        &self,
+        stream: &Stream,
+        positions: &BTreeMap<i32, ResumeOffset>,
+    ) -> Result<BTreeMap<i32, Stamp>, SourceError> {
+        match &stream.live {
+            LiveFace::File { .. } => Ok(positions.keys().map(|&partition| (partition, Stamp::None)).collect()),
+            LiveFace::Kafka { topic, .. } => self.kafka()?.first_stamps(topic, positions),
+        }
+    }
+
+    fn nature(&self, stream: &Stream) -> Result<LogNature, SourceError> {
+        match &stream.live {
+            LiveFace::File { .. } => Ok(LogNature::default()),
+            LiveFace::Kafka { topic, .. } => Ok(kafka::nature(&self.settings.kafka, topic)),
         }
     }
 

@@ -6,6 +6,7 @@
 
 mod agreement;
 mod anew;
+mod asking;
 mod ends;
 mod file;
 mod history;
@@ -25,9 +26,11 @@ use thiserror::Error;
 
 use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
+use crate::secret::Properties;
 
 pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
 pub use anew::{Anew, AnewError};
+pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
@@ -88,7 +91,7 @@ pub enum SourceEvent {
 }
 
 /// What `open` needs beside the stream.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Default)]
 pub struct SourceSettings {
     /// Properties of librdkafka, as the profile has them.
     pub kafka: BTreeMap<String, String>,
@@ -96,6 +99,15 @@ pub struct SourceSettings {
     pub group: String,
     /// The project folder: relative paths of files start there.
     pub root: PathBuf,
+}
+
+impl std::fmt::Debug for SourceSettings {
+    /// Without secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let kafka: Properties = self.kafka.clone().into_iter().collect();
+        let mut shown = f.debug_struct("SourceSettings");
+        shown.field("kafka", &kafka).field("group", &self.group).field("root", &self.root).finish()
+    }
 }
 
 /// Why a log can't be read.

@@ -35,6 +35,7 @@ fn stream(kind: FormatKind, columns: Vec<Column>) -> Stream {
             path: "events".to_owned(),
             format: Format { kind, timestamp_unit: None, keep_rest: false },
         },
+        accepts_compacted: false,
         history: None,
     }
 }

@@ -10,6 +10,8 @@ mod failure;
 mod location;
 mod open;
 mod s3;
+#[cfg(test)]
+pub(crate) mod testing;
 
 pub use durable::make_durable;
 pub use failure::{CallError, Cause, StoreFailure, failure_in};

@@ -93,6 +93,7 @@ mod tests {
             idle_after: None,
             max_future: Some(Micros(100)),
             live: LiveFace::Kafka { topic: "s".into(), format },
+            accepts_compacted: false,
             history: None,
         }
     }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use kappa::decode::{Decoder, RawBatch, RawRecord};
 use kappa::event::{EventTime, ResumeOffset, Stream};
 use kappa::sources::{Logs, Source, SourceError, SourceEvent};
-use kappa::start::LogFacts;
+use kappa::start::{LogFacts, LogNature, Stamp};
 
 /// Records of a batch: few, so that batches of partitions alternate.
 const BATCH_ROWS: usize = 7;
@@ -55,6 +55,23 @@ impl Logs for Log {
             (partition, facts)
         };
         Ok(self.numbers().map(facts).collect())
+    }
+
+    fn first_stamps(
+        &self,
+        _: &Stream,
+        positions: &BTreeMap<i32, ResumeOffset>,
+    ) -> Result<BTreeMap<i32, Stamp>, SourceError> {
+        let stamp = |(&partition, position): (&i32, &ResumeOffset)| {
+            let index = usize::try_from(position.0).expect("isn't negative");
+            let stamp = self.records(partition).get(index).map(|(stamp, _)| *stamp);
+            (partition, stamp.map_or(Stamp::NoRecord, |stamp| Stamp::ByProducer(EventTime(stamp))))
+        };
+        Ok(positions.iter().map(stamp).collect())
+    }
+
+    fn nature(&self, _: &Stream) -> Result<LogNature, SourceError> {
+        Ok(LogNature::default())
     }
 
     fn partitions(&self, _: &Stream) -> Result<BTreeSet<i32>, SourceError> {

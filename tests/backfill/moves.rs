@@ -200,7 +200,8 @@ impl Case {
             kappa::event::ResumeOffset(i64::try_from(found).expect("is small"))
         };
         let places = (0..).zip(visible.partitions.iter().map(position)).collect();
-        Positions { streams: BTreeMap::from([("events".to_owned(), places)]), first_window: EventTime(to) }
+        let tables = self.plan().inserts.iter().map(|insert| (insert.table.clone(), EventTime(to))).collect();
+        Positions { streams: BTreeMap::from([("events".to_owned(), places)]), first_windows: tables }
     }
 
     async fn keep(&mut self) -> String {

@@ -36,7 +36,8 @@ def measured(connection, query):
 
 def files(uri, warehouse, table):
     """The table's live data files, as DuckDB takes a list."""
-    tasks = reader.open_catalog(uri, warehouse).load_table(table).scan().plan_files()
+    catalog = reader.open_catalog(json.dumps({"type": "sql", "name": "kappa", "uri": uri, "warehouse": warehouse}))
+    tasks = catalog.load_table(table).scan().plan_files()
     return "[" + ", ".join(f"'{task.file.file_path.removeprefix('file://')}'" for task in tasks) + "]"
 
 

@@ -7,4 +7,5 @@ mod hours;
 mod readers;
 mod retention;
 mod security;
+mod source;
 mod starts;

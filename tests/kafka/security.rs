@@ -45,7 +45,7 @@ fn every_way_in_reads_the_topic() {
     for way in ways {
         let hours = project(&way);
         hours.kappa(&["run"], &["--until", "end"]).ok();
-        assert_eq!(hours.results(), [("00:00".to_owned(), 1)], "{way:?}");
+        assert_eq!(hours.row_count("result"), 1, "{way:?}");
     }
 }
 

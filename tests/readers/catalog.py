@@ -2,6 +2,7 @@
 
 import datetime
 import decimal
+import json
 import struct
 import uuid
 
@@ -13,10 +14,11 @@ EPOCH = datetime.datetime(1970, 1, 1, tzinfo=datetime.timezone.utc)
 MICROSECOND = datetime.timedelta(microseconds=1)
 
 
-def open_catalog(uri, warehouse):
-    if uri.startswith("http"):
-        return RestCatalog("kappa", uri=uri)
-    return SqlCatalog("kappa", uri=uri, warehouse=warehouse)
+def open_catalog(text):
+    """A catalog by its properties as JSON: `type`, `name`, and what pyiceberg takes."""
+    properties = json.loads(text)
+    kind, name = properties.pop("type"), properties.pop("name")
+    return {"rest": RestCatalog, "sql": SqlCatalog}[kind](name, **properties)
 
 
 def load(catalog, name):

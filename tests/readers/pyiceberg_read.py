@@ -1,6 +1,6 @@
 """Reads tables with pyiceberg and says everything that a table of kappa's must not have.
 
-Usage: pyiceberg_read.py URI WAREHOUSE NAMESPACE.TABLE...; prints a JSON list, `null` in it for a table that isn't there.
+Usage: pyiceberg_read.py CATALOG NAMESPACE.TABLE...; prints a JSON list, `null` in it for a table that isn't there.
 """
 
 import collections
@@ -151,8 +151,8 @@ def describe_field(table, field):
 
 
 def main():
-    uri, warehouse, *names = sys.argv[1:]
-    catalog = reader.open_catalog(uri, warehouse)
+    catalog, *names = sys.argv[1:]
+    catalog = reader.open_catalog(catalog)
     tables = [reader.load(catalog, name) for name in names]
     json.dump([None if table is None else describe(table) for table in tables], sys.stdout)
 

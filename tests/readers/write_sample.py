@@ -1,9 +1,10 @@
 """Writes a small table with pyiceberg, to show that both readers read what is there.
 
-Usage: write_sample.py URI WAREHOUSE NAMESPACE.TABLE
+Usage: write_sample.py CATALOG NAMESPACE.TABLE
 """
 
 import datetime
+import json
 import os
 import sys
 import urllib.parse
@@ -21,10 +22,11 @@ import catalog as reader
 
 
 def main():
-    uri, warehouse, name = sys.argv[1:]
-    if warehouse:
+    catalog, name = sys.argv[1:]
+    warehouse = json.loads(catalog).get("warehouse", "")
+    if warehouse.startswith("file:"):
         os.makedirs(urllib.parse.urlparse(warehouse).path)
-    catalog = reader.open_catalog(uri, warehouse)
+    catalog = reader.open_catalog(catalog)
     catalog.create_namespace(name.split(".")[0])
     schema = Schema(
         NestedField(1, "id", LongType()),

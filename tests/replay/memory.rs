@@ -8,7 +8,7 @@ use std::time::Duration;
 use kappa::decode::{Decoder, RawBatch, RawRecord};
 use kappa::event::{EventTime, ResumeOffset, Stream};
 use kappa::sources::{Logs, Source, SourceError, SourceEvent};
-use kappa::start::LogFacts;
+use kappa::start::{LogFacts, LogNature, Stamp};
 
 use super::case::Message;
 use super::random::Random;
@@ -54,6 +54,25 @@ impl Logs for MemoryLogs {
             (partition, LogFacts { low: ResumeOffset(0), high: ResumeOffset(high), at_time })
         };
         Ok(self.numbers().map(facts).collect())
+    }
+
+    fn first_stamps(
+        &self,
+        _: &Stream,
+        positions: &BTreeMap<i32, ResumeOffset>,
+    ) -> Result<BTreeMap<i32, Stamp>, SourceError> {
+        let stamp = |(&partition, position): (&i32, &ResumeOffset)| {
+            let index = usize::try_from(position.0).expect("isn't negative");
+            let stamp = self.partitions[usize::try_from(partition).expect("isn't negative")]
+                .get(index)
+                .map(|message| message.timestamp_ms * 1_000);
+            (partition, stamp.map_or(Stamp::NoRecord, |stamp| Stamp::ByProducer(EventTime(stamp))))
+        };
+        Ok(positions.iter().map(stamp).collect())
+    }
+
+    fn nature(&self, _: &Stream) -> Result<LogNature, SourceError> {
+        Ok(LogNature::default())
     }
 
     fn partitions(&self, _: &Stream) -> Result<BTreeSet<i32>, SourceError> {

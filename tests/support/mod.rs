@@ -24,6 +24,27 @@ pub fn rest_address() -> String {
     from_environment("KAPPA_TEST_REST")
 }
 
+/// Address of the REST catalog that wants to know who asks.
+pub fn guarded_rest_address() -> String {
+    from_environment("KAPPA_TEST_REST_GUARDED")
+}
+
+/// Endpoint of the S3 server.
+pub fn s3_address() -> String {
+    from_environment("KAPPA_TEST_S3")
+}
+
+/// Address of the PostgreSQL database. `None`, with a line that says so, only where PostgreSQL isn't installed: it is the one
+/// server that `tests/run` can't fetch.
+pub fn postgres_address() -> Option<String> {
+    let address = from_environment("KAPPA_TEST_POSTGRES");
+    if address == "missing" {
+        eprintln!("SKIPPED: PostgreSQL is not installed (Debian package postgresql)");
+        return None;
+    }
+    Some(address)
+}
+
 /// Interpreter of the Python environment with the readers.
 pub fn python_interpreter() -> String {
     from_environment("KAPPA_TEST_PYTHON")

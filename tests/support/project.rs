@@ -3,13 +3,25 @@
 use std::path::{Path, PathBuf};
 use std::time::Duration;
 
+use serde_json::json;
 use tempfile::TempDir;
 
 use super::process::{Finished, Running};
-use super::{kafka_address, rest_address, unique};
+use super::{guarded_rest_address, kafka_address, postgres_address, rest_address, s3_address, unique};
 
 /// More than any single command of a test needs on a loaded machine.
 const COMMAND_LIMIT: Duration = Duration::from_secs(600);
+
+/// A bucket of the S3 server.
+pub const BUCKET: &str = "s3://lake";
+/// Its access key.
+pub const S3_KEY: &str = "kappa";
+/// Its secret key.
+pub const S3_SECRET: &str = "kappa-s3-secret";
+/// Client credentials that the guarded REST catalog gives tokens for.
+pub const REST_CREDENTIAL: &str = "kappa:kappa-client-secret";
+/// A token that it takes and that doesn't expire.
+pub const REST_TOKEN: &str = "kappa-fixed-token";
 
 /// A temporary project; gone when dropped, unless `KAPPA_TEST_KEEP` is set.
 pub struct Project {
@@ -25,6 +37,10 @@ pub enum Catalog {
     Sql,
     /// The REST catalog that all tests share.
     Rest,
+    /// PostgreSQL, under a name of its own; warehouse and state in a bucket.
+    PostgresOnS3,
+    /// The REST catalog that asks who asks, by OAuth2 client credentials; warehouse and state in a bucket.
+    GuardedOnS3,
 }
 
 impl Project {
@@ -47,18 +63,45 @@ impl Project {
     fn new(catalog: Catalog, rest_of_config: &str) -> Project {
         let mut folder = tempfile::Builder::new().prefix("kappa-project-").tempdir().expect("temporary folder");
         folder.disable_cleanup(std::env::var_os("KAPPA_TEST_KEEP").is_some());
-        let catalog_lines = match catalog {
-            Catalog::Sql => {
-                "type = \"sql\"\nuri = \"sqlite:.kappa/catalog.db\"\nname = \"kappa\"\nwarehouse = \".kappa/warehouse\""
-                    .to_owned()
-            }
-            Catalog::Rest => format!("type = \"rest\"\nuri = \"{}\"\nname = \"kappa\"", rest_address()),
-        };
-        let config = format!("{rest_of_config}\n[catalog]\n{catalog_lines}\n[state]\nlocation = \".kappa/state\"\n");
         std::fs::create_dir_all(folder.path().join("outputs")).expect("folder takes folders");
         let project = Project { folder, catalog, namespace: unique("ns") };
-        project.write("kappa.toml", config);
+        let tables = project.config_of_places();
+        project.write("kappa.toml", format!("{rest_of_config}\n{tables}"));
         project
+    }
+
+    /// `[catalog]`, `[state]` and `[store]`.
+    fn config_of_places(&self) -> String {
+        let folder = "[state]\nlocation = \".kappa/state\"\n";
+        let bucket = || {
+            format!(
+                "[state]\nlocation = \"{BUCKET}/{}/state\"\n[store]\naws_endpoint = \"{}\"\naws_allow_http = true\n\
+             aws_access_key_id = \"{S3_KEY}\"\naws_secret_access_key = \"{S3_SECRET}\"\n",
+                self.namespace,
+                s3_address()
+            )
+        };
+        match self.catalog {
+            Catalog::Sql => format!(
+                "[catalog]\ntype = \"sql\"\nuri = \"sqlite:.kappa/catalog.db\"\nname = \"kappa\"\n\
+                 warehouse = \".kappa/warehouse\"\n{folder}"
+            ),
+            Catalog::Rest => {
+                format!("[catalog]\ntype = \"rest\"\nuri = \"{}\"\nname = \"kappa\"\n{folder}", rest_address())
+            }
+            Catalog::PostgresOnS3 => format!(
+                "[catalog]\nuri = \"{}\"\nname = \"{}\"\nwarehouse = \"{BUCKET}/{}/warehouse\"\n{}",
+                postgres_address().expect("asked for before"),
+                self.namespace,
+                self.namespace,
+                bucket()
+            ),
+            Catalog::GuardedOnS3 => format!(
+                "[catalog]\ntype = \"rest\"\nuri = \"{}\"\nname = \"kappa\"\ncredential = \"{REST_CREDENTIAL}\"\n{}",
+                guarded_rest_address(),
+                bucket()
+            ),
+        }
     }
 
     /// The folder.
@@ -95,17 +138,37 @@ impl Project {
         self.start(arguments).wait(COMMAND_LIMIT)
     }
 
-    /// Arguments by which the Python readers find the catalog.
-    pub fn reader_arguments(&self) -> Vec<String> {
-        match self.catalog {
+    /// The catalog as pyiceberg takes it, for the Python readers: JSON.
+    pub fn reader_catalog(&self) -> String {
+        let mut properties = match self.catalog {
             Catalog::Sql => {
                 let folder = self.path().join(".kappa");
-                let database = folder.join("catalog.db");
-                let warehouse = folder.join("warehouse");
-                vec![format!("sqlite:///{}", database.display()), format!("file://{}", warehouse.display())]
+                let database = format!("sqlite:///{}", folder.join("catalog.db").display());
+                let warehouse = format!("file://{}", folder.join("warehouse").display());
+                json!({ "type": "sql", "name": "kappa", "uri": database, "warehouse": warehouse })
             }
-            Catalog::Rest => vec![rest_address(), String::new()],
+            Catalog::Rest => json!({ "type": "rest", "name": "kappa", "uri": rest_address() }),
+            Catalog::PostgresOnS3 => {
+                let address = postgres_address().expect("asked for before");
+                let uri = address.replace("postgres://", "postgresql+psycopg2://");
+                json!({ "type": "sql", "name": self.namespace, "uri": uri, "warehouse": format!("{BUCKET}/{}/warehouse", self.namespace) })
+            }
+            Catalog::GuardedOnS3 => {
+                json!({ "type": "rest", "name": "kappa", "uri": guarded_rest_address(), "token": REST_TOKEN })
+            }
+        };
+        if matches!(self.catalog, Catalog::PostgresOnS3 | Catalog::GuardedOnS3) {
+            let bucket = [
+                ("s3.endpoint", s3_address()),
+                ("s3.access-key-id", S3_KEY.to_owned()),
+                ("s3.secret-access-key", S3_SECRET.to_owned()),
+                ("s3.region", "us-east-1".to_owned()),
+            ];
+            for (key, value) in bucket {
+                properties[key] = value.into();
+            }
         }
+        properties.to_string()
     }
 }
 

@@ -127,8 +127,8 @@ pub fn duckdb(project: &Project, query: &str) -> Vec<Vec<Value>> {
 
 #[track_caller]
 fn read<T: serde::de::DeserializeOwned>(project: &Project, script: &str, arguments: &[&str]) -> T {
-    let catalog = project.reader_arguments();
-    let arguments: Vec<&str> = catalog.iter().map(String::as_str).chain(arguments.iter().copied()).collect();
+    let catalog = project.reader_catalog();
+    let arguments: Vec<&str> = [catalog.as_str()].into_iter().chain(arguments.iter().copied()).collect();
     let output = script_output(&format!("tests/readers/{script}"), &arguments);
     serde_json::from_slice(&output).unwrap_or_else(|error| panic!("{script}: {error}"))
 }

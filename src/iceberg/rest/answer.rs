@@ -17,7 +17,7 @@ pub(super) enum Problem {
 
 /// A request that wasn't answered.
 pub(super) fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
-    let detail = with_causes(error);
+    let detail = innermost(error);
     if detail.contains("certificate") {
         return Problem::Refused(format!(
             "the certificate of {address} isn't trusted ({detail}); add its CA to the system's, or name it in the \
@@ -27,9 +27,19 @@ pub(super) fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
     Problem::Away(format!("no answer from {address} ({detail}); check catalog.uri, and the network"))
 }
 
+/// An answer by which the address is no catalog's.
+pub(super) async fn no_catalog(answer: Response) -> Problem {
+    let address = answer.url().to_string();
+    let (status, text) = error_text(answer).await;
+    Problem::Refused(format!(
+        "there is no REST catalog at {address} ({status}{}{text}); catalog.uri is the address before /v1, and \
+         catalog.warehouse must be one of the server's",
+        if text.is_empty() { "" } else { ": " }
+    ))
+}
+
 /// What an answer that is no success means. `who` is what to do when the server doesn't know who asks.
 pub(super) async fn problem(answer: Response, who: &str) -> Problem {
-    let address = answer.url().origin().ascii_serialization();
     let (status, text) = error_text(answer).await;
     let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
     match status {
@@ -37,14 +47,15 @@ pub(super) async fn problem(answer: Response, who: &str) -> Problem {
         StatusCode::FORBIDDEN => {
             Problem::Refused(format!("this isn't allowed ({said}); have the right granted at the catalog"))
         }
-        StatusCode::NOT_FOUND => Problem::Refused(format!(
-            "there is nothing of the kind at {address} ({said}); catalog.uri is the address before /v1, and \
-             catalog.prefix and catalog.warehouse must be the server's"
-        )),
         StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Problem::Away(said),
         _ if status.is_server_error() => Problem::Away(format!("the server failed ({said})")),
         _ => Problem::Refused(said),
     }
+}
+
+/// Whether the answer to the first question means that nobody there understands it.
+pub(super) fn is_of_no_catalog(status: StatusCode) -> bool {
+    matches!(status, StatusCode::BAD_REQUEST | StatusCode::NOT_FOUND | StatusCode::METHOD_NOT_ALLOWED)
 }
 
 /// Whether an answer means that the token is missing, wrong or too old. 419 is the protocol's own for the last.
@@ -61,6 +72,15 @@ pub(super) fn with_causes(error: &dyn std::error::Error) -> String {
         cause = inner.source();
     }
     text
+}
+
+/// What the network says, without what every layer adds.
+fn innermost(error: &dyn std::error::Error) -> String {
+    let mut innermost = error;
+    while let Some(cause) = innermost.source() {
+        innermost = cause;
+    }
+    innermost.to_string()
 }
 
 /// Status and message of an answer that is no success: Iceberg's `error.message`, or what OAuth2 has in its place.

@@ -211,6 +211,8 @@ impl CredentialProvider for VendedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iceberg::{CatalogConfig, CatalogKind};
+    use crate::time::clock::ManualClock;
 
     fn grant(text: &str) -> BTreeMap<String, String> {
         serde_json::from_str::<Grant>(text).expect("an answer").properties("s3://lake/marts/hits")
@@ -237,6 +239,60 @@ mod tests {
             ("aws_virtual_hosted_style_request", "false"),
         ];
         assert!(settings(&properties).iter().eq(expected));
+    }
+
+    /// Answers every request with the next of these documents, or hangs up.
+    fn serve(answers: Vec<Option<String>>) -> String {
+        use std::io::{Read, Write};
+        let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+        let uri = format!("http://{}", listener.local_addr().expect("an address"));
+        std::thread::spawn(move || {
+            for answer in answers {
+                let (mut stream, _) = listener.accept().expect("a client");
+                let (Some(body), Ok(read)) = (answer, stream.read(&mut [0; 4_096])) else { continue };
+                assert!(read > 0, "a request");
+                let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
+                stream.write_all(format!("{head}{body}").as_bytes()).expect("the client is there");
+            }
+        });
+        uri
+    }
+
+    fn vended(uri: String, clock: &Arc<ManualClock>) -> VendedKeys {
+        let config = CatalogConfig { kind: CatalogKind::Rest, uri, ..CatalogConfig::embedded() };
+        VendedKeys {
+            name: TableName::parse("marts.hits").expect("a name"),
+            location: "s3://lake/marts/hits".to_owned(),
+            held: Mutex::new(key("first", Some(100))),
+            renewing: tokio::sync::Mutex::default(),
+            client: Arc::new(RestClient::new(&config, clock.clone()).expect("a client")),
+            clock: clock.clone(),
+        }
+    }
+
+    fn key(id: &str, expires_at_s: Option<i64>) -> Keys {
+        let (key_id, secret_key) = (id.to_owned(), "s".to_owned());
+        let credential = Arc::new(AwsCredential { key_id, secret_key, token: None });
+        Keys { credential, expires_at: expires_at_s.map(|seconds| EventTime(seconds * 1_000_000)) }
+    }
+
+    #[tokio::test]
+    async fn keys_are_asked_for_again_a_minute_before_they_expire_and_kept_if_nobody_answers() {
+        let next = r#"{"config": {"s3.access-key-id": "second", "s3.secret-access-key": "s",
+                       "s3.session-token-expires-at-ms": "1000000"}}"#;
+        let uri = serve(vec![None, Some(next.to_owned()), Some("{}".to_owned())]);
+        let clock = Arc::new(ManualClock::default());
+        let keys = vended(uri, &clock);
+        let id = async || keys.get_credential().await.map(|credential| credential.key_id.clone());
+        clock.advance(Duration::from_secs(39));
+        assert_eq!(id().await.expect("held"), "first");
+        clock.advance(Duration::from_secs(2));
+        assert_eq!(id().await.expect("nobody answers, but they last still"), "first");
+        assert_eq!(id().await.expect("new ones"), "second");
+        assert_eq!(id().await.expect("held"), "second");
+        clock.advance(Duration::from_secs(1_000));
+        let error = id().await.expect_err("expired, and the catalog gives none").to_string();
+        assert!(error.contains("now gives none"), "{error}");
     }
 
     #[test]

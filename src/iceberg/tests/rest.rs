@@ -4,6 +4,7 @@ use std::collections::HashMap;
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::{TcpListener, TcpStream};
 use std::sync::Mutex;
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 
 use iceberg::spec::{Schema as IcebergSchema, SortOrder, TableMetadata, TableMetadataBuilder, UnboundPartitionSpec};
 use iceberg::{TableCreation, TableRequirement, TableUpdate};
@@ -24,6 +25,12 @@ enum Fault {
 
 #[derive(Debug, Default)]
 struct Server {
+    /// Tokens that are taken.
+    tokens: Mutex<Vec<String>>,
+    /// How many were had for client credentials.
+    issued: AtomicU32,
+    /// New ones aren't taken either.
+    closed: AtomicBool,
     tables: Mutex<HashMap<String, (TableMetadata, u32)>>,
     faults: Mutex<Vec<Fault>>,
     warehouse: String,
@@ -32,14 +39,16 @@ struct Server {
 struct Request {
     method: String,
     path: String,
-    authorized: bool,
+    token: String,
     body: Value,
 }
 
 fn serve(warehouse: &Path) -> (Arc<Server>, CatalogConfig) {
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let uri = format!("http://{}/", listener.local_addr().expect("an address"));
-    let server = Arc::new(Server { warehouse: format!("file://{}", warehouse.display()), ..Server::default() });
+    let tokens = Mutex::new(vec!["secret".to_owned()]);
+    let warehouse = format!("file://{}", warehouse.display());
+    let server = Arc::new(Server { warehouse, tokens, ..Server::default() });
     let served = server.clone();
     // Ends with the process: it waits for connections that nobody makes any more.
     std::thread::spawn(move || {
@@ -59,7 +68,7 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
     reader.read_line(&mut line).ok()?;
     let mut words = line.split_whitespace().map(str::to_owned);
     let (method, path) = (words.next()?, words.next()?);
-    let (mut length, mut authorized) = (0, false);
+    let (mut length, mut token) = (0, String::new());
     loop {
         let mut header = String::new();
         reader.read_line(&mut header).ok()?;
@@ -69,13 +78,15 @@ fn read_request(stream: &TcpStream) -> Option<Request> {
         };
         match name.as_str() {
             "content-length" => length = value.parse().ok()?,
-            "authorization" => authorized = value == "Bearer secret",
+            "authorization" => token = value.strip_prefix("Bearer ")?.to_owned(),
             _ => {}
         }
     }
     let mut body = vec![0; length];
     reader.read_exact(&mut body).ok()?;
-    Some(Request { method, path, authorized, body: serde_json::from_slice(&body).unwrap_or(Value::Null) })
+    let form = || String::from_utf8_lossy(&body).into_owned().into();
+    let body = serde_json::from_slice(&body).unwrap_or_else(|_| form());
+    Some(Request { method, path, token, body })
 }
 
 impl Server {
@@ -88,7 +99,10 @@ impl Server {
     }
 
     fn handle(&self, request: &Request) -> Option<(u16, Value)> {
-        if !request.authorized {
+        if request.path == "/v1/oauth/tokens" {
+            return Some(self.issue(request.body.as_str().unwrap_or_default()));
+        }
+        if !self.tokens.lock().expect("no panic").contains(&request.token) {
             return Some((401, json!({ "error": { "message": "who are you?" } })));
         }
         if request.path == "/v1/config" {
@@ -126,6 +140,18 @@ impl Server {
             },
             other => panic!("unexpected request {other:?}"),
         }
+    }
+
+    fn issue(&self, form: &str) -> (u16, Value) {
+        let wanted = "grant_type=client_credentials&client_secret=hunter2&client_id=me&scope=catalog";
+        if form != wanted {
+            return (401, json!({ "error": "invalid_client", "error_description": "wrong secret" }));
+        }
+        let token = format!("t{}", self.issued.fetch_add(1, Ordering::SeqCst));
+        if !self.closed.load(Ordering::SeqCst) {
+            self.tokens.lock().expect("no panic").push(token.clone());
+        }
+        (200, json!({ "access_token": token, "token_type": "bearer", "expires_in": 3600 }))
     }
 
     fn creation(&self, body: &Value) -> TableCreation {
@@ -224,6 +250,30 @@ async fn faults_of_a_rest_server_are_looked_up_and_refusals_are_final() {
     );
     let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
     assert_eq!((table.ancestors().len(), values_of(&table).await), (2, vec![1, 2]));
+}
+
+#[tokio::test]
+async fn a_token_is_had_for_client_credentials_used_until_it_is_refused_and_renewed_once() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, mut config) = serve(folder.path());
+    config.properties = Properties::from_iter([("credential".to_owned(), "me:hunter2".to_owned())]);
+    let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+    assert!(catalog.load(&nested()).await.expect("an answer").is_none());
+    assert_eq!(server.issued.load(Ordering::SeqCst), 1, "one for both questions");
+    server.tokens.lock().expect("no panic").clear();
+    assert!(catalog.load(&nested()).await.expect("an answer").is_none());
+    assert_eq!(server.issued.load(Ordering::SeqCst), 2);
+
+    server.tokens.lock().expect("no panic").clear();
+    server.closed.store(true, Ordering::SeqCst);
+    let error = catalog.load(&nested()).await.expect_err("no token is taken any more");
+    assert!(error.is_refusal() && error.to_string().contains("check catalog.credential"), "{error}");
+    assert_eq!(server.issued.load(Ordering::SeqCst), 3, "asked once more, and no oftener");
+
+    config.properties = Properties::from_iter([("credential".to_owned(), "me:hunter3".to_owned())]);
+    let error = Catalog::open(&config, folder.path()).await.expect_err("wrong secret");
+    assert!(error.is_refusal() && error.to_string().contains("401 Unauthorized: wrong secret"), "{error}");
+    assert!(!format!("{error} {error:?} {config:?}").contains("hunter3"), "no secret is shown");
 }
 
 #[tokio::test]

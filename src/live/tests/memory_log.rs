@@ -10,7 +10,7 @@ use tokio_util::sync::CancellationToken;
 use crate::decode::{Decoder, RawBatch, RawRecord};
 use crate::event::{EventTime, ResumeOffset, Stream};
 use crate::sources::{Logs, Source, SourceError, SourceEvent};
-use crate::start::LogFacts;
+use crate::start::{LogFacts, LogNature, Stamp};
 
 /// One record of the log.
 #[derive(Clone, Debug)]
@@ -37,6 +37,12 @@ pub(super) struct MemoryLogs {
     pub(super) grows: Mutex<Vec<Record>>,
     /// The stream that ends by itself, as a file does.
     pub(super) bounded: Mutex<Option<String>>,
+    /// Offsets below which the records of a partition are gone, by stream and partition.
+    pub(super) trimmed: Mutex<BTreeMap<(String, i32), i64>>,
+    /// What is said of how all logs are kept.
+    pub(super) nature: Mutex<LogNature>,
+    /// Whether the log stamps records itself.
+    pub(super) stamps_itself: AtomicBool,
     pub(super) reported: Mutex<BTreeMap<String, BTreeMap<i32, ResumeOffset>>>,
     /// Every pause and resume, in order.
     pub(super) pauses: Mutex<Vec<(i32, bool)>>,
@@ -64,6 +70,16 @@ impl MemoryLogs {
         self.cancel_after.store(records, Ordering::SeqCst);
     }
 
+    /// Removes the records of a partition below an offset.
+    pub(super) fn trim(&self, stream: &str, partition: i32, below: i64) {
+        self.trimmed.lock().expect("no test panics with it").insert((stream.to_owned(), partition), below);
+    }
+
+    pub(super) fn low(&self, stream: &str, partition: i32) -> i64 {
+        let trimmed = self.trimmed.lock().expect("no test panics with it");
+        trimmed.get(&(stream.to_owned(), partition)).copied().unwrap_or(0)
+    }
+
     fn count(&self, given: usize) {
         let before = self.given.fetch_add(given, Ordering::SeqCst);
         let limit = self.cancel_after.load(Ordering::SeqCst);
@@ -82,14 +98,38 @@ impl Logs for Shared {
         let mut streams = self.0.streams.lock().expect("no test panics with it");
         let partitions = streams.get_mut(&stream.name).expect("it was filled");
         let facts = partitions.iter().enumerate().map(|(partition, records)| {
-            let found = at.and_then(|at| records.iter().position(|record| record.timestamp >= at.0));
-            let at_time = found.map(|offset| ResumeOffset(offset as i64));
+            let low = self.0.low(&stream.name, partition as i32);
+            let left = records.iter().skip(low as usize);
+            let found = at.and_then(|at| left.clone().position(|record| record.timestamp >= at.0));
+            let at_time = found.map(|offset| ResumeOffset(low + offset as i64));
             let high = ResumeOffset(records.len() as i64);
-            (partition as i32, LogFacts { low: ResumeOffset(0), high, at_time })
+            (partition as i32, LogFacts { low: ResumeOffset(low), high, at_time })
         });
         let facts = facts.collect();
         partitions[0].append(&mut self.0.grows.lock().expect("no test panics with it"));
         Ok(facts)
+    }
+
+    fn first_stamps(
+        &self,
+        stream: &Stream,
+        positions: &BTreeMap<i32, ResumeOffset>,
+    ) -> Result<BTreeMap<i32, Stamp>, SourceError> {
+        let streams = self.0.streams.lock().expect("no test panics with it");
+        let stamp = |(&partition, position): (&i32, &ResumeOffset)| {
+            let record = streams[&stream.name][partition as usize].get(position.0 as usize);
+            let stamp = match record.map(|record| EventTime(record.timestamp)) {
+                None => Stamp::NoRecord,
+                Some(stamp) if self.0.stamps_itself.load(Ordering::SeqCst) => Stamp::ByLog(stamp),
+                Some(stamp) => Stamp::ByProducer(stamp),
+            };
+            (partition, stamp)
+        };
+        Ok(positions.iter().map(stamp).collect())
+    }
+
+    fn nature(&self, _: &Stream) -> Result<LogNature, SourceError> {
+        Ok(*self.0.nature.lock().expect("no test panics with it"))
     }
 
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError> {

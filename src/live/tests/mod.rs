@@ -4,6 +4,7 @@ mod failures;
 mod memory_log;
 mod reposition;
 mod restarts;
+mod starts;
 mod time;
 
 use std::collections::BTreeMap;

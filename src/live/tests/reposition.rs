@@ -9,10 +9,11 @@ use arrow::datatypes::Int32Type;
 
 use super::*;
 use crate::checkpoints::{SavepointLabel, SavepointName};
-use crate::event::{EventTime, Micros, PartitionField, TIMESTAMP_ZONE, Transform};
+use crate::event::{EventTime, PartitionField, TIMESTAMP_ZONE, Transform};
 use crate::iceberg::{Change, CompactOptions, FileWriter, Operation, PartitionRange, WriteOptions, compact};
+use crate::live::starting;
 use crate::reposition::{Destination, Moving, Positions, RepositionError, Repositioned, Upgrade, execute, upgrade};
-use crate::start::{Begin, Start, Vouched, begin, read_back};
+use crate::start::{Start, Vouched};
 
 fn job(version: i64) -> String {
     format!("{STREAM}{}{TOTALS}", HITS.replace("sum(bytes)", &format!("sum(bytes * {version})")))
@@ -34,13 +35,14 @@ impl World {
     }
 
     async fn at_time(&self, time: i64) -> Positions {
-        let (setup, stream) = (self.setup().await, self.plan.streams[0].clone());
-        let ahead = stream.max_future.expect("one hour");
-        let facts = setup.logs.facts(&stream, Some(read_back(EventTime(time), Micros(0), ahead))).expect("facts");
         let start = Start::Time(EventTime(time));
-        let Begin { positions, first_window } =
-            begin(&stream.name, &start, Some(ahead), &facts, Vouched::default()).expect("whole");
-        Positions { streams: BTreeMap::from([(stream.name.clone(), positions)]), first_window }
+        let starting = starting(&self.plan, &self.setup().await, &start, Vouched::default()).await.expect("whole");
+        let places = starting.streams[0].places.iter().map(|(&partition, place)| (partition, place.offset)).collect();
+        let tables = self.plan.inserts.iter().map(|insert| insert.table.clone());
+        Positions {
+            streams: BTreeMap::from([(self.plan.streams[0].name.clone(), places)]),
+            first_windows: tables.zip(starting.first_windows).collect(),
+        }
     }
 
     async fn reposition(&self, destination: &Destination) -> Result<Repositioned, RepositionError> {

@@ -1,5 +1,6 @@
 //! What a topic looks like from outside: partitions, ends, offsets for times, and the group's offsets for lag tools.
-//! Never reads records. Every request has a time limit, and its error names broker, topic and cause.
+//! Reads no records, but for [`KafkaLog::first_stamps`]. Every request has a time limit, and its error names broker, topic
+//! and cause.
 
 use std::collections::BTreeMap;
 use std::time::Duration;
@@ -35,7 +36,7 @@ pub struct LogEnds {
 
 /// A client that asks about topics and commits a group's offsets.
 pub struct KafkaLog {
-    consumer: BaseConsumer<KafkaContext>,
+    pub(super) consumer: BaseConsumer<KafkaContext>,
     brokers: String,
     group: String,
 }
@@ -222,7 +223,7 @@ impl KafkaLog {
         self.consumer.context().complaint()
     }
 
-    fn failed(&self, request: &'static str, topic: &str, error: &KafkaError) -> SourceError {
+    pub(super) fn failed(&self, request: &'static str, topic: &str, error: &KafkaError) -> SourceError {
         let code = error.rdkafka_error_code();
         if code == Some(RDKafkaErrorCode::TopicAuthorizationFailed) {
             return self.not_allowed("Describe", "topic", topic);
@@ -247,7 +248,7 @@ impl KafkaLog {
         SourceError::NotAllowed { brokers: self.brokers.clone(), operation, kind, name: name.to_owned() }
     }
 
-    fn request_error(&self, request: &'static str, topic: &str, reason: String) -> SourceError {
+    pub(super) fn request_error(&self, request: &'static str, topic: &str, reason: String) -> SourceError {
         SourceError::Request { brokers: self.brokers.clone(), request, topic: topic.to_owned(), reason }
     }
 }

@@ -8,7 +8,10 @@ mod batch;
 mod client;
 mod complaint;
 mod log;
+mod nature;
 mod retention;
+mod sorting;
+mod stamps;
 #[cfg(test)]
 mod tests;
 
@@ -18,18 +21,19 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::types::RDKafkaErrorCode;
 use rdkafka::{Offset, TopicPartitionList};
 
-use self::batch::{BatchQueue, LogMessage};
+use self::batch::BatchQueue;
 use self::client::{KafkaContext, consumer};
+use self::sorting::Sorting;
 use super::{Source, SourceError, SourceEvent, SourceSettings};
-use crate::decode::{BATCH_RECORDS_MAX, Decoder, RawBatch, RawRecord, SideInputs};
+use crate::decode::{BATCH_RECORDS_MAX, Decoder, RawBatch};
 use crate::event::{ResumeOffset, Stream};
 use crate::time::clock::{Clock, SystemClock};
 
 pub(super) use client::metadata_interval;
 pub use log::{KafkaLog, LogEnds};
+pub(in crate::sources) use nature::nature;
 pub(in crate::sources) use retention::retention;
 
 /// How often the ends of partitions that were read up are asked for.
@@ -326,86 +330,5 @@ impl Source for KafkaSource {
 impl PartitionState {
     fn starting(next: i64) -> PartitionState {
         PartitionState { next, paused: false, at_end: false, end_is_news: false, open: None }
-    }
-}
-
-/// Messages of one batch on their way into raw batches.
-struct Sorting<'a> {
-    partitions: &'a mut BTreeMap<i32, PartitionState>,
-    ready: &'a mut VecDeque<Ready>,
-    spare: &'a mut Vec<RawBatch>,
-    inputs: &'a SideInputs,
-    header_names: &'a [CString],
-    trouble: Option<Trouble>,
-}
-
-impl Sorting<'_> {
-    #[inline]
-    fn sort(&mut self, message: LogMessage<'_>) {
-        match message.error() {
-            None => self.sort_record(message),
-            Some(code) => self.sort_error(message, code),
-        }
-    }
-
-    #[inline]
-    fn sort_record(&mut self, message: LogMessage<'_>) {
-        let Some(state) = self.partitions.get_mut(&message.partition()) else { return };
-        let offset = message.offset();
-        // Records that were on their way when the partition was paused come again when it is resumed.
-        if state.paused || offset < state.next {
-            return;
-        }
-        let raw = match &mut state.open {
-            Some(raw) => raw,
-            None => {
-                let mut raw = self.spare.pop().unwrap_or_else(|| RawBatch::new(message.partition(), self.inputs));
-                raw.reset(message.partition());
-                state.open.insert(raw)
-            }
-        };
-        let record = RawRecord { offset, timestamp: message.timestamp(), value: message.value() };
-        let key = self.inputs.key.then(|| message.key());
-        let headers = self.header_names.iter().map(|name| message.header(name));
-        raw.push(record, key.into_iter().chain(headers));
-        state.next = offset + 1;
-        state.at_end = false;
-        state.end_is_news = false;
-        if raw.is_full()
-            && let Some(raw) = state.open.take()
-        {
-            self.ready.push_back(Ready::Records { raw, next: state.next });
-        }
-    }
-
-    #[cold]
-    fn sort_error(&mut self, message: LogMessage<'_>, code: RDKafkaErrorCode) {
-        let partition = message.partition();
-        let found = match code {
-            RDKafkaErrorCode::PartitionEOF => return self.sort_end(partition, message.offset()),
-            RDKafkaErrorCode::AutoOffsetReset | RDKafkaErrorCode::OffsetOutOfRange => Trouble::OutOfRange { partition },
-            RDKafkaErrorCode::UnknownTopicOrPartition
-            | RDKafkaErrorCode::UnknownTopic
-            | RDKafkaErrorCode::UnknownPartition => Trouble::TopicMissing,
-            RDKafkaErrorCode::TopicAuthorizationFailed => Trouble::NotAllowed,
-            // The group is for lag tools only; telling it positions says what is missing.
-            RDKafkaErrorCode::GroupAuthorizationFailed => return,
-            code if client::is_transient(code) => return,
-            _ => Trouble::Read { partition, reason: message.error_text() },
-        };
-        self.trouble.get_or_insert(found);
-    }
-
-    fn sort_end(&mut self, partition: i32, offset: i64) {
-        let Some(state) = self.partitions.get_mut(&partition) else { return };
-        if state.paused || offset < state.next {
-            return;
-        }
-        if let Some(raw) = state.open.take() {
-            self.ready.push_back(Ready::Records { raw, next: state.next });
-        }
-        state.next = offset;
-        state.at_end = true;
-        state.end_is_news = true;
     }
 }

@@ -5,6 +5,8 @@ use std::time::Duration;
 
 use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
+use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::client::{KafkaContext, SYSTEM_CAS};
 
@@ -26,17 +28,28 @@ const CONNECTION: [&str; 8] = [
 /// The topic's `retention.ms`; `None` if it keeps records for ever, may not be asked, or makes no sense. A topic that is
 /// only compacted removes nothing by age.
 pub(in crate::sources) fn retention(kafka: &BTreeMap<String, String>, topic: &str) -> Option<Duration> {
+    of_settings(&settings(kafka, topic).ok()?)
+}
+
+/// The settings of a topic.
+///
+/// # Errors
+/// When the broker doesn't answer, or refuses to say.
+pub(super) fn settings(kafka: &BTreeMap<String, String>, topic: &str) -> KafkaResult<Vec<ConfigEntry>> {
     let mut config = ClientConfig::new();
     config.set(SYSTEM_CAS.0, SYSTEM_CAS.1);
     for (property, value) in kafka.iter().filter(|(property, _)| CONNECTION.iter().any(|of| property.starts_with(of))) {
         config.set(property, value);
     }
-    let admin: AdminClient<KafkaContext> = config.create_with_context(KafkaContext::default()).ok()?;
+    let admin: AdminClient<KafkaContext> = config.create_with_context(KafkaContext::default())?;
     let options = AdminOptions::new().request_timeout(Some(REQUEST_WAIT_MAX));
     let asked = [ResourceSpecifier::Topic(topic)];
-    let answer = futures::executor::block_on(admin.describe_configs(&asked, &options)).ok()?;
-    let topic = answer.into_iter().next()?.ok()?;
-    of_settings(&topic.entries)
+    let answer = futures::executor::block_on(admin.describe_configs(&asked, &options))?.into_iter().next();
+    match answer {
+        Some(Ok(topic)) => Ok(topic.entries),
+        Some(Err(code)) => Err(KafkaError::AdminOp(code)),
+        None => Err(KafkaError::AdminOp(RDKafkaErrorCode::NoEnt)),
+    }
 }
 
 fn of_settings(entries: &[ConfigEntry]) -> Option<Duration> {

@@ -42,6 +42,7 @@ fn stream() -> Stream {
             topic: TOPIC.to_owned(),
             format: Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false },
         },
+        accepts_compacted: false,
         history: None,
     }
 }

@@ -66,6 +66,7 @@ fn stream() -> Arc<Stream> {
             path: "s.jsonl".to_owned(),
             format: Format { kind: FormatKind::Json, timestamp_unit: None, keep_rest: false },
         },
+        accepts_compacted: false,
         history: None,
     })
 }

@@ -240,6 +240,7 @@ fn an_insert_over_a_refused_stream_is_passed_over_without_a_word() {
         columns: Vec::new(),
         watermark: None,
         live: None,
+        accepts_compacted: false,
         history: None,
     };
     let mut problems = Problems::default();

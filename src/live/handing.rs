@@ -1,0 +1,195 @@
+//! A hand-over from backfills to a live run: up to which time they have published, and what history holds behind it.
+
+use std::collections::BTreeMap;
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, AsArray};
+use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
+use arrow::record_batch::RecordBatch;
+use thiserror::Error;
+
+use super::RunError;
+use crate::checkpoints::{STREAM, TableProperties};
+use crate::event::{EventTime, Micros, ResumeOffset, SEEN, Stream, TableName};
+use crate::iceberg::{Catalog, IcebergError, Table};
+use crate::job::{Declaration, Plan};
+use crate::sinks::HistoryProgress;
+use crate::sources::{History, HistoryEvent, HistoryOptions};
+use crate::start::{ArchivedPartition, HistoryFacts, StartPlace};
+
+/// Files of history that are read at the same time.
+const READERS: usize = 2;
+
+/// Why a run can't take over from backfills.
+#[derive(Debug, Error)]
+pub enum HandOverError {
+    /// No backfill has said up to where it has published.
+    #[error(
+        "no backfill has published complete windows to {table} yet, so there is nothing to go on from; run `kappa backfill \
+         run` first, or start at a time with --start TIME"
+    )]
+    NotBackfilled {
+        /// The result.
+        table: TableName,
+    },
+    /// Results end at different times.
+    #[error(
+        "backfills have published {one} up to {one_to} but {other} up to {other_to}; backfill {other} from {other_to} to \
+         {one_to} first, so that the job goes on from one time"
+    )]
+    Differ {
+        /// A result.
+        one: TableName,
+        /// Where it ends.
+        one_to: EventTime,
+        /// One that ends earlier.
+        other: TableName,
+        /// Where it ends.
+        other_to: EventTime,
+    },
+    /// A stream has no history, or it isn't there.
+    #[error(
+        "stream {stream} has no history to go on from; declare HISTORY FROM ICEBERG 'namespace.table' and fill it with `kappa \
+         archive`, or start at a time with --start TIME"
+    )]
+    NoHistory {
+        /// The stream.
+        stream: String,
+    },
+    /// History was made by something else, or under another declaration.
+    #[error("history {table} of {stream} can't be gone on from: {difference}; start at a time with --start TIME")]
+    Unusable {
+        /// The table.
+        table: TableName,
+        /// The stream.
+        stream: String,
+        /// In words.
+        difference: String,
+    },
+    /// A property can't be read.
+    #[error("{table}: {source}")]
+    Property {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        source: crate::checkpoints::PropertyError,
+    },
+    /// A table can't be read.
+    #[error(transparent)]
+    Iceberg(#[from] IcebergError),
+}
+
+/// The part of a history that comes before the log.
+#[derive(Clone, Debug)]
+pub struct Feed {
+    /// The table, as it was when the beginning was worked out.
+    pub table: Table,
+    /// Event times that are read.
+    pub times: Range<EventTime>,
+}
+
+/// For each INSERT, the start of the first window that backfills haven't published.
+pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, RunError> {
+    let mut edges: Vec<(&TableName, EventTime)> = Vec::with_capacity(plan.inserts.len());
+    for insert in &plan.inserts {
+        let none = || HandOverError::NotBackfilled { table: insert.table.clone() };
+        let table = catalog.load(&insert.table).await?.ok_or_else(none)?;
+        let properties = TableProperties::parse(&plan.name, table.properties())
+            .map_err(|source| HandOverError::Property { table: insert.table.clone(), source })?;
+        edges.push((&insert.table, properties.backfilled_to.ok_or_else(none)?));
+    }
+    let (Some(&(one, one_to)), Some(&(other, other_to))) =
+        (edges.iter().max_by_key(|edge| edge.1), edges.iter().min_by_key(|edge| edge.1))
+    else {
+        return Ok(Vec::new());
+    };
+    if one_to != other_to {
+        let (one, other) = (one.clone(), other.clone());
+        return Err(HandOverError::Differ { one, one_to, other, other_to }.into());
+    }
+    Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_start(edge)).collect())
+}
+
+/// What the history of a stream holds for windows that start at or after `first`, and the part of it that holds it.
+pub(super) async fn facts(
+    stream: &Arc<Stream>,
+    catalog: &Catalog,
+    first: EventTime,
+    reach: Micros,
+) -> Result<(HistoryFacts, Feed), RunError> {
+    let none = || HandOverError::NoHistory { stream: stream.name.clone() };
+    let name = stream.history.as_ref().ok_or_else(none)?;
+    let table = catalog.load(name).await?.ok_or_else(none)?;
+    let (progress, ends) = archived(&table, stream)?;
+    let feed = Feed { table, times: first.minus(reach)..EventTime::MAX };
+    let needed = first_needed(stream, &feed).await?;
+    let partitions = ends.into_iter().map(|(partition, offset)| {
+        let end = StartPlace { offset, seen: progress.seen.get(&partition).copied().flatten() };
+        (partition, ArchivedPartition { first_needed: needed.get(&partition).copied(), end })
+    });
+    let facts = HistoryFacts { from: first, whole_from: progress.whole_from, partitions: partitions.collect() };
+    Ok((facts, feed))
+}
+
+/// How far an archived history is, and where it ends in each partition.
+fn archived(table: &Table, stream: &Stream) -> Result<(HistoryProgress, BTreeMap<i32, ResumeOffset>), HandOverError> {
+    let name = table.name().clone();
+    let unusable =
+        |difference: String| HandOverError::Unusable { table: name.clone(), stream: stream.name.clone(), difference };
+    if table.arrow_schema()?.field_with_name(SEEN).is_err() {
+        return Err(unusable("it wasn't made by `kappa archive`, so its rows have no positions".to_owned()));
+    }
+    let declared = table.properties().get(STREAM).and_then(|text| Declaration::parse(text).ok());
+    let declared = declared.ok_or_else(|| unusable(format!("its property {STREAM} can't be read")))?;
+    let difference = Declaration::of(stream).difference(&declared);
+    if !difference.records.is_empty() || !difference.time.is_empty() {
+        let words = difference.all().join("; ");
+        return Err(unusable(format!("it was archived under another declaration: {words}")));
+    }
+    let progress = HistoryProgress::parse(table.properties()).and_then(Result::ok);
+    let progress = progress.ok_or_else(|| unusable("it doesn't say how far it is".to_owned()))?;
+    let owner = format!("archive-{name}");
+    let properties = TableProperties::parse(&owner, table.properties())
+        .map_err(|source| HandOverError::Property { table: name.clone(), source })?;
+    // One stream is archived to a history, whatever the job called it.
+    let ends = properties.offsets.and_then(|offsets| offsets.into_values().next());
+    Ok((progress, ends.ok_or_else(|| unusable("it doesn't say where it ends".to_owned()))?))
+}
+
+/// For each partition, the record of least offset in the feed.
+async fn first_needed(stream: &Arc<Stream>, feed: &Feed) -> Result<BTreeMap<i32, StartPlace>, IcebergError> {
+    let options = HistoryOptions {
+        range: feed.times.clone(),
+        columns: vec![stream.event_time, stream.partition_index(), stream.offset_index(), stream.seen_index()],
+        readers: READERS,
+        unseen: false,
+        anew: None,
+    };
+    let mut history = History::open(&feed.table, stream, options).await?;
+    let mut places = BTreeMap::new();
+    while let Some(event) = history.next().await {
+        match event {
+            HistoryEvent::Records(records) => note_least(stream, &records, &mut places),
+            HistoryEvent::FileRead(_) => {}
+            HistoryEvent::Failed(error) => return Err(error),
+        }
+    }
+    Ok(places)
+}
+
+fn note_least(stream: &Stream, records: &RecordBatch, places: &mut BTreeMap<i32, StartPlace>) {
+    let partitions = records.column(stream.partition_index()).as_primitive::<Int32Type>();
+    let offsets = records.column(stream.offset_index()).as_primitive::<Int64Type>();
+    let seen = records.column(stream.seen_index()).as_primitive::<TimestampMicrosecondType>();
+    for row in 0..records.num_rows() {
+        let place = StartPlace {
+            offset: ResumeOffset(offsets.value(row)),
+            seen: seen.is_valid(row).then(|| EventTime(seen.value(row))),
+        };
+        let least = places.entry(partitions.value(row)).or_insert(place);
+        if place.offset < least.offset {
+            *least = place;
+        }
+    }
+}

@@ -1,0 +1,126 @@
+//! A job, its archive and its backfill with nothing on the local disk: warehouse and state in a bucket, the catalog on a
+//! server that checks who asks, Kafka with TLS and a password.
+
+use std::collections::BTreeMap;
+
+use crate::support::kafka::{self, Message};
+use crate::support::process::Finished;
+use crate::support::project::{Catalog, Project, REST_CREDENTIAL, S3_SECRET};
+use crate::support::python::{duckdb, sound_tables};
+use crate::support::{Value, postgres_address, tls};
+
+const JOB: &str = "jobs/hits.sql";
+const PARTITIONS: i32 = 3;
+/// Messages; one every two seconds of event time, so that there are four hours of them.
+const MESSAGES: i64 = 7_200;
+const FIRST_MS: i64 = 1_767_225_600_000; // 2026-01-01
+const STEP_MS: i64 = 2_000;
+const HOSTS: [&str; 3] = ["a", "b", "c"];
+/// Two of the hours, which history knows all about.
+const HOURS: [&str; 4] = ["--from", "2026-01-01T01:00:00Z", "--to", "2026-01-01T03:00:00Z"];
+/// Of the server; the file's name says so.
+const POSTGRES_SECRET: &str = "kappa-pg-secret";
+
+#[test]
+fn everything_on_s3_and_a_guarded_catalog_by_sasl_ssl_equals_its_backfill() {
+    whole_story(Catalog::GuardedOnS3);
+}
+
+#[test]
+fn everything_on_s3_and_postgres_by_sasl_ssl_equals_its_backfill() {
+    if postgres_address().is_some() {
+        whole_story(Catalog::PostgresOnS3);
+    }
+}
+
+fn whole_story(catalog: Catalog) {
+    let topic = kafka::create_topic("stores", usize::try_from(PARTITIONS).expect("is small"));
+    let kafka = tls::sasl_ssl("SCRAM-SHA-512", "kappa", tls::PASSWORD);
+    let kafka: Vec<(&str, &str)> = kafka.iter().map(|(property, value)| (*property, value.as_str())).collect();
+    let project = Project::with_kafka(catalog, &kafka, "checkpoint_interval = \"500ms\"");
+    let namespace = project.namespace().to_owned();
+    project.write(JOB, job(&topic, &namespace));
+    let give = |arguments: &[&str]| shows_no_secret(project.kappa(arguments)).ok();
+
+    // In two runs, so that the second goes on from what the first has put into the bucket.
+    for half in [0..MESSAGES / 2, MESSAGES / 2..MESSAGES] {
+        kafka::produce(&topic, &half.map(message).collect::<Vec<_>>());
+        give(&["run", JOB, "--until", "end", "-v"]);
+        give(&["archive", JOB, "--until", "end", "-v"]);
+    }
+    give(&["run", JOB, "--until", "end", "--drain"]);
+    let (hits, raw) = (format!("{namespace}.hits"), format!("{namespace}.raw"));
+    let [live, history] = sound_tables(&project, [&hits, &raw]);
+    assert_eq!(live.rows(), expected());
+    assert_eq!(history.rows().len(), usize::try_from(MESSAGES).expect("is small"));
+    assert!(live.files.iter().chain(&history.files).all(|file| file.path.starts_with("s3://lake/")));
+    assert!(!project.path().join(".kappa").exists(), "nothing lies on the local disk");
+
+    give(&[&["diff", JOB], &HOURS[..]].concat());
+    give(&[&["backfill", "run", JOB], &HOURS[..]].concat());
+    give(&[&["diff", JOB], &HOURS[..]].concat());
+    let [replaced] = sound_tables(&project, [&hits]);
+    assert_eq!(replaced.rows(), expected(), "two hours from history are those hours as they were live");
+    assert!(replaced.snapshots.len() > live.snapshots.len(), "the backfill was published");
+    let counted = duckdb(&project, &format!("SELECT CAST(sum(hits) AS BIGINT), count(*) FROM {{{hits}}}"));
+    let rows = i64::try_from(expected().len()).expect("is small");
+    assert_eq!(counted, [[MESSAGES, rows].map(Value::from)]);
+}
+
+#[track_caller]
+fn shows_no_secret(finished: Finished) -> Finished {
+    let (_, client_secret) = REST_CREDENTIAL.split_once(':').expect("an id and a secret");
+    for secret in [S3_SECRET, client_secret, POSTGRES_SECRET, tls::PASSWORD] {
+        for output in [&finished.stdout, &finished.stderr] {
+            assert!(!output.contains(secret), "a secret is shown:\n{output}");
+        }
+    }
+    finished
+}
+
+fn job(topic: &str, namespace: &str) -> String {
+    format!(
+        "CREATE STREAM clicks (
+           host TEXT, bytes BIGINT, t TIMESTAMP NOT NULL,
+           WATERMARK FOR t AS t - INTERVAL '5 seconds'
+         )
+         LIVE    FROM KAFKA   '{topic}' FORMAT JSON
+         HISTORY FROM ICEBERG '{namespace}.raw';
+
+         INSERT INTO ICEBERG '{namespace}.hits' PARTITIONED BY (hour(window_start))
+         SELECT window_start, window_end, host, count(*) AS hits, sum(bytes) AS bytes
+         FROM   TUMBLE(clicks, t, INTERVAL '5 minutes')
+         GROUP  BY window_start, window_end, host;"
+    )
+}
+
+fn host(number: i64) -> &'static str {
+    HOSTS[usize::try_from(number * number % 3).expect("is not negative")]
+}
+
+fn message(number: i64) -> Message {
+    let time = FIRST_MS + number * STEP_MS;
+    let value = format!(r#"{{"host":"{}","bytes":{number},"t":{time}}}"#, host(number));
+    let partition = i32::try_from(number % i64::from(PARTITIONS)).expect("is small");
+    Message { partition, key: None, value: Some(value.into_bytes()), timestamp_ms: Some(time) }
+}
+
+/// Hits and bytes by window and host, sorted.
+fn expected() -> Vec<Vec<Value>> {
+    let window_ms = 5 * 60 * 1_000;
+    let mut groups: BTreeMap<(i64, &str), (i64, i64)> = BTreeMap::new();
+    for number in 0..MESSAGES {
+        let start = (FIRST_MS + number * STEP_MS) / window_ms * window_ms;
+        let group = groups.entry((start, host(number))).or_default();
+        *group = (group.0 + 1, group.1 + number);
+    }
+    let instant = |ms: i64| Value::Timestamp(ms * 1_000);
+    let mut rows: Vec<Vec<Value>> = groups
+        .into_iter()
+        .map(|((start, host), (hits, bytes))| {
+            vec![instant(start), instant(start + window_ms), host.into(), hits.into(), bytes.into()]
+        })
+        .collect();
+    rows.sort();
+    rows
+}
