@@ -145,6 +145,7 @@ impl Writer {
                 .collect(),
             tables,
             held: Vec::new(),
+            reread: BTreeMap::new(),
         };
         self.publisher.publish(manifest).await?;
         self.number += 1;

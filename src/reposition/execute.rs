@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
 
-use super::moves::{late_cut, moves, reject_cut, stood};
+use super::moves::{moves, read_again, stood};
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
     CheckpointError, Claimant, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
@@ -17,7 +17,7 @@ use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
-use crate::sinks::{PublishError, Publisher, Taken, Target, layout, rejects_table, take, targets};
+use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take, targets};
 use crate::vitals::Vitals;
 
 /// Savepoints of one second at most, before their names run out.
@@ -190,6 +190,11 @@ fn manifest(
         let stood = same.and_then(|newest| newest.streams.get(&stream.name));
         (stream.name.clone(), progress(kept, stood, destination, &stream.name))
     };
+    let reread = plan.streams.iter().filter_map(|stream| {
+        let again = read_again(newest, destination, &stream.name);
+        let ends: BTreeMap<_, _> = again.into_iter().map(|(partition, again)| (partition, again.to)).collect();
+        (!ends.is_empty()).then(|| (stream.name.clone(), ends))
+    });
     Manifest {
         id: publisher.begun().id(1),
         owner: plan.name.clone(),
@@ -203,6 +208,7 @@ fn manifest(
         claimed: claimed.collect(),
         tables: changes(plan, publisher, destination, moves),
         held: Vec::new(),
+        reread: reread.collect(),
     }
 }
 
@@ -226,19 +232,12 @@ fn progress(
     positions.map(anew).collect()
 }
 
-/// What every table of the job is told, and loses.
+/// What every result is told.
 fn changes(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Vec<TableChange> {
     let mut changes: BTreeMap<TableName, TableChange> = BTreeMap::new();
     for (insert, moved) in plan.inserts.iter().zip(&moves.inserts) {
         let change = result_change(plan, publisher, destination, insert, moved);
         changes.insert(insert.table.clone(), change);
-    }
-    let losses = plan.inserts.iter().map(|insert| (insert.late.clone(), late_cut(plan, destination, insert)));
-    let rejects = (0..plan.streams.len())
-        .filter_map(|stream| Some((rejects_table(plan, stream)?, reject_cut(plan, destination, stream))));
-    for (table, cut) in losses.chain(rejects) {
-        let change = changes.entry(table.clone()).or_insert_with(|| nothing(publisher, destination, &table));
-        change.remove.push(to_value(&cut));
     }
     changes.into_values().collect()
 }
@@ -268,7 +267,7 @@ fn result_change(
 ) -> TableChange {
     let properties = TableProperties {
         sealed_edge: Some(moved.sealed_edge),
-        first_window: Some(destination.first_window(&insert.table)),
+        first_window: Some(insert.range_from(destination.first_window(&insert.table))),
         republish: moved.republish,
         ..TableProperties::default()
     };
