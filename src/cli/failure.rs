@@ -13,7 +13,7 @@ use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
 use crate::sinks::PublishError;
-use crate::sources::SourceError;
+use crate::sources::{AnewError, SourceError};
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
@@ -55,6 +55,8 @@ impl From<ArchiveError> for Failure {
             ArchiveError::NoHistory { .. }
             | ArchiveError::Declaration { .. }
             | ArchiveError::NotWider { .. }
+            | ArchiveError::RawOnly { .. }
+            | ArchiveError::Anew(AnewError::TooMuch { .. } | AnewError::Decoder(_))
             | ArchiveError::Disagreement(_)
             | ArchiveError::Start(_) => Failure::invalid(error),
             ArchiveError::Source(error) => error.into(),
@@ -62,7 +64,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
             ArchiveError::TaskDied { .. } => Failure::running(error),
-            ArchiveError::Iceberg(error) => error.into(),
+            ArchiveError::Iceberg(error) | ArchiveError::Anew(AnewError::Iceberg(error)) => error.into(),
         }
     }
 }
@@ -170,7 +172,7 @@ impl From<RangeError> for Failure {
     fn from(error: RangeError) -> Failure {
         match error {
             RangeError::Incomplete(_) | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
-            RangeError::Iceberg(error) => error.into(),
+            RangeError::Iceberg(error) | RangeError::Anew(AnewError::Iceberg(error)) => error.into(),
             _ => Failure::invalid(error),
         }
     }

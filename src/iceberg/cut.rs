@@ -24,6 +24,9 @@ pub struct RowCut {
     pub equals: BTreeMap<String, String>,
     /// For rows that are records of a log: they stand there, by partition. `None`: anywhere.
     pub positions: Option<BTreeMap<i32, OffsetCut>>,
+    /// For rows that are records of a log: they are these, offsets rising.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<BTreeMap<i32, Vec<i64>>>,
 }
 
 /// A half-open range of offsets.
@@ -76,6 +79,7 @@ impl RowCut {
         // In a partition of a time no row lacks the time.
         self.equals.is_empty()
             && self.positions.is_none()
+            && self.records.is_none()
             && partitioned_by.contains(&time.column)
             && file.times.get(&time.column).is_some_and(|&(least, most)| time.from <= least && most < time.to)
     }
@@ -106,6 +110,15 @@ impl RowCut {
                 partitions.is_valid(row) && offsets.is_valid(row) && range.is_some_and(holds)
             });
             marks = &marks & &there;
+        }
+        if let Some(records) = &self.records {
+            let partitions = column(PARTITION).as_primitive::<Int32Type>();
+            let offsets = column(OFFSET).as_primitive::<Int64Type>();
+            let named = BooleanBuffer::collect_bool(partitions.len(), |row| {
+                let of_partition = records.get(&partitions.value(row)).filter(|_| partitions.is_valid(row));
+                of_partition.is_some_and(|of| offsets.is_valid(row) && of.binary_search(&offsets.value(row)).is_ok())
+            });
+            marks = &marks & &named;
         }
         marks
     }
