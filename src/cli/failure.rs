@@ -44,7 +44,7 @@ impl From<RepositionError> for Failure {
             RepositionError::HeldRows { .. } => Failure::Person(error.into()),
             RepositionError::Publish(error) => error.into(),
             RepositionError::Source(error) => error.into(),
-            RepositionError::Iceberg(_) => Failure::running(error),
+            RepositionError::Iceberg(error) => error.into(),
         }
     }
 }
@@ -143,6 +143,7 @@ impl From<BackfillError> for Failure {
             BackfillError::Recompute(error) => (*error).into(),
             BackfillError::Changed { .. } => Failure::Unsafe(error.to_string()),
             BackfillError::Iceberg(error) => error.into(),
+            BackfillError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
             BackfillError::Commit { .. } | BackfillError::Partly { .. } => Failure::running(error),
         }
     }
