@@ -47,6 +47,7 @@ pub mod offsets;
 pub mod recompute;
 pub mod backfill;
 pub mod diff;
+pub mod preflight;
 
 // Surfaces.
 pub mod config;

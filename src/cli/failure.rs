@@ -10,6 +10,7 @@ use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::ownership::NotWritable;
+use crate::preflight::PreflightError;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
 use crate::sinks::PublishError;
@@ -165,6 +166,24 @@ impl From<DiffError> for Failure {
             DiffError::Recompute(error) => (*error).into(),
             DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
             DiffError::Iceberg(error) => error.into(),
+        }
+    }
+}
+
+impl From<PreflightError> for Failure {
+    fn from(error: PreflightError) -> Failure {
+        match error {
+            PreflightError::Source(error) => error.into(),
+            PreflightError::Iceberg(error) => error.into(),
+            PreflightError::Table(error) => error.into(),
+            PreflightError::State(error) => error.into(),
+            PreflightError::Slow { .. } => Failure::running(error),
+            PreflightError::Start(_)
+            | PreflightError::Rejects { .. }
+            | PreflightError::History(_)
+            | PreflightError::Lost(_)
+            | PreflightError::Version { .. }
+            | PreflightError::NoConditionalPut => Failure::invalid(error),
         }
     }
 }

@@ -97,9 +97,11 @@ fn from_a_job_file_to_a_backfill() {
     says(&project, "offsets-before", &["offsets", "get", job]);
     says(&project, "run", &["run", job]);
     says(&project, "run-again", &["run", job]);
+    says(&project, "run-take-over", &["run", job, "--take-over"]);
     says(&project, "diff-no-history", &over(&["diff"], job, &[]));
     says(&project, "archive", &["archive", job]);
     says(&project, "archive-again", &["archive", job]);
+    says(&project, "archive-take-over", &["archive", job, "--take-over"]);
     says(&project, "archive-json", &["archive", job, "--json"]);
     says(&project, "offsets", &["offsets", "get", job]);
     says(&project, "offsets-archive", &["offsets", "get", "--archive", "raw.clicks"]);
@@ -109,6 +111,7 @@ fn from_a_job_file_to_a_backfill() {
     project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
     says(&project, "diff-differs", &over(&["diff"], job, &[]));
     says(&project, "diff-json", &over(&["diff"], job, &["--json"]));
+    says(&project, "diff-limit", &over(&["diff"], job, &["--limit", "1", "--drain"]));
     says(&project, "backfill-plan", &over(&["backfill", "plan"], job, &[]));
     says(&project, "backfill-plan-json", &over(&["backfill", "plan"], job, &["--json"]));
     says(&project, "backfill-run", &over(&["backfill", "run"], job, &[]));
@@ -212,9 +215,12 @@ fn refused_ranges() {
     says(&project, "run-incomplete", &[&["backfill", "run", job], &incomplete[..]].concat());
     let cut = ["--from", "2026-01-01T00:10:00Z", "--to", "2026-01-01T02:00:00Z"];
     says(&project, "plan-edges", &[&["backfill", "plan", job], &cut[..]].concat());
+    says(&project, "plan-widen", &[&["backfill", "plan", job, "--widen", "--workers", "2"], &cut[..]].concat());
+    says(&project, "plan-drain", &[&["backfill", "plan", job, "--drain"], &incomplete[..]].concat());
     let empty = ["--from", "2026-01-01T02:00:00Z", "--to", "2026-01-01T02:00:00Z"];
     says(&project, "plan-empty", &[&["backfill", "plan", job], &empty[..]].concat());
     project.kappa(&over(&["backfill", "run"], job, &[])).ok();
+    says(&project, "run-widen", &[&["backfill", "run", job, "--widen"], &cut[..]].concat());
     project.write("jobs/thief.sql", format!("{STREAM}{INSERT}"));
     says(&project, "plan-other-owner", &over(&["backfill", "plan"], "jobs/thief.sql", &[]));
     project.write("jobs/hits.sql", format!("{STREAM}{}", INSERT.replace("AS hits", "AS clicks")));
@@ -237,6 +243,10 @@ fn refused_ranges() {
     says(&project, "run-no-job", &["run", "jobs/none.sql"]);
     project.write("jobs/now.sql", format!("{}{INSERT}", STREAM.replace("HISTORY FROM ICEBERG 'raw.clicks'", "")));
     says(&project, "archive-no-history-clause", &["archive", "jobs/now.sql"]);
+    let wider = STREAM.replace("note TEXT,", "note TEXT, referrer TEXT,");
+    project.write("jobs/hits.sql", format!("{wider}{INSERT}"));
+    says(&project, "archive-wider", &["archive", job]);
+    says(&project, "archive-evolve", &["archive", job, "--evolve"]);
 }
 
 /// Sets properties of the result table, as another process would.

@@ -87,6 +87,16 @@ impl Running {
         self.signal("INT");
     }
 
+    /// SIGSTOP: it stands still, and signals wait for it.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(mut self) -> Finished {
         self.child.kill().expect("process is ours");
