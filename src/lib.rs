@@ -44,6 +44,7 @@ pub mod reposition;
 pub mod live;
 pub mod archive;
 pub mod offsets;
+pub mod status;
 pub mod recompute;
 pub mod backfill;
 pub mod diff;

@@ -13,7 +13,7 @@ use crate::ownership::NotWritable;
 use crate::preflight::PreflightError;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
-use crate::sinks::PublishError;
+use crate::sinks::{PublishError, is_outage};
 use crate::sources::{AnewError, SourceError};
 
 impl From<RunError> for Failure {
@@ -30,7 +30,8 @@ impl From<RunError> for Failure {
             RunError::TooManyRejects { .. } | RunError::Memory { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(error) => error.into(),
-            RunError::State(_) => Failure::running(error),
+            // The bytes are what was written, but they can't be read: they won't be by the next run either.
+            RunError::State(_) => Failure::Person(error.into()),
         }
     }
 }
@@ -100,7 +101,9 @@ impl From<PublishError> for Failure {
             PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
             PublishError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
-            PublishError::Commit { .. } => Failure::running(error),
+            // Conflicts and lost answers pass; what the catalog rejects, it rejects again.
+            PublishError::Commit { .. } if error.is_outage() => Failure::running(error),
+            PublishError::Commit { .. } => Failure::Person(error.into()),
         }
     }
 }
@@ -112,10 +115,11 @@ impl From<CheckpointError> for Failure {
             CheckpointError::Fenced { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
+            | CheckpointError::Taken { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
             CheckpointError::Location(_)
             | CheckpointError::StoreLost { .. }
-            | CheckpointError::Unclaimed { .. }
+            | CheckpointError::NoSuchManifest { .. }
             | CheckpointError::SavepointTaken { .. }
             | CheckpointError::NoSuchSavepoint { .. } => Failure::invalid(error),
             refused if refused.is_refusal() => Failure::Person(refused.into()),
@@ -127,9 +131,13 @@ impl From<CheckpointError> for Failure {
 impl From<IcebergError> for Failure {
     fn from(error: IcebergError) -> Failure {
         match error {
-            IcebergError::Config { .. } | IcebergError::Location(_) => Failure::invalid(error),
+            IcebergError::Config { .. }
+            | IcebergError::Location(_)
+            | IcebergError::Unsupported { .. }
+            | IcebergError::Column { .. } => Failure::invalid(error),
             refused if refused.is_refusal() => Failure::Person(refused.into()),
-            _ => Failure::running(error),
+            away if is_outage(&away) => Failure::running(away),
+            lasting => Failure::Person(lasting.into()),
         }
     }
 }

@@ -11,7 +11,13 @@ use kappa::iceberg::{Catalog, CatalogConfig, Change};
 use crate::support::project::Project;
 
 /// What differs from run to run.
-const FILTERS: [(&str, &str); 10] = [
+const FILTERS: [(&str, &str); 16] = [
+    (r"version [0-9a-f]{8}\b", "version [VERSION]"),
+    (r#""version": "[0-9a-f]{8}""#, r#""version": "[VERSION]""#),
+    (r"stopped at \S+Z", "stopped at [TIME]"),
+    (r", [\d.]+(ms|s|m \d+s) old", ", [AGE] old"),
+    (r#""checkpoint_time": "[^"]+""#, r#""checkpoint_time": "[TIME]""#),
+    (r"state.location \S*/", "state.location [PROJECT]/"),
     (r"\b[0-9a-f]{32}\b", "[FINGERPRINT]"),
     (r"\(\d{15,}\)", "([SNAPSHOT])"),
     (r#""snapshot_id": \d+"#, r#""snapshot_id": [SNAPSHOT]"#),
@@ -94,6 +100,7 @@ fn from_a_job_file_to_a_backfill() {
     let job = "jobs/hits.sql";
     says(&project, "validate", &["validate", job]);
     says(&project, "explain", &["explain", job]);
+    says(&project, "status-before", &["status"]);
     says(&project, "offsets-before", &["offsets", "get", job]);
     says(&project, "run", &["run", job]);
     says(&project, "run-again", &["run", job]);
@@ -106,6 +113,8 @@ fn from_a_job_file_to_a_backfill() {
     says(&project, "offsets", &["offsets", "get", job]);
     says(&project, "offsets-archive", &["offsets", "get", "--archive", "raw.clicks"]);
     says(&project, "offsets-json", &["offsets", "get", job, "--json"]);
+    says(&project, "status", &["status"]);
+    says(&project, "status-json", &["status", job, "--json"]);
     says(&project, "diff-equal", &over(&["diff"], job, &[]));
     // The job is mended: bots don't count.
     project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));

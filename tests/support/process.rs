@@ -131,6 +131,23 @@ impl Running {
         }
     }
 
+    /// Waits until `text` stands in stderr; panics after `limit`, or when the process ends before.
+    #[track_caller]
+    pub fn wait_for_stderr(&mut self, text: &str, limit: Duration) {
+        let stderr = self.stderr.clone();
+        self.wait_until(text, limit, || read_text(&stderr).contains(text));
+    }
+
+    /// SIGSTOP: it stands still until it is resumed.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("process is ours")
     }
