@@ -3,14 +3,17 @@
 mod architecture;
 mod backfill;
 mod configuration;
+mod coverage;
 mod demo;
 mod help;
 mod messages;
 mod exactly_once;
 mod kafka;
 mod model;
+mod operating;
 mod replay;
 mod servers;
+mod signals;
 mod stores;
 mod support;
 mod smoke;
