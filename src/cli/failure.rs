@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
+use crate::offsets::reset::ResetError;
 use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
@@ -30,6 +31,17 @@ impl From<RunError> for Failure {
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(error) => error.into(),
             RunError::State(_) => Failure::running(error),
+        }
+    }
+}
+
+impl From<ResetError> for Failure {
+    fn from(error: ResetError) -> Failure {
+        match error {
+            ResetError::UnknownTopic { .. } => Failure::Usage(error.to_string()),
+            ResetError::File { .. } | ResetError::Start(_) => Failure::invalid(error),
+            ResetError::Checkpoint(error) => error.into(),
+            ResetError::Source(error) => error.into(),
         }
     }
 }
