@@ -10,6 +10,8 @@ use super::rig::{How, Rig, at, between, job};
 
 const EXACT: How = How { drain: false, widen: false, include_late: false };
 const BEGIN: &str = "2026-01-01T00:00:00Z";
+/// Some of the first records are late for windows before it.
+const FROM: &str = "2025-12-31T23:00:00Z";
 const EDGE: &str = "2026-01-01T02:00:00Z";
 /// Records of each partition, and those that are archived.
 const ROWS: usize = 400;
@@ -80,7 +82,7 @@ async fn backfilled(log: &Log) -> Rig {
     let rig = Rig::new().await;
     let plan = job("hits", SQL);
     rig.archive(&plan, &log.up_to(ARCHIVED)).await;
-    rig.backfill(&plan, between(BEGIN, EDGE), &EXACT).await;
+    rig.backfill(&plan, between(FROM, EDGE), &EXACT).await;
     rig
 }
 
@@ -127,7 +129,7 @@ async fn a_run_takes_over_only_from_backfills_of_complete_windows() {
     let refused = rig.live_by(&plan, &log, from_history(1)).await.expect_err("nothing was backfilled");
     assert!(matches!(refused, RunError::HandOver(HandOverError::NotBackfilled { .. })), "{refused}");
     let drained = How { drain: true, ..EXACT };
-    rig.backfill(&plan, between(BEGIN, "2026-01-01T04:00:00Z"), &drained).await;
+    rig.backfill(&plan, between(FROM, "2026-01-01T04:00:00Z"), &drained).await;
     let refused = rig.live_by(&plan, &log, from_history(1)).await.expect_err("its last windows are cut off");
     assert!(matches!(refused, RunError::HandOver(HandOverError::NotBackfilled { .. })), "{refused}");
 }

@@ -3,7 +3,7 @@ CREATE STREAM requests (
   event_time TIMESTAMP NOT NULL,
   WATERMARK FOR event_time AS event_time - INTERVAL '15 seconds'
 )
-LIVE    FROM KAFKA   'requests' FORMAT JSON WITH (compacted = 'accept')
+LIVE    FROM KAFKA   'requests' FORMAT JSON WITH (compacted = 'yes')
 HISTORY FROM ICEBERG 'raw.requests';
 
 INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
