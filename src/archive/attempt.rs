@@ -14,7 +14,7 @@ use super::widening::{Widening, widening};
 use super::write::{Batch, Writer, Written};
 use super::{ArchiveError, ArchiveOptions, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
 use crate::checkpoints::{Claimant, Heartbeat, Manifest, PartitionProgress, StreamProgress};
-use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream};
+use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream, TableName};
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
@@ -79,13 +79,21 @@ async fn claim(
 ) -> Result<(Taken, Option<(Target, Widening)>), ArchiveError> {
     let Work { declared, stream, history, setup, options, .. } = *work;
     let widening = widening(&setup.catalog, history, declared, options.evolve).await?;
-    let mut spec = layout::history(stream);
-    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(declared).to_json());
-    let target = Target { table: history.clone(), spec, owned: true, evolve: options.evolve };
-    let rejects = history.with_suffix("_rejects");
-    let rejects = Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false };
-    let taken = take(&setup.catalog, work.store, claimant, &[target.clone(), rejects], vitals).await?;
+    let targets = targets(stream, history, options.evolve);
+    let taken = take(&setup.catalog, work.store, claimant, &targets, vitals).await?;
+    let [target, _] = targets;
     Ok((taken, widening.map(|widening| (target, widening))))
+}
+
+/// The history of `stream`, as archived, and its rejects.
+pub(super) fn targets(stream: &Stream, history: &TableName, evolve: bool) -> [Target; 2] {
+    let mut spec = layout::history(stream);
+    spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
+    let rejects = history.with_suffix("_rejects");
+    [
+        Target { table: history.clone(), spec, owned: true, evolve },
+        Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false },
+    ]
 }
 
 /// Finishes the newest checkpoint's commits, widens the history, and asks the log where to go on.

@@ -7,6 +7,7 @@
 
 mod attempt;
 mod headroom;
+mod rejects;
 mod widening;
 mod write;
 
@@ -22,11 +23,13 @@ use crate::iceberg::{Catalog, IcebergError};
 use crate::memory::Bytes;
 use crate::restarts::{Fault, Restarts};
 use crate::sinks::{PublishError, is_outage};
-use crate::sources::{DisagreementError, Logs, SourceError};
+use crate::sources::{AnewError, DisagreementError, Logs, SourceError};
 use crate::standing::{Observer, Standing};
 use crate::start::{Start, StartError};
 use crate::store::Place;
 use crate::time::clock::Clock;
+
+pub use rejects::{RejectsReport, decode_rejects};
 
 /// Table property of a history: what decided which records are in it.
 pub const STREAM_PROPERTY: &str = crate::checkpoints::STREAM;
@@ -134,6 +137,17 @@ pub enum ArchiveError {
         /// In words.
         difference: String,
     },
+    /// Raw bytes alone don't make records of this stream.
+    #[error("rejects of stream {stream} can't be decoded again: {reason}")]
+    RawOnly {
+        /// The stream.
+        stream: String,
+        /// What is missing.
+        reason: String,
+    },
+    /// What decides `_seen` can't be read.
+    #[error(transparent)]
+    Anew(#[from] AnewError),
     /// The history's declaration can't be read.
     #[error(transparent)]
     Disagreement(#[from] DisagreementError),
@@ -230,9 +244,7 @@ pub async fn archive(
     stop: &CancellationToken,
     watch: &(dyn Fn(&Standing) + Sync),
 ) -> Result<ArchiveReport, ArchiveError> {
-    let Some(history) = &stream.history else {
-        return Err(ArchiveError::NoHistory { stream: stream.name.clone() });
-    };
+    let history = history_of(stream)?;
     let archived = Arc::new(stream.archived());
     let streams = std::slice::from_ref(&archived);
     let standing = Standing::begun(&owner(history), streams, std::slice::from_ref(history));
@@ -268,6 +280,10 @@ pub async fn archive(
             () = stop.cancelled() => return Ok(so_far.report),
         }
     }
+}
+
+fn history_of(stream: &Stream) -> Result<&TableName, ArchiveError> {
+    stream.history.as_ref().ok_or_else(|| ArchiveError::NoHistory { stream: stream.name.clone() })
 }
 
 /// The name under which a history's archiver claims, checkpoints and commits.

@@ -44,6 +44,8 @@ pub(super) async fn widening(
                 !archived.columns.iter().any(|there| there.name == column.name) && archived.cant_tell(column).is_none()
             };
             added.extend(declared.columns.iter().filter(told).map(|column| column.name.clone()));
+            // The bound is the one that the watermark goes by which the table states: the next checkpoint brings both.
+            let declared = Declaration { bound_us: archived.bound_us, ..declared };
             let mut properties = BTreeMap::from([(STREAM_PROPERTY.to_owned(), declared.to_json())]);
             if !added.is_empty() {
                 let names = serde_json::to_string(&added).expect("a list of names always becomes JSON");

@@ -8,7 +8,7 @@ use arrow::record_batch::RecordBatch;
 use super::ArchiveError;
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
 use crate::event::{EventTime, Reject, Stream, TableName};
-use crate::iceberg::StagedFile;
+use crate::iceberg::{RowCut, StagedFile, Table};
 use crate::job::Declaration;
 use crate::sinks::{HistoryProgress, Publisher, Tidy, WATERMARK, layout};
 
@@ -116,7 +116,7 @@ impl Writer {
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
-            let mut change = self.change(&self.history, &files, properties);
+            let mut change = change(self.publisher.table(&self.history), &files, &[], properties);
             change.summary.insert(WATERMARK.to_owned(), watermark.to_string());
             tables.push(change);
             self.stated = watermark;
@@ -126,26 +126,11 @@ impl Writer {
             let rows = layout::reject_rows(&self.stream, &batch.rejects);
             let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            tables.push(self.change(&name, &files, BTreeMap::new()));
+            tables.push(change(self.publisher.table(&name), &files, &[], BTreeMap::new()));
         }
-        let manifest = Manifest {
-            id: self.publisher.begun().id(self.number),
-            owner: self.publisher.begun().store().owner().to_owned(),
-            fingerprint: Declaration::of(&self.stream).to_json(),
-            description: Vec::new(),
-            streams: BTreeMap::from([(self.stream.name.clone(), progress)]),
-            inserts: Vec::new(),
-            watermark,
-            finished: false,
-            state: Vec::new(),
-            claimed: self
-                .publisher
-                .tables()
-                .map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() })
-                .collect(),
-            tables,
-            held: Vec::new(),
-        };
+        let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
+        let fingerprint = Declaration::of(&self.stream).to_json();
+        let manifest = manifest(&self.publisher, self.number, (streams, watermark, fingerprint), tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.tidy_up(watermark).await;
@@ -165,21 +150,50 @@ impl Writer {
             rewrite.run(&self.publisher).await;
         }
     }
+}
 
-    fn change(&self, name: &TableName, files: &[StagedFile], properties: BTreeMap<String, String>) -> TableChange {
-        let table = self.publisher.table(name);
-        let add = files.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
-        TableChange {
-            table: name.clone(),
-            uuid: table.uuid(),
-            schema_id: table.schema_id(),
-            spec_id: table.spec_id(),
-            add: add.collect(),
-            remove: Vec::new(),
-            operation: Operation::Append,
-            properties,
-            remove_properties: Vec::new(),
-            summary: BTreeMap::new(),
-        }
+/// A checkpoint of an archiver: how far its stream is read, its watermark, its declaration, and what is committed.
+pub(super) fn manifest(
+    publisher: &Publisher,
+    number: u64,
+    (streams, watermark, fingerprint): (BTreeMap<String, StreamProgress>, EventTime, String),
+    tables: Vec<TableChange>,
+) -> Manifest {
+    let claimed = publisher.tables();
+    Manifest {
+        id: publisher.begun().id(number),
+        owner: publisher.begun().store().owner().to_owned(),
+        fingerprint,
+        description: Vec::new(),
+        streams,
+        inserts: Vec::new(),
+        watermark,
+        finished: false,
+        state: Vec::new(),
+        claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),
+        tables,
+        held: Vec::new(),
+    }
+}
+
+/// A change of one table: files that come, and rows that go.
+pub(super) fn change(
+    table: &Table,
+    add: &[StagedFile],
+    remove: &[RowCut],
+    properties: BTreeMap<String, String>,
+) -> TableChange {
+    let add = add.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
+    TableChange {
+        table: table.name().clone(),
+        uuid: table.uuid(),
+        schema_id: table.schema_id(),
+        spec_id: table.spec_id(),
+        add: add.collect(),
+        remove: remove.iter().map(|cut| serde_json::to_value(cut).expect("cuts are texts and numbers")).collect(),
+        operation: Operation::Append,
+        properties,
+        remove_properties: Vec::new(),
+        summary: BTreeMap::new(),
     }
 }

@@ -53,8 +53,9 @@ pub use manifest::{
     RepublishRange, StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, STREAM,
-    TableProperties, checkpoint_property, generation_property, offsets_property, snapshot_property,
+    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, SEEN_ANEW,
+    STREAM, TableProperties, checkpoint_property, format_time, generation_property, offsets_property, parse_time,
+    snapshot_property,
 };
 pub use protocol::{Action, Checkpoint, Event, Stage};
 pub use run::{Begun, Claimed, ReadNewest, StateContent};

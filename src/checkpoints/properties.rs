@@ -30,6 +30,9 @@ pub const STREAM: &str = "kappa.stream";
 /// what these hold besides.
 pub const ADDED_COLUMNS: &str = "kappa.added_columns";
 
+/// Event time below which `_seen` of a history's rows may be too low: records that had been rejects have come in since.
+pub const SEEN_ANEW: &str = "kappa.seen_anew";
+
 const BEGINNING: &str = "beginning";
 const END: &str = "end";
 
@@ -161,8 +164,8 @@ fn read<T>(
     }
 }
 
-/// RFC 3339 with six digits always; the fixed ends as words, and what no calendar holds as a number.
-fn format_time(time: EventTime) -> String {
+/// A time as properties hold it: RFC 3339 with six digits always; the fixed ends as words, and what no calendar holds as a number.
+pub fn format_time(time: EventTime) -> String {
     match (time, DateTime::from_timestamp_micros(time.0)) {
         (EventTime::MIN, _) => BEGINNING.to_owned(),
         (EventTime::MAX, _) => END.to_owned(),
@@ -171,7 +174,8 @@ fn format_time(time: EventTime) -> String {
     }
 }
 
-fn parse_time(text: &str) -> Option<EventTime> {
+/// What [`format_time`] wrote; `None`: it did not.
+pub fn parse_time(text: &str) -> Option<EventTime> {
     match (text, text.strip_suffix(" us")) {
         (BEGINNING, _) => Some(EventTime::MIN),
         (END, _) => Some(EventTime::MAX),

@@ -1,5 +1,6 @@
 //! `kappa archive`: its arguments, and what they mean together.
 
+use std::collections::BTreeMap;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -20,6 +21,7 @@ use crate::config::Project;
 use crate::event::{EventTime, Stream};
 use crate::standing::Standing;
 use crate::start::Start;
+use crate::time::clock::Clock;
 
 /// Copies a job's topics into their Iceberg history, exactly once
 #[derive(Args, Clone, Debug)]
@@ -31,7 +33,8 @@ use crate::start::Start;
         kappa archive jobs/page_hits.sql                        all streams of the job, until stopped\n  \
         kappa archive jobs/page_hits.sql --until end            up to now, then exit\n  \
         kappa archive jobs/page_hits.sql --stream web_requests  one of them\n  \
-        kappa archive jobs/page_hits.sql --evolve               after columns were added to the declaration"
+        kappa archive jobs/page_hits.sql --evolve               after columns were added to the stream\n  \
+        kappa archive jobs/page_hits.sql --rejects              after its declaration takes what was rejected"
 )]
 pub struct ArchiveArgs {
     /// The job file
@@ -53,6 +56,9 @@ pub struct ArchiveArgs {
     /// Widen a history that was archived under a narrower declaration: new columns that may be null, wider types, keep_rest
     #[arg(long)]
     pub evolve: bool,
+    /// Decode rejected messages again, under the declaration as it is now: those that it takes go into history, then exit
+    #[arg(long, conflicts_with_all = ["start", "until", "evolve"])]
+    pub rejects: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub output: OutputArgs,
@@ -89,6 +95,9 @@ impl ArchiveArgs {
         let clock = connect::clock();
         let options = self.options(clock.now(), terminal)?;
         let streams = chosen(streams, options.stream.as_deref())?;
+        if self.rejects {
+            return self.decode_rejects(&project, &streams, &clock, terminal);
+        }
         let was_said = options.start.is_some();
         let driver_options = driver_options(&project, &options, &streams)?;
         let mode = ProgressMode::choose(terminal, self.output.json);
@@ -133,6 +142,87 @@ impl ArchiveArgs {
         }
         Ok(Exit::Done)
     }
+}
+
+impl ArchiveArgs {
+    /// Decodes the rejects of each stream again, and says what became of them.
+    fn decode_rejects(
+        &self,
+        project: &Project,
+        streams: &[Arc<Stream>],
+        clock: &Arc<dyn Clock>,
+        terminal: &Terminal,
+    ) -> Result<Exit, Failure> {
+        let reports = connect::runtime()?.block_on(async {
+            let setup = archive::Setup {
+                catalog: connect::catalog(project).await?,
+                state: connect::state(project)?,
+                logs: connect::logs(project, String::new()),
+                clock: clock.clone(),
+            };
+            let mut reports = Vec::with_capacity(streams.len());
+            for stream in streams {
+                reports.push(archive::decode_rejects(stream, &setup).await?);
+            }
+            Ok::<_, Failure>(reports)
+        })?;
+        match self.output.json {
+            true => terminal.json(&rejects_documents(streams, &reports))?,
+            false => terminal.data(&rejects_summary(streams, &reports))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
+/// What became of rejects, in lines.
+fn rejects_summary(streams: &[Arc<Stream>], reports: &[archive::RejectsReport]) -> String {
+    let mut text = String::new();
+    for (stream, report) in streams.iter().zip(reports) {
+        let history = history_name(stream);
+        let before: u64 = report.before.values().sum();
+        let after: u64 = report.after.values().sum();
+        let taken = output::count(before - after, "record", "records");
+        text += &format!("{history}_rejects: {}", output::count(before, "record", "records"));
+        text += &match (before, &report.times) {
+            (0, _) => ", nothing to decode\n".to_owned(),
+            (_, None) => ", none can be read now\n".to_owned(),
+            (_, Some((least, greatest))) => {
+                format!(", {taken} can be read now and went to {history}: event times {least} to {greatest}\n")
+            }
+        };
+        for (reason, count) in &report.before {
+            let left = report.after.get(reason).copied().unwrap_or_default();
+            text += &format!("  {reason}: {} before, {} left\n", output::number(*count), output::number(left));
+        }
+        if report.times.is_some() {
+            text +=
+                "  windows of these times change: `kappa diff` shows them, `kappa backfill run` publishes them anew\n";
+        }
+    }
+    text
+}
+
+/// What became of rejects, as `--json` shows it.
+#[derive(Serialize)]
+struct RejectsDocument {
+    stream: String,
+    table: String,
+    before: BTreeMap<String, u64>,
+    after: BTreeMap<String, u64>,
+    from: Option<String>,
+    to: Option<String>,
+}
+
+fn rejects_documents(streams: &[Arc<Stream>], reports: &[archive::RejectsReport]) -> Vec<RejectsDocument> {
+    let documents = streams.iter().zip(reports).map(|(stream, report)| RejectsDocument {
+        stream: report.stream.clone(),
+        table: format!("{}_rejects", history_name(stream)),
+        before: report.before.clone(),
+        after: report.after.clone(),
+        from: report.times.and_then(|(least, _)| output::time(least)),
+        to: report.times.and_then(|(_, greatest)| output::time(greatest)),
+    });
+    documents.collect()
 }
 
 /// The streams to archive: the one that was named, or all that have a history.

@@ -14,7 +14,7 @@ use crate::ownership::NotWritable;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
 use crate::sinks::PublishError;
-use crate::sources::SourceError;
+use crate::sources::{AnewError, SourceError};
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
@@ -56,7 +56,7 @@ impl From<RepositionError> for Failure {
             RepositionError::HeldRows { .. } => Failure::Person(error.into()),
             RepositionError::Publish(error) => error.into(),
             RepositionError::Source(error) => error.into(),
-            RepositionError::Iceberg(_) => Failure::running(error),
+            RepositionError::Iceberg(error) => error.into(),
         }
     }
 }
@@ -67,6 +67,8 @@ impl From<ArchiveError> for Failure {
             ArchiveError::NoHistory { .. }
             | ArchiveError::Declaration { .. }
             | ArchiveError::NotWider { .. }
+            | ArchiveError::RawOnly { .. }
+            | ArchiveError::Anew(AnewError::TooMuch { .. } | AnewError::Decoder(_))
             | ArchiveError::Disagreement(_)
             | ArchiveError::Start(_) => Failure::invalid(error),
             ArchiveError::Source(error) => error.into(),
@@ -74,7 +76,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::Checkpoint(error) => error.into(),
             ArchiveError::Memory { .. } => Failure::Person(error.into()),
             ArchiveError::TaskDied { .. } => Failure::running(error),
-            ArchiveError::Iceberg(error) => error.into(),
+            ArchiveError::Iceberg(error) | ArchiveError::Anew(AnewError::Iceberg(error)) => error.into(),
         }
     }
 }
@@ -153,6 +155,7 @@ impl From<BackfillError> for Failure {
             BackfillError::Recompute(error) => (*error).into(),
             BackfillError::Changed { .. } => Failure::Unsafe(error.to_string()),
             BackfillError::Iceberg(error) => error.into(),
+            BackfillError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
             BackfillError::Commit { .. } | BackfillError::Partly { .. } => Failure::running(error),
         }
     }
@@ -182,7 +185,7 @@ impl From<RangeError> for Failure {
     fn from(error: RangeError) -> Failure {
         match error {
             RangeError::Incomplete(_) | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
-            RangeError::Iceberg(error) => error.into(),
+            RangeError::Iceberg(error) | RangeError::Anew(AnewError::Iceberg(error)) => error.into(),
             _ => Failure::invalid(error),
         }
     }

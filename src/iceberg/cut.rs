@@ -25,6 +25,9 @@ pub struct RowCut {
     /// For rows that are records of a log: they stand at or above these offsets; a partition that isn't named is meant as
     /// a whole, and so are records without a position.
     pub positions: Option<BTreeMap<i32, ResumeOffset>>,
+    /// For rows that are records of a log: they are these, offsets rising.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub records: Option<BTreeMap<i32, Vec<i64>>>,
 }
 
 /// A timestamp column and the half-open range of its values. A null is in no range.
@@ -67,6 +70,7 @@ impl RowCut {
         // In a partition of a time no row lacks the time.
         self.equals.is_empty()
             && self.positions.is_none()
+            && self.records.is_none()
             && partitioned_by.contains(&time.column)
             && file.times.get(&time.column).is_some_and(|&(least, most)| time.from <= least && most < time.to)
     }
@@ -98,6 +102,15 @@ impl RowCut {
                     || first.is_none_or(|first| first.0 <= offsets.value(row))
             });
             marks = &marks & &above;
+        }
+        if let Some(records) = &self.records {
+            let partitions = column(PARTITION).as_primitive::<Int32Type>();
+            let offsets = column(OFFSET).as_primitive::<Int64Type>();
+            let named = BooleanBuffer::collect_bool(partitions.len(), |row| {
+                let of_partition = records.get(&partitions.value(row)).filter(|_| partitions.is_valid(row));
+                of_partition.is_some_and(|of| offsets.is_valid(row) && of.binary_search(&offsets.value(row)).is_ok())
+            });
+            marks = &marks & &named;
         }
         marks
     }

@@ -2,6 +2,7 @@
 
 mod commits;
 mod cuts;
+mod evolve;
 mod foreign;
 mod races;
 mod rest;

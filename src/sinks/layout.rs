@@ -57,6 +57,7 @@ pub fn late_rows(insert: &Insert, stream: &Stream, windows: PublishRange) -> Row
         times: times.to_vec(),
         equals: BTreeMap::from([("result".to_owned(), insert.table.to_string())]),
         positions: None,
+        records: None,
     }
 }
 

@@ -6,8 +6,8 @@
 
 use thiserror::Error;
 
-use crate::checkpoints::{ADDED_COLUMNS, STREAM};
-use crate::event::{Micros, Stream, TableName};
+use crate::checkpoints::{ADDED_COLUMNS, SEEN_ANEW, STREAM, parse_time};
+use crate::event::{EventTime, Micros, Stream, TableName};
 use crate::iceberg::Table;
 use crate::job::{Declaration, DeclarationError};
 
@@ -20,13 +20,15 @@ pub struct Agreement {
     pub added: Vec<String>,
     /// Why `seen` isn't what the rows say, in words; empty: it is.
     pub anew: Vec<String>,
+    /// The event time below which it isn't either: records that had been rejects have come in since.
+    pub seen_anew: Option<EventTime>,
 }
 
 /// Why a history can't be read, or written, under a declaration.
 #[derive(Debug, Error)]
 pub enum DisagreementError {
     /// It was archived under another one.
-    #[error("{table} was archived under another declaration of {stream}: {difference}; {}", way_out(*adds_only))]
+    #[error("{table} was archived under another declaration of {stream}: {difference}; {}", way_out(*widens))]
     Other {
         /// The history.
         table: TableName,
@@ -34,8 +36,8 @@ pub enum DisagreementError {
         stream: String,
         /// In words.
         difference: String,
-        /// Whether the stream only declares more columns, all of which may be null.
-        adds_only: bool,
+        /// Whether the history can be widened to it.
+        widens: bool,
     },
     /// Its own declaration can't be read.
     #[error("{table}: {source}")]
@@ -44,6 +46,16 @@ pub enum DisagreementError {
         table: TableName,
         /// What is wrong.
         source: DeclarationError,
+    },
+    /// The time up to which `_seen` isn't what rows say can't be read.
+    #[error(
+        "{table}: its property {SEEN_ANEW} is {value:?}, which is no time: something else has set it; put back its old value"
+    )]
+    SeenAnew {
+        /// The history.
+        table: TableName,
+        /// What it holds.
+        value: String,
     },
     /// The list of columns declared later can't be read.
     #[error(
@@ -57,11 +69,9 @@ pub enum DisagreementError {
     },
 }
 
-fn way_out(adds_only: bool) -> &'static str {
-    match adds_only {
-        true => {
-            "`kappa archive --evolve` adds the columns to the history, null in the rows that it has already; or leave them out"
-        }
+fn way_out(widens: bool) -> &'static str {
+    match widens {
+        true => "`kappa archive --evolve` widens the history to it; or declare it as it was",
         false => "declare it as it was",
     }
 }
@@ -79,12 +89,18 @@ pub fn added_columns(table: &Table) -> Result<Vec<String>, DisagreementError> {
     serde_json::from_str(text).map_err(|source| DisagreementError::Added { table: table.name().clone(), source })
 }
 
+/// The event time below which `_seen` of a history's rows may be too low.
+pub fn seen_anew(table: &Table) -> Result<Option<EventTime>, DisagreementError> {
+    let Some(text) = table.properties().get(SEEN_ANEW) else { return Ok(None) };
+    let unreadable = || DisagreementError::SeenAnew { table: table.name().clone(), value: text.clone() };
+    parse_time(text).map(Some).ok_or_else(unreadable)
+}
+
 /// Holds the declaration of `stream` against the one that its history was archived under.
 pub fn agree(table: &Table, archived: &Declaration, stream: &Stream) -> Result<Agreement, DisagreementError> {
     let own = Declaration::of(stream);
     let difference = own.difference(archived);
     let mut refused = difference.records.clone();
-    let adds_only = refused.is_empty();
     let mut added = added_columns(table)?;
     added.retain(|name| own.columns.iter().any(|column| column.name == *name));
     let only_here = own.columns.iter().filter(|column| !column.required && !has(archived, &column.name));
@@ -99,14 +115,14 @@ pub fn agree(table: &Table, archived: &Declaration, stream: &Stream) -> Result<A
             table: table.name().clone(),
             stream: stream.name.clone(),
             difference: refused.join("; "),
-            adds_only,
+            widens: own.widens(archived).is_ok(),
         });
     }
     let mut anew = difference.time;
     if !added.is_empty() {
         anew.push(format!("columns that history tells from the rest of its messages: {}", added.join(", ")));
     }
-    Ok(Agreement { bound: Micros(archived.bound_us), added, anew })
+    Ok(Agreement { bound: Micros(archived.bound_us), added, anew, seen_anew: seen_anew(table)? })
 }
 
 fn has(declaration: &Declaration, name: &str) -> bool {

@@ -63,14 +63,19 @@ impl Anew {
         agreement: &Agreement,
         from: EventTime,
     ) -> Result<Option<Anew>, AnewError> {
-        if agreement.anew.is_empty() {
+        let mut reasons = agreement.anew.clone();
+        // No window from there on ends before what they have shown, less any bound.
+        if let Some(until) = agreement.seen_anew.filter(|until| from < *until) {
+            reasons.push(format!("records with event times up to {until} that had been rejects have come in since"));
+        }
+        if reasons.is_empty() {
             return Ok(None);
         }
         let widener = match agreement.added.is_empty() {
             true => None,
             false => Some(Widener::new(stream, &agreement.added)?),
         };
-        let mut anew = Anew { widener, seen: Seen::default(), reasons: agreement.anew.clone(), records: 0 };
+        let mut anew = Anew { widener, seen: Seen::default(), reasons, records: 0 };
         let since = stream.max_future.map_or(EventTime::MIN, |ahead| from.minus(ahead));
         let time = (since > EventTime::MIN).then(|| (TIMESTAMP.to_owned(), since..EventTime::MAX));
         let filter = ScanFilter { time: time.clone(), ..ScanFilter::default() };

@@ -28,7 +28,7 @@ use crate::decode::DecoderError;
 use crate::event::{Decoded, LiveFace, ResumeOffset, Stream};
 use crate::secret::Properties;
 
-pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration};
+pub use agreement::{Agreement, DisagreementError, added_columns, agree, declaration, seen_anew};
 pub use anew::{Anew, AnewError};
 pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};

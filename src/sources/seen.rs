@@ -16,7 +16,7 @@ const STEPS_MAX: usize = 1 << 25;
 
 /// More steps than fit into the memory that is set aside for them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct TooManySteps;
+pub struct TooManySteps;
 
 /// What each partition had shown below each offset.
 #[derive(Clone, Debug, Default)]
@@ -64,7 +64,7 @@ impl Steps {
 
 impl Seen {
     /// Takes note of records, laid out as [`Stream::record_schema`], none of them rejected.
-    pub(super) fn add(&mut self, stream: &Stream, records: &RecordBatch) -> Result<(), TooManySteps> {
+    pub fn add(&mut self, stream: &Stream, records: &RecordBatch) -> Result<(), TooManySteps> {
         let partitions = records.column(stream.partition_index()).as_primitive::<Int32Type>();
         let offsets = records.column(stream.offset_index()).as_primitive::<Int64Type>();
         let times = records.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
@@ -93,7 +93,7 @@ impl Seen {
     }
 
     /// All records are in: makes it ready to be asked.
-    pub(super) fn finish(&mut self) {
+    pub fn finish(&mut self) {
         self.partitions.values_mut().for_each(Steps::reduce);
     }
 

@@ -348,3 +348,62 @@ async fn under_another_event_time_or_max_future_seen_is_found_anew() {
     all.dedup();
     assert!(all.len() > 4, "the declarations make a difference");
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_that_a_wider_type_takes_go_into_history_as_if_they_had_never_been_rejects() {
+    let (narrow, wide) = (sql("x INT,", "", "sum(x)"), sql("x BIGINT,", "", "sum(x)"));
+    let (narrow, wide) = (job("hits", &narrow), job("hits", &wide));
+    let partition = |shift: usize| -> Vec<Record> {
+        let record = |index: usize| {
+            let x = match (index * 7 + shift) % 11 {
+                0 => "3000000000".to_owned(),
+                1 => "\"text\"".to_owned(),
+                _ => index.to_string(),
+            };
+            // Rejects jump ahead, so that with them others are late.
+            let minute = if x == "3000000000" { index / 2 + 10 } else { index / 2 };
+            record(&(&format!("{:02}:{:02}:{:02}", minute / 60, minute % 60, index % 60), &format!(r#","x":{x}"#)))
+        };
+        (0..150).map(record).collect()
+    };
+    let log = Log::new(vec![partition(0), partition(5)]);
+    let live = Rig::new().await;
+    live.live(&wide, &log, true).await;
+
+    let rig = Rig::new().await;
+    rig.archive(&narrow, &log.up_to(100)).await;
+    rig.decode_rejects(&wide).await.expect_err("the history is still a narrower one");
+    let none = rig.decode_rejects(&narrow).await.expect("nothing stands against it");
+    assert_eq!((none.times, &none.before), (None, &none.after));
+    rig.evolve(&wide, &log.up_to(120)).await.expect("INT becomes BIGINT");
+    let taken = rig.decode_rejects(&wide).await.expect("they can be read");
+    assert_eq!(taken.before, none.before.iter().map(|(reason, count)| (reason.clone(), count + 4)).collect());
+    let (before, after): (u64, u64) = (taken.before.values().sum(), taken.after.values().sum());
+    assert!(after > 15 && before - after > 15, "{taken:?}");
+    assert_eq!(rig.decode_rejects(&wide).await.expect("again").before, taken.after);
+    // The archive goes on where it was.
+    let rest = rig.archive(&wide, &log).await;
+    assert_eq!((rest.taken, rest.resumed), (60, true));
+
+    let whole = between("2026-01-01T00:00:00Z", "2026-01-02T00:00:00Z");
+    rig.backfill(&wide, whole, &DRAINED).await;
+    let (expected, found) =
+        (Given::in_tables_of(&live, "marts.hits").await, Given::in_tables_of(&rig, "marts.hits").await);
+    assert!(expected.late.len() > 20, "{}", expected.late.len());
+    assert_eq!(found, expected);
+    let rejected = |row: &String| row.contains("bad_value");
+    assert_eq!(rig.rows("raw.events_rejects", &[]).await.iter().filter(|row| rejected(row)).count(), 27);
+    assert_eq!(rig.rows("raw.events", &["_seen"]).await.len(), 300 - 27);
+    // A history of the whole log under the wide declaration has the same rows.
+    let anew = Rig::new().await;
+    anew.archive(&wide, &log).await;
+    assert_eq!(rig.rows("raw.events", &["_seen"]).await, anew.rows("raw.events", &["_seen"]).await);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn rejects_of_a_stream_with_keys_are_more_than_their_bytes() {
+    let rig = Rig::new().await;
+    let plan = job("hits", &sql("k TEXT FROM METADATA 'key',", "", "count(*)"));
+    let refused = rig.decode_rejects(&plan).await.expect_err("keys are not kept");
+    assert!(matches!(refused, ArchiveError::RawOnly { .. }), "{refused}");
+}

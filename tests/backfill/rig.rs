@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray};
 use futures::TryStreamExt;
-use kappa::archive::{self, ArchiveError, ArchiveOptions, ArchiveReport};
+use kappa::archive::{self, ArchiveError, ArchiveOptions, ArchiveReport, RejectsReport};
 use kappa::backfill::{self, BackfillError, BackfillOptions, BackfillPlan, BackfillReport};
 use kappa::checkpoints::{CheckpointStore, SavepointLabel};
 use kappa::diff::{self, DiffOptions, DiffReport};
@@ -74,6 +74,21 @@ impl Rig {
         self.archive_by(plan, log, 2, true).await
     }
 
+    fn archive_setup(&self, log: &Log) -> archive::Setup {
+        archive::Setup {
+            catalog: self.catalog.clone(),
+            state: Stores::default().place("state", self.folder.path()).expect("a folder"),
+            logs: Arc::new(log.clone()),
+            clock: Arc::new(SystemClock::start()),
+        }
+    }
+
+    /// Decodes the rejects of the plan's history again.
+    pub async fn decode_rejects(&self, plan: &Plan) -> Result<RejectsReport, ArchiveError> {
+        let setup = self.archive_setup(&Log::new(Vec::new()));
+        archive::decode_rejects(&plan.streams[0], &setup).await
+    }
+
     async fn archive_by(
         &self,
         plan: &Plan,
@@ -81,12 +96,7 @@ impl Rig {
         lanes: usize,
         evolve: bool,
     ) -> Result<ArchiveReport, ArchiveError> {
-        let setup = archive::Setup {
-            catalog: self.catalog.clone(),
-            state: Stores::default().place("state", self.folder.path()).expect("a folder"),
-            logs: Arc::new(log.clone()),
-            clock: Arc::new(SystemClock::start()),
-        };
+        let setup = self.archive_setup(log);
         let options = ArchiveOptions {
             lanes,
             checkpoint_interval: Duration::from_millis(5),

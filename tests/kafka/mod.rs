@@ -2,6 +2,7 @@
 
 mod behind_watermark;
 mod broken_messages;
+mod drift;
 mod flights;
 mod hours;
 mod readers;

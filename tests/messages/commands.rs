@@ -120,6 +120,51 @@ fn from_a_job_file_to_a_backfill() {
 }
 
 #[test]
+fn from_a_narrow_declaration_to_a_wider_one() {
+    let project = project();
+    let job = "jobs/hits.sql";
+    let narrow = STREAM.replace("bytes BIGINT, note TEXT, ", "bytes INT, ");
+    let wide = STREAM.replace("note TEXT", "note TEXT FROM 'remark'");
+    let kept =
+        |stream: &str| stream.replace("FILE    'clicks.jsonl'", "FILE    'clicks.jsonl' WITH (keep_rest = true)");
+    project.write("clicks.jsonl", CLICKS.replace(r#""bytes":16"#, r#""bytes":3000000000"#));
+    project.write("jobs/streams/clicks.sql", &narrow);
+    let included = format!("INCLUDE 'streams/clicks.sql';\n{INSERT}");
+    project.write(job, &included);
+    says(&project, "drift-validate", &["validate", job]);
+    project.kappa(&["archive", job]).ok();
+    project.write("jobs/streams/clicks.sql", &wide);
+    says(&project, "drift-archive-narrower", &["archive", job]);
+    says(&project, "drift-run-narrower", &["run", job]);
+    says(&project, "drift-evolve-other", &["archive", job, "--evolve", "--stream", "klicks"]);
+    project.write("jobs/streams/clicks.sql", wide.replace("host TEXT", "host TEXT NOT NULL"));
+    says(&project, "drift-evolve-refused", &["archive", job, "--evolve"]);
+    project.write("jobs/streams/clicks.sql", kept(&wide));
+    says(&project, "drift-evolve", &["archive", job, "--evolve"]);
+    says(&project, "drift-evolve-again", &["archive", job, "--evolve"]);
+    says(&project, "drift-rejects", &["archive", job, "--rejects"]);
+    says(&project, "drift-rejects-json", &["archive", job, "--rejects", "--json"]);
+    says(&project, "drift-plan", &over(&["backfill", "plan"], job, &[]));
+    // A column more: history kept what it is read from.
+    project
+        .write("jobs/streams/clicks.sql", kept(&wide).replace("bytes BIGINT,", "bytes BIGINT, again TEXT FROM 'a.b',"));
+    says(&project, "drift-plan-rest", &over(&["backfill", "plan"], job, &["--json"]));
+    project.write("jobs/streams/clicks.sql", "CREATE STREAM clicks (host TEKST) LIVE FROM FILE 'clicks.jsonl';");
+    says(&project, "drift-wrong-stream", &["validate", job]);
+}
+
+#[test]
+fn too_many_rejects_stop_a_run_before_it_publishes() {
+    let project = project();
+    let broken: String = (0..200).map(|number| format!("{{\"host\":{number}}}\n")).collect();
+    project.write("clicks.jsonl", format!("{CLICKS}{broken}"));
+    says(&project, "run-rejects-max", &["run", "jobs/hits.sql"]);
+    let settings = std::fs::read_to_string(project.path().join("kappa.toml")).expect("the project has one");
+    project.write("kappa.toml", format!("{settings}\n[run]\nrejects_max = \"100%\"\n"));
+    says(&project, "run-rejects-allowed", &["run", "jobs/hits.sql"]);
+}
+
+#[test]
 fn a_bug_is_mended_after_three_months() {
     let project = project();
     let job = "jobs/hits.sql";

@@ -59,7 +59,7 @@ fn read_text(scope: &Scope, history: &HistoryState) -> String {
     }
     if let Some(anew) = &history.anew {
         text += &format!(
-            "        declared otherwise than it was archived, so what counts as late is found anew, from {} of any event time:\n",
+            "        what counts as late is found anew, from {} of any event time:\n",
             output::count(anew.records, "row", "rows"),
         );
         text += &anew.reasons.iter().map(|reason| format!("          {reason}\n")).collect::<String>();
