@@ -44,9 +44,11 @@ pub mod reposition;
 pub mod live;
 pub mod archive;
 pub mod offsets;
+pub mod status;
 pub mod recompute;
 pub mod backfill;
 pub mod diff;
+pub mod preflight;
 
 // Surfaces.
 pub mod config;

@@ -3,6 +3,7 @@
 mod architecture;
 mod backfill;
 mod configuration;
+mod coverage;
 mod demo;
 mod help;
 mod messages;
@@ -11,6 +12,7 @@ mod kafka;
 mod model;
 mod replay;
 mod servers;
+mod signals;
 mod stores;
 mod support;
 mod smoke;

@@ -200,7 +200,7 @@ impl ArchiveError {
     fn fault(&self) -> Fault {
         match self {
             ArchiveError::Source(SourceError::Stopped { .. }) | ArchiveError::TaskDied { .. } => Fault::Ours,
-            ArchiveError::Source(SourceError::Request { .. }) => Fault::Outage,
+            ArchiveError::Source(error) if error.is_outage() => Fault::Outage,
             ArchiveError::Publish(error) if error.is_outage() => Fault::Outage,
             ArchiveError::Iceberg(error) if is_outage(error) => Fault::Outage,
             ArchiveError::Checkpoint(error) if error.is_outage() => Fault::Outage,

@@ -23,6 +23,7 @@ mod error;
 mod heartbeat;
 mod id;
 mod layout;
+mod look;
 mod manifest;
 mod properties;
 mod protocol;

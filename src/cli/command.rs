@@ -18,6 +18,7 @@ use super::offsets::OffsetsArgs;
 use super::panic;
 use super::run::RunArgs;
 use super::savepoint::SavepointArgs;
+use super::status::StatusArgs;
 use super::terminal::Terminal;
 use super::validate::ValidateArgs;
 use crate::config::Overrides;
@@ -73,6 +74,7 @@ enum Command {
     Archive(ArchiveArgs),
     Backfill(BackfillArgs),
     Diff(DiffArgs),
+    Status(StatusArgs),
     Offsets(OffsetsArgs),
     Savepoint(SavepointArgs),
     Demo(DemoArgs),
@@ -136,6 +138,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Archive(arguments) => arguments.execute(terminal),
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
+        Command::Status(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
         Command::Savepoint(arguments) => arguments.execute(terminal),
         Command::Demo(arguments) => arguments.execute(terminal),

@@ -26,9 +26,30 @@ pub fn open_project(job: &Path, terminal: &Terminal) -> Result<Project, Failure>
     Ok(project)
 }
 
+/// The async runtime of a command. Dropped, it waits for nobody: a question to a broker that doesn't answer may be under way,
+/// for half a minute and without anyone left to take a second signal. All that must be done has been waited for by then.
+#[derive(Debug)]
+pub struct CommandRuntime(Option<tokio::runtime::Runtime>);
+
 /// The async runtime of a command.
-pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
-    tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)
+pub fn runtime() -> Result<CommandRuntime, Failure> {
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().map_err(Failure::running)?;
+    Ok(CommandRuntime(Some(runtime)))
+}
+
+impl CommandRuntime {
+    /// Runs a command to its end.
+    pub fn block_on<F: Future>(&self, command: F) -> F::Output {
+        self.0.as_ref().expect("only dropping takes it").block_on(command)
+    }
+}
+
+impl Drop for CommandRuntime {
+    fn drop(&mut self) {
+        if let Some(runtime) = self.0.take() {
+            runtime.shutdown_background();
+        }
+    }
 }
 
 /// The clock of a command.

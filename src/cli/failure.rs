@@ -11,9 +11,10 @@ use crate::live::RunError;
 use crate::offsets::OffsetsError;
 use crate::offsets::reset::ResetError;
 use crate::ownership::NotWritable;
+use crate::preflight::PreflightError;
 use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
-use crate::sinks::PublishError;
+use crate::sinks::{PublishError, is_outage};
 use crate::sources::{AnewError, SourceError};
 
 impl From<RunError> for Failure {
@@ -30,7 +31,8 @@ impl From<RunError> for Failure {
             RunError::TooManyRejects { .. } | RunError::Memory { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
             RunError::Iceberg(error) => error.into(),
-            RunError::State(_) => Failure::running(error),
+            // The bytes are what was written, but they can't be read: they won't be by the next run either.
+            RunError::State(_) => Failure::Person(error.into()),
         }
     }
 }
@@ -111,7 +113,9 @@ impl From<PublishError> for Failure {
             PublishError::Staged { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
             PublishError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
-            PublishError::Commit { .. } => Failure::running(error),
+            // Conflicts and lost answers pass; what the catalog rejects, it rejects again.
+            PublishError::Commit { .. } if error.is_outage() => Failure::running(error),
+            PublishError::Commit { .. } => Failure::Person(error.into()),
         }
     }
 }
@@ -123,10 +127,11 @@ impl From<CheckpointError> for Failure {
             CheckpointError::Fenced { .. }
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
+            | CheckpointError::Taken { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
             CheckpointError::Location(_)
             | CheckpointError::StoreLost { .. }
-            | CheckpointError::Unclaimed { .. }
+            | CheckpointError::NoSuchManifest { .. }
             | CheckpointError::SavepointTaken { .. }
             | CheckpointError::NoSuchSavepoint { .. } => Failure::invalid(error),
             refused if refused.is_refusal() => Failure::Person(refused.into()),
@@ -138,9 +143,13 @@ impl From<CheckpointError> for Failure {
 impl From<IcebergError> for Failure {
     fn from(error: IcebergError) -> Failure {
         match error {
-            IcebergError::Config { .. } | IcebergError::Location(_) => Failure::invalid(error),
+            IcebergError::Config { .. }
+            | IcebergError::Location(_)
+            | IcebergError::Unsupported { .. }
+            | IcebergError::Column { .. } => Failure::invalid(error),
             refused if refused.is_refusal() => Failure::Person(refused.into()),
-            _ => Failure::running(error),
+            away if is_outage(&away) => Failure::running(away),
+            lasting => Failure::Person(lasting.into()),
         }
     }
 }
@@ -177,6 +186,24 @@ impl From<DiffError> for Failure {
             DiffError::Recompute(error) => (*error).into(),
             DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
             DiffError::Iceberg(error) => error.into(),
+        }
+    }
+}
+
+impl From<PreflightError> for Failure {
+    fn from(error: PreflightError) -> Failure {
+        match error {
+            PreflightError::Source(error) => error.into(),
+            PreflightError::Iceberg(error) => error.into(),
+            PreflightError::Table(error) => error.into(),
+            PreflightError::State(error) => error.into(),
+            PreflightError::Slow { .. } => Failure::running(error),
+            PreflightError::Start(_)
+            | PreflightError::Rejects { .. }
+            | PreflightError::History(_)
+            | PreflightError::Lost(_)
+            | PreflightError::Version { .. }
+            | PreflightError::NoConditionalPut => Failure::invalid(error),
         }
     }
 }

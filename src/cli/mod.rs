@@ -31,6 +31,7 @@ pub mod run;
 pub mod savepoint;
 pub mod signal;
 pub mod start;
+pub mod status;
 pub mod terminal;
 pub mod time;
 pub mod validate;

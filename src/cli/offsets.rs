@@ -9,6 +9,7 @@ use clap::{Args, Subcommand};
 use super::exit::{Exit, Failure};
 use super::terminal::Terminal;
 
+pub(super) use get::stream_of;
 pub use get::{OffsetsGetArgs, OffsetsGetTarget, OffsetsOf};
 pub use reset::OffsetsResetArgs;
 pub use ways::{Selection, WayArgs};

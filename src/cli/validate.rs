@@ -1,4 +1,6 @@
-//! `kappa validate`: all problems of all jobs, without connecting to anything.
+//! `kappa validate`: all problems of all jobs, without connecting to anything unless `--connect` asks for it.
+
+mod connected;
 
 use std::collections::BTreeSet;
 use std::path::{Path, PathBuf};
@@ -6,24 +8,35 @@ use std::path::{Path, PathBuf};
 use clap::Args;
 use serde::Serialize;
 
+use self::connected::{Connected, ConnectedDocument};
 use super::arguments::{OutputArgs, job_path};
+use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::job::{JobFile, JobFileError};
 use super::output;
 use super::terminal::Terminal;
 use crate::config::{ConfigError, Place, Project};
+use crate::job::Plan;
 
 /// Checks job files: parses, plans and type-checks them
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Checks job files: parses, plans and type-checks them, and shows all problems of all of them at once, \
-        each with its line. The kappa.toml of each is checked too. Connects to nothing. Exits 3 if anything is wrong.",
-    after_long_help = "Examples:\n  kappa validate jobs/*.sql\n  kappa validate jobs/page_hits.sql --json"
+        each with its line. The kappa.toml of each is checked too. Connects to nothing, unless --connect asks for it. \
+        Exits 3 if anything is wrong, 1 if with --connect something can't be reached.",
+    after_long_help = "Examples:\n  \
+        kappa validate jobs/*.sql\n  \
+        kappa validate jobs/page_hits.sql --json\n  \
+        kappa validate jobs/page_hits.sql --connect --profile prod"
 )]
 pub struct ValidateArgs {
     /// The job files
     #[arg(value_name = "JOB", required = true, value_parser = job_path)]
     pub jobs: Vec<PathBuf>,
+    /// Look at what a run would meet, too: topics and their newest 1,000 records, tables, state, the first window.
+    /// Nothing is left behind
+    #[arg(long)]
+    pub connect: bool,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub output: OutputArgs,
@@ -43,6 +56,9 @@ struct FileReport {
     /// The job's version, if it has one.
     fingerprint: Option<String>,
     problems: Vec<ProblemReport>,
+    /// With `--connect`: what a run would meet.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    connected: Option<ConnectedDocument>,
 }
 
 #[derive(Debug, Serialize)]
@@ -64,37 +80,50 @@ impl ValidateArgs {
     /// Checks the jobs and says what is wrong.
     pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let mut files = Vec::new();
-        let mut problems = 0;
         for error in self.project_errors(terminal) {
             terminal.error(&error.render(terminal.colour));
-            let report = of_project(&error);
-            problems += report.problems.len();
-            files.push(report);
+            files.push(of_project(&error));
         }
+        let projects_are_valid = files.is_empty();
+        let mut met = Met { exit: Exit::Done, problems: 0, text: String::new() };
         for path in &self.jobs {
             let report = match JobFile::read(path).and_then(|file| file.compile()) {
-                Ok(plan) => FileReport { fingerprint: Some(plan.fingerprint), ..report(path, Vec::new()) },
+                Ok(plan) => {
+                    let connected = match self.connect && projects_are_valid {
+                        true => Some(met.look(path, &plan, terminal)?),
+                        false => None,
+                    };
+                    FileReport { fingerprint: Some(plan.fingerprint), connected, ..report(path, Vec::new()) }
+                }
                 Err(error) => {
                     terminal.error(&format!("{}\n", error.render(terminal.colour)));
                     of_job(path, &error)
                 }
             };
-            problems += report.problems.len();
             files.push(report);
         }
-        let valid = problems == 0;
+        let written: usize = files.iter().map(|file| file.problems.len()).sum();
+        let valid = written == 0;
+        let exit = if valid { met.exit } else { Exit::Invalid };
+        let wrong = files.iter().filter(|file| !file.valid).count();
+        let jobs = output::count(files.len(), "job", "jobs");
         if self.output.json {
-            terminal.json(&Report { valid, files })?;
-        } else if valid {
-            let (verb, jobs) = (if files.len() == 1 { "is" } else { "are" }, output::count(files.len(), "job", "jobs"));
-            terminal.data(&format!("{jobs} {verb} valid\n"))?;
-        } else {
-            let wrong = files.iter().filter(|file| !file.valid).count();
-            let (problems, wrong) =
-                (output::count(problems, "problem", "problems"), output::count(wrong, "file", "files"));
-            terminal.error(&format!("{problems} in {wrong}"));
+            terminal.json(&Report { valid: exit == Exit::Done, files })?;
+            return Ok(exit);
         }
-        Ok(if valid { Exit::Done } else { Exit::Invalid })
+        terminal.data(&met.text)?;
+        if !valid {
+            let (problems, wrong) =
+                (output::count(written, "problem", "problems"), output::count(wrong, "file", "files"));
+            terminal.error(&format!("{problems} in {wrong}"));
+        } else if met.problems == 0 {
+            terminal.data(&format!("{jobs} {} valid\n", if self.jobs.len() == 1 { "is" } else { "are" }))?;
+        }
+        if met.problems > 0 {
+            let problems = output::count(met.problems, "problem", "problems");
+            terminal.error(&format!("{problems} with what a run would meet"));
+        }
+        Ok(exit)
     }
 
     /// What is wrong with the jobs' projects, each project once.
@@ -113,8 +142,39 @@ impl ValidateArgs {
     }
 }
 
+/// What runs of the jobs would meet, put together.
+struct Met {
+    exit: Exit,
+    problems: usize,
+    text: String,
+}
+
+impl Met {
+    /// Looks at one job's surroundings, and says what is wrong.
+    fn look(&mut self, path: &Path, plan: &Plan, terminal: &Terminal) -> Result<ConnectedDocument, Failure> {
+        let project = open_project(path, terminal)?;
+        let connected = Connected::look(plan, &project)?;
+        connected.complain(terminal);
+        self.problems += connected.problems();
+        self.text += &connected.text(plan, &project);
+        // What is wrong counts more than what can't be reached: trying again doesn't mend it.
+        self.exit = match (self.exit, connected.exit()) {
+            (Exit::Invalid, _) | (_, Exit::Invalid) => Exit::Invalid,
+            (Exit::Done, other) => other,
+            (before, _) => before,
+        };
+        Ok(connected.document())
+    }
+}
+
 fn report(path: &Path, problems: Vec<ProblemReport>) -> FileReport {
-    FileReport { file: path.display().to_string(), valid: problems.is_empty(), fingerprint: None, problems }
+    FileReport {
+        file: path.display().to_string(),
+        valid: problems.is_empty(),
+        fingerprint: None,
+        problems,
+        connected: None,
+    }
 }
 
 fn of_job(path: &Path, error: &JobFileError) -> FileReport {

@@ -215,3 +215,22 @@ fn files_are_found_from_the_project_wherever_it_is_called_from() {
     assert!(rendered.contains("none can't be read: No such file"), "{rendered}");
     assert!(rendered.contains("relative one starts at the project's folder"), "{rendered}");
 }
+
+#[test]
+fn everything_that_a_rest_catalog_takes_reaches_it() {
+    let text = "[catalog]\ntype = \"rest\"\nuri = \"https://c/\"\nname = \"n\"\nwarehouse = \"w\"\ncredential = \"id:s\"\n\
+                scope = \"catalog\"\naudience = \"a\"\nresource = \"r\"\noauth2-server-uri = \"https://o/\"\nprefix = \"p\"\n\
+                header.x-tenant = \"t\"\n";
+    let project = Project::at(folder(text).path(), Overrides::none()).expect("valid");
+    let expected = [
+        ("audience", "a"),
+        ("credential", "id:s"),
+        ("header.x-tenant", "t"),
+        ("oauth2-server-uri", "https://o/"),
+        ("prefix", "p"),
+        ("resource", "r"),
+        ("scope", "catalog"),
+    ];
+    assert_eq!(project.catalog.properties.iter().collect::<Vec<_>>(), expected);
+    assert_eq!((project.catalog.name.as_str(), project.catalog.warehouse.as_deref()), ("n", Some("w")));
+}

@@ -31,7 +31,7 @@ pub(super) async fn feed(
         columns: (0..stream.record_schema().fields().len()).collect(),
         readers: 1,
         unseen: false,
-        anew: None,
+        anew: feed.anew.clone(),
     };
     let mut history = History::open(&feed.table, stream, options).await?;
     let mut taken = BTreeMap::new();

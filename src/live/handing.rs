@@ -13,9 +13,11 @@ use super::RunError;
 use crate::checkpoints::{STREAM, TableProperties};
 use crate::event::{EventTime, Micros, ResumeOffset, SEEN, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError, Table};
-use crate::job::{Declaration, Plan};
+use crate::job::Plan;
 use crate::sinks::HistoryProgress;
-use crate::sources::{History, HistoryEvent, HistoryOptions};
+use crate::sources::{
+    Agreement, Anew, AnewError, DisagreementError, History, HistoryEvent, HistoryOptions, agree, declaration,
+};
 use crate::start::{ArchivedPartition, HistoryFacts, StartPlace};
 
 /// Files of history that are read at the same time.
@@ -75,6 +77,9 @@ pub enum HandOverError {
         /// What is wrong.
         source: crate::checkpoints::PropertyError,
     },
+    /// What decides lateness can't be found anew.
+    #[error(transparent)]
+    Anew(#[from] AnewError),
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
@@ -87,6 +92,8 @@ pub struct Feed {
     pub table: Table,
     /// Event times that are read.
     pub times: Range<EventTime>,
+    /// How rows are brought to the stream's declaration, where it differs from the history's own.
+    pub anew: Option<Arc<Anew>>,
 }
 
 /// For each INSERT, the start of the first window that backfills haven't published.
@@ -121,32 +128,43 @@ pub(super) async fn facts(
     let none = || HandOverError::NoHistory { stream: stream.name.clone() };
     let name = stream.history.as_ref().ok_or_else(none)?;
     let table = catalog.load(name).await?.ok_or_else(none)?;
-    let (progress, ends) = archived(&table, stream)?;
-    let feed = Feed { table, times: first.minus(reach)..EventTime::MAX };
+    let (agreement, progress, ends) = archived(&table, stream)?;
+    let times = first.minus(reach)..EventTime::MAX;
+    let anew = Anew::find(&table, stream, &agreement, times.start).await.map_err(HandOverError::from)?.map(Arc::new);
+    let feed = Feed { table, times, anew };
     let needed = first_needed(stream, &feed).await?;
+    // What lies too far back to be found anew makes nothing late from there on.
+    let seen = |partition: i32| match &feed.anew {
+        Some(anew) => anew.seen.greatest(partition),
+        None => progress.seen.get(&partition).copied().flatten(),
+    };
     let partitions = ends.into_iter().map(|(partition, offset)| {
-        let end = StartPlace { offset, seen: progress.seen.get(&partition).copied().flatten() };
+        let end = StartPlace { offset, seen: seen(partition) };
         (partition, ArchivedPartition { first_needed: needed.get(&partition).copied(), end })
     });
     let facts = HistoryFacts { from: first, whole_from: progress.whole_from, partitions: partitions.collect() };
     Ok((facts, feed))
 }
 
+/// How a stream agrees with its history, how far that is, and where it ends in each partition.
+type Archived = (Agreement, HistoryProgress, BTreeMap<i32, ResumeOffset>);
+
 /// How far an archived history is, and where it ends in each partition.
-fn archived(table: &Table, stream: &Stream) -> Result<(HistoryProgress, BTreeMap<i32, ResumeOffset>), HandOverError> {
+fn archived(table: &Table, stream: &Stream) -> Result<Archived, HandOverError> {
     let name = table.name().clone();
     let unusable =
         |difference: String| HandOverError::Unusable { table: name.clone(), stream: stream.name.clone(), difference };
     if table.arrow_schema()?.field_with_name(SEEN).is_err() {
         return Err(unusable("it wasn't made by `kappa archive`, so its rows have no positions".to_owned()));
     }
-    let declared = table.properties().get(STREAM).and_then(|text| Declaration::parse(text).ok());
-    let declared = declared.ok_or_else(|| unusable(format!("its property {STREAM} can't be read")))?;
-    let difference = Declaration::of(stream).difference(&declared);
-    if !difference.records.is_empty() || !difference.time.is_empty() {
-        let words = difference.all().join("; ");
-        return Err(unusable(format!("it was archived under another declaration: {words}")));
-    }
+    let declared = declaration(table).map_err(|error| unusable(error.to_string()))?;
+    let declared = declared.ok_or_else(|| unusable(format!("it has no property {STREAM}")))?;
+    let agreement = agree(table, &declared, stream).map_err(|error| match error {
+        DisagreementError::Other { difference, .. } => {
+            unusable(format!("it was archived under another declaration: {difference}"))
+        }
+        error => unusable(error.to_string()),
+    })?;
     let progress = HistoryProgress::parse(table.properties()).and_then(Result::ok);
     let progress = progress.ok_or_else(|| unusable("it doesn't say how far it is".to_owned()))?;
     let owner = format!("archive-{name}");
@@ -154,7 +172,7 @@ fn archived(table: &Table, stream: &Stream) -> Result<(HistoryProgress, BTreeMap
         .map_err(|source| HandOverError::Property { table: name.clone(), source })?;
     // One stream is archived to a history, whatever the job called it.
     let ends = properties.offsets.and_then(|offsets| offsets.into_values().next());
-    Ok((progress, ends.ok_or_else(|| unusable("it doesn't say where it ends".to_owned()))?))
+    Ok((agreement, progress, ends.ok_or_else(|| unusable("it doesn't say where it ends".to_owned()))?))
 }
 
 /// For each partition, the record of least offset in the feed.
@@ -164,7 +182,7 @@ async fn first_needed(stream: &Arc<Stream>, feed: &Feed) -> Result<BTreeMap<i32,
         columns: vec![stream.event_time, stream.partition_index(), stream.offset_index(), stream.seen_index()],
         readers: READERS,
         unseen: false,
-        anew: None,
+        anew: feed.anew.clone(),
     };
     let mut history = History::open(&feed.table, stream, options).await?;
     let mut places = BTreeMap::new();

@@ -262,7 +262,7 @@ impl RunError {
             RunError::Engine(EngineError::WorkerDied { .. })
             | RunError::Source(SourceError::Stopped { .. })
             | RunError::TaskDied { .. } => Fault::Ours,
-            RunError::Source(SourceError::Request { .. }) => Fault::Outage,
+            RunError::Source(error) if error.is_outage() => Fault::Outage,
             RunError::Publish(error) if error.is_outage() => Fault::Outage,
             RunError::Iceberg(error) if is_outage(error) => Fault::Outage,
             _ => Fault::Lasting,

@@ -81,8 +81,9 @@ impl Anew {
         let filter = ScanFilter { time: time.clone(), ..ScanFilter::default() };
         let columns = anew.columns(table, stream)?;
         let files = plan_files(table, None, &filter).await?;
-        let read = futures::stream::iter(&files).map(|file| anew.read(table, stream, &columns, file, time.as_ref()));
-        let found: Vec<(Seen, u64)> = read.buffered(FILES_PARALLEL_MAX).try_collect().await?;
+        let read = files.into_iter().map(|file| anew.read(table, stream, &columns, file, time.as_ref()));
+        let found = futures::stream::iter(read).buffered(FILES_PARALLEL_MAX);
+        let found: Vec<(Seen, u64)> = found.try_collect().await?;
         for (seen, records) in found {
             anew.seen.merge(seen).map_err(|TooManySteps| anew.too_much(table))?;
             anew.records += records;
@@ -120,12 +121,12 @@ impl Anew {
         table: &Table,
         stream: &Stream,
         columns: &Columns,
-        file: &ScanFile,
+        file: ScanFile,
         time: Option<&(String, std::ops::Range<EventTime>)>,
     ) -> Result<(Seen, u64), AnewError> {
         let mut seen = Seen::default();
         let mut count = 0;
-        let mut batches = Box::pin(read_file(table, file, columns.names(), time).await?);
+        let mut batches = Box::pin(read_file(table, &file, columns.names(), time).await?);
         while let Some(batch) = batches.next().await {
             let (records, rest) = columns.lay_out(&batch?);
             count += records.num_rows() as u64;

@@ -264,6 +264,13 @@ pub enum SourceError {
     },
 }
 
+impl SourceError {
+    /// Whether a log that was there doesn't answer, so that whoever had begun to read it may wait for it.
+    pub fn is_outage(&self) -> bool {
+        matches!(self, SourceError::Request { .. } | SourceError::Unreachable { .. })
+    }
+}
+
 fn out_of_range(topic: &str, partition: i32, wanted: i64, low: i64, high: i64) -> String {
     let place = format!("partition {partition} of topic {topic}");
     if wanted < low {

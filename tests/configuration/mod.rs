@@ -1,6 +1,7 @@
 //! Settings as users meet them: where a value comes from, what `kappa config` shows of it, and that no secret is ever shown.
 
 mod canary;
+mod connect;
 mod shells;
 
 use std::path::Path;

@@ -4,6 +4,7 @@ mod arriving;
 mod audit;
 mod kills;
 mod stops;
+mod takeovers;
 mod watched;
 
 use arriving::{Arriving, Gate};

@@ -6,11 +6,16 @@ use std::time::Duration;
 use serde_json::Value as Json;
 use sqlx::{ConnectOptions, Connection, Executor, SqliteConnection};
 
+use super::arriving::JOB;
 use super::{Arriving, Gate, Watched};
+use crate::replay::{Case, Names};
 use crate::support::process::Running;
+use crate::support::project::{Catalog, Project};
 
 /// For anything that a command does at once, on a loaded machine.
 const LIMIT: Duration = Duration::from_secs(60);
+/// Far less than a command waits for a broker that doesn't answer.
+const AT_ONCE: Duration = Duration::from_secs(6);
 /// How often a command is stopped.
 const STOPS: usize = 3;
 /// No checkpoint but the last one of a run.
@@ -50,6 +55,24 @@ fn a_second_signal_ends_an_archive_at_once_and_nothing_is_lost() {
     arriving.while_fed(1, |gate| interrupt_twice(&arriving, &archive, gate));
     archive.finish();
     arriving.audit_history();
+}
+
+#[test]
+fn a_command_that_waits_for_a_broker_at_its_start_stops_at_once() {
+    // It takes connections, and answers nothing.
+    let broker = std::net::TcpListener::bind("127.0.0.1:0").expect("a free port");
+    let address = broker.local_addr().expect("it has one").to_string();
+    for command in ["run", "archive"] {
+        let project = Project::with_kafka(Catalog::Sql, &[("bootstrap.servers", &address)], "");
+        let namespace = project.namespace();
+        let history = Some("history");
+        let job = Case::steady(1, 1).sql(&Names { topic: "topic", namespace, result: "result", history });
+        project.write(JOB, job);
+        let running = project.start(&[command, JOB]);
+        let _connection = broker.accept().expect("it connects");
+        running.terminate();
+        running.wait(AT_ONCE).ok();
+    }
 }
 
 /// Stops a command again and again while messages come; answers how many records it says that it has taken.

@@ -11,7 +11,13 @@ use kappa::iceberg::{Catalog, CatalogConfig, Change};
 use crate::support::project::Project;
 
 /// What differs from run to run.
-const FILTERS: [(&str, &str); 10] = [
+const FILTERS: [(&str, &str); 16] = [
+    (r"version [0-9a-f]{8}\b", "version [VERSION]"),
+    (r#""version": "[0-9a-f]{8}""#, r#""version": "[VERSION]""#),
+    (r"stopped at \S+Z", "stopped at [TIME]"),
+    (r", [\d.]+(ms|s|m \d+s) old", ", [AGE] old"),
+    (r#""checkpoint_time": "[^"]+""#, r#""checkpoint_time": "[TIME]""#),
+    (r"state.location \S*/", "state.location [PROJECT]/"),
     (r"\b[0-9a-f]{32}\b", "[FINGERPRINT]"),
     (r"\(\d{15,}\)", "([SNAPSHOT])"),
     (r#""snapshot_id": \d+"#, r#""snapshot_id": [SNAPSHOT]"#),
@@ -94,21 +100,27 @@ fn from_a_job_file_to_a_backfill() {
     let job = "jobs/hits.sql";
     says(&project, "validate", &["validate", job]);
     says(&project, "explain", &["explain", job]);
+    says(&project, "status-before", &["status"]);
     says(&project, "offsets-before", &["offsets", "get", job]);
     says(&project, "run", &["run", job]);
     says(&project, "run-again", &["run", job]);
+    says(&project, "run-take-over", &["run", job, "--take-over"]);
     says(&project, "diff-no-history", &over(&["diff"], job, &[]));
     says(&project, "archive", &["archive", job]);
     says(&project, "archive-again", &["archive", job]);
+    says(&project, "archive-take-over", &["archive", job, "--take-over"]);
     says(&project, "archive-json", &["archive", job, "--json"]);
     says(&project, "offsets", &["offsets", "get", job]);
     says(&project, "offsets-archive", &["offsets", "get", "--archive", "raw.clicks"]);
     says(&project, "offsets-json", &["offsets", "get", job, "--json"]);
+    says(&project, "status", &["status"]);
+    says(&project, "status-json", &["status", job, "--json"]);
     says(&project, "diff-equal", &over(&["diff"], job, &[]));
     // The job is mended: bots don't count.
     project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
     says(&project, "diff-differs", &over(&["diff"], job, &[]));
     says(&project, "diff-json", &over(&["diff"], job, &["--json"]));
+    says(&project, "diff-limit", &over(&["diff"], job, &["--limit", "1", "--drain"]));
     says(&project, "backfill-plan", &over(&["backfill", "plan"], job, &[]));
     says(&project, "backfill-plan-json", &over(&["backfill", "plan"], job, &["--json"]));
     says(&project, "backfill-run", &over(&["backfill", "run"], job, &[]));
@@ -212,9 +224,12 @@ fn refused_ranges() {
     says(&project, "run-incomplete", &[&["backfill", "run", job], &incomplete[..]].concat());
     let cut = ["--from", "2026-01-01T00:10:00Z", "--to", "2026-01-01T02:00:00Z"];
     says(&project, "plan-edges", &[&["backfill", "plan", job], &cut[..]].concat());
+    says(&project, "plan-widen", &[&["backfill", "plan", job, "--widen", "--workers", "2"], &cut[..]].concat());
+    says(&project, "plan-drain", &[&["backfill", "plan", job, "--drain"], &incomplete[..]].concat());
     let empty = ["--from", "2026-01-01T02:00:00Z", "--to", "2026-01-01T02:00:00Z"];
     says(&project, "plan-empty", &[&["backfill", "plan", job], &empty[..]].concat());
     project.kappa(&over(&["backfill", "run"], job, &[])).ok();
+    says(&project, "run-widen", &[&["backfill", "run", job, "--widen"], &cut[..]].concat());
     project.write("jobs/thief.sql", format!("{STREAM}{INSERT}"));
     says(&project, "plan-other-owner", &over(&["backfill", "plan"], "jobs/thief.sql", &[]));
     project.write("jobs/hits.sql", format!("{STREAM}{}", INSERT.replace("AS hits", "AS clicks")));
@@ -237,6 +252,10 @@ fn refused_ranges() {
     says(&project, "run-no-job", &["run", "jobs/none.sql"]);
     project.write("jobs/now.sql", format!("{}{INSERT}", STREAM.replace("HISTORY FROM ICEBERG 'raw.clicks'", "")));
     says(&project, "archive-no-history-clause", &["archive", "jobs/now.sql"]);
+    let wider = STREAM.replace("note TEXT,", "note TEXT, referrer TEXT,");
+    project.write("jobs/hits.sql", format!("{wider}{INSERT}"));
+    says(&project, "archive-wider", &["archive", job]);
+    says(&project, "archive-evolve", &["archive", job, "--evolve"]);
 }
 
 /// Sets properties of the result table, as another process would.

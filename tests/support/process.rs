@@ -87,6 +87,16 @@ impl Running {
         self.signal("INT");
     }
 
+    /// SIGSTOP: it stands still, and signals wait for it.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(mut self) -> Finished {
         self.child.kill().expect("process is ours");
@@ -119,6 +129,23 @@ impl Running {
             assert!(started.elapsed() < limit, "not within {limit:?}: {what}\n--- stderr\n{stderr}");
             std::thread::sleep(LOOK_EVERY);
         }
+    }
+
+    /// Waits until `text` stands in stderr; panics after `limit`, or when the process ends before.
+    #[track_caller]
+    pub fn wait_for_stderr(&mut self, text: &str, limit: Duration) {
+        let stderr = self.stderr.clone();
+        self.wait_until(text, limit, || read_text(&stderr).contains(text));
+    }
+
+    /// SIGSTOP: it stands still until it is resumed.
+    pub fn pause(&self) {
+        self.signal("STOP");
+    }
+
+    /// SIGCONT.
+    pub fn resume(&self) {
+        self.signal("CONT");
     }
 
     fn status(&mut self) -> Option<ExitStatus> {

@@ -107,15 +107,20 @@ async fn archived_stream(catalog: &Catalog, store: &CheckpointStore, table: &Tab
         ))
     })?;
     let declaration = Declaration::parse(declaration).map_err(|error| Failure::invalid(format!("{table}: {error}")))?;
+    let newest = store.newest().await.map_err(Failure::from)?.manifest;
+    let known = newest.and_then(|manifest| manifest.streams.into_keys().next());
+    Ok(stream_of(&declaration, known, table))
+}
+
+/// As much of an archived stream as is needed to ask its log.
+pub(in crate::cli) fn stream_of(declaration: &Declaration, name: Option<String>, history: &TableName) -> Stream {
     let format = declaration.format.clone();
-    let (live, name) = match &declaration.log {
+    let (live, named) = match &declaration.log {
         Log::Topic { name, .. } => (LiveFace::Kafka { topic: name.clone(), format }, name.clone()),
         Log::File { path } => (LiveFace::File { path: path.clone(), format }, path.clone()),
     };
-    let newest = store.newest().await.map_err(Failure::from)?.manifest;
-    let known = newest.and_then(|manifest| manifest.streams.into_keys().next());
-    Ok(Stream {
-        name: known.unwrap_or(name),
+    Stream {
+        name: name.unwrap_or(named),
         columns: Vec::new(),
         event_time: 0,
         bound: Micros(declaration.bound_us),
@@ -123,8 +128,8 @@ async fn archived_stream(catalog: &Catalog, store: &CheckpointStore, table: &Tab
         max_future: declaration.max_future_us.map(Micros),
         live,
         accepts_compacted: true,
-        history: Some(table.clone()),
-    })
+        history: Some(history.clone()),
+    }
 }
 
 fn text(title: &str, found: &Offsets, now: EventTime) -> String {
