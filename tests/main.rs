@@ -10,6 +10,7 @@ mod messages;
 mod exactly_once;
 mod kafka;
 mod model;
+mod operating;
 mod replay;
 mod servers;
 mod signals;

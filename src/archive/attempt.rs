@@ -34,27 +34,27 @@ pub(super) async fn attempt(
     so_far: &mut SoFar,
 ) -> Result<(), ArchiveError> {
     observer.standing().phase = Phase::Starting;
-    let taken = tokio::select! {
-        taken = claim(work, observer.vitals(), &so_far.claimant) => taken?,
-        // Dropped at any point, a claim is one that a crash cut off.
-        () = work.stop.cancelled() => return Ok(()),
-    };
+    let vitals = observer.vitals().clone();
+    // Dropped at any point, a claim is one that a crash cut off.
+    let claiming = work.stop.run_until_cancelled(claim(work, &vitals, &so_far.claimant));
+    let Some(taken) = observer.showing(claiming).await else { return Ok(()) };
+    let taken = taken?;
     so_far.restarts.began();
     // Whoever has taken over from this run since then is left alone by its next attempt.
     so_far.claimant.take_over = false;
     let heartbeat = taken.0.heartbeat().clone();
-    let beginning = tokio::select! {
-        beginning = begin_claimed(work, taken) => beginning,
-        // Finishing the newest checkpoint may take as long as an outage does.
-        newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
-        () = work.stop.cancelled() => {
-            heartbeat.release().await;
-            return Ok(());
+    let beginning = async {
+        tokio::select! {
+            beginning = begin_claimed(work, taken) => Some(beginning),
+            // Finishing the newest checkpoint may take as long as an outage does.
+            newer = heartbeat.fenced() => Some(Err(PublishError::from(newer).into())),
+            () = work.stop.cancelled() => None,
         }
     };
-    let ended = match beginning {
-        Ok(beginning) => run(work, beginning, observer, &mut so_far.report).await,
-        Err(error) => Err(error),
+    let ended = match observer.showing(beginning).await {
+        None => Ok(()),
+        Some(Ok(beginning)) => run(work, beginning, observer, &mut so_far.report).await,
+        Some(Err(error)) => Err(error),
     };
     heartbeat.release().await;
     ended
@@ -119,6 +119,7 @@ async fn run(
     report: &mut ArchiveReport,
 ) -> Result<(), ArchiveError> {
     observer.standing().generation = beginning.publisher.begun().identity().generation.0;
+    observer.show();
     if report.checkpoints == 0 {
         report.resumed = beginning.manifest.is_some();
     }

@@ -11,6 +11,7 @@ mod compact;
 mod cut;
 mod error;
 mod evolve;
+mod expire;
 mod order;
 mod overwrite;
 mod partition;

@@ -21,6 +21,11 @@ const MANIFESTS_MAX: usize = 100;
 /// Size of a merged manifest: some ten thousand files. Larger ones would be rewritten too often and pruned too rarely.
 const MANIFEST_BYTES_TARGET: i64 = 8 << 20;
 
+/// Entry of a snapshot's summary that names its maker, as all engines write it.
+pub(crate) const ENGINE: &str = "engine-name";
+/// What it says of ours.
+pub(crate) const ENGINE_NAME: &str = "kappa";
+
 /// A snapshot that is written but not committed.
 #[derive(Debug)]
 pub(crate) struct Staged {
@@ -411,6 +416,8 @@ impl Stage<'_> {
         let mut entries: HashMap<String, String> = self.change.summary.clone().into_iter().collect();
         // So that a later look can tell which snapshot a marker came with.
         entries.extend(self.change.marker.clone());
+        entries.insert(ENGINE.to_owned(), ENGINE_NAME.to_owned());
+        entries.insert("engine-version".to_owned(), env!("CARGO_PKG_VERSION").to_owned());
         entries.extend(self.summary.build());
         for (total, plus, minus) in [
             ("total-data-files", "added-data-files", "deleted-data-files"),
@@ -490,7 +497,7 @@ fn may_hold(ranges: &[PartitionRange], manifest: &ManifestFile, spec: &Partition
 
 /// When a snapshot was made, for people and for retention; no row and no decision of ours depends on it.
 #[expect(clippy::disallowed_methods, reason = "Iceberg dates snapshots by the wall clock; no row depends on it")]
-fn commit_time_ms() -> i64 {
+pub(crate) fn commit_time_ms() -> i64 {
     let now = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH);
     now.map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }

@@ -3,6 +3,7 @@
 mod commits;
 mod cuts;
 mod evolve;
+mod expiry;
 mod foreign;
 mod races;
 mod rest;

@@ -87,12 +87,10 @@ pub(super) async fn attempt(
 ) -> Result<(), RunError> {
     observer.standing().phase = Phase::Starting;
     let vitals = observer.vitals().clone();
-    let beginning = tokio::select! {
-        beginning = claim(plan, setup, options, (&so_far.claimant, &vitals)) => beginning?,
-        // Dropped at any point, a claim is one that a crash cut off.
-        () = stop.cancelled() => return Ok(()),
-        never = show_waiting(observer) => match never {},
-    };
+    // Dropped at any point, a claim is one that a crash cut off.
+    let claiming = stop.run_until_cancelled(claim(plan, setup, options, (&so_far.claimant, &vitals)));
+    let Some(beginning) = observer.showing(claiming).await else { return Ok(()) };
+    let beginning = beginning?;
     so_far.restarts.began();
     // Whoever has taken over from this run since then is left alone by its next attempt.
     so_far.claimant.take_over = false;
@@ -119,17 +117,6 @@ pub(super) async fn attempt(
     ended
 }
 
-/// Shows again and again that a run that isn't reading yet is alive.
-async fn show_waiting(observer: &mut Observer<'_>) -> std::convert::Infallible {
-    let mut tick = tokio::time::interval(TICK);
-    loop {
-        tick.tick().await;
-        if observer.is_due() {
-            observer.show();
-        }
-    }
-}
-
 impl<'a, 'w> Loop<'a, 'w> {
     async fn start(
         plan: &'a Arc<Plan>,
@@ -152,17 +139,22 @@ impl<'a, 'w> Loop<'a, 'w> {
         let mut fed = Vec::with_capacity(feeds.len());
         for (stream, feed) in plan.streams.iter().enumerate().zip(&feeds) {
             fed.push(match feed {
-                Some(feed) => bootstrap::feed(&mut engine, &mut pending, stream, feed, options.epoch_rows).await?,
+                Some(feed) => {
+                    let feeding = bootstrap::feed(&mut engine, &mut pending, stream, feed, options.epoch_rows);
+                    observer.showing(feeding).await?
+                }
                 None => BTreeMap::new(),
             });
         }
-        let mut inflow = Inflow::open(plan, setup, options, manifest, take_up).await?;
+        let mut inflow = observer.showing(Inflow::open(plan, setup, options, manifest, take_up)).await?;
+        observer.attempt(inflow.progress());
         inflow.count_fed(fed);
         let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
-        observer.attempt(inflow.progress());
         let standing = observer.standing();
         standing.generation = publisher.begun().identity().generation.0;
         standing.frontier = stated;
+        // Whoever reads a log wants to know the generation, however soon the run ends.
+        observer.show();
         Ok(Loop {
             plan,
             setup,
@@ -223,18 +215,7 @@ impl<'a, 'w> Loop<'a, 'w> {
     /// tidy tables.
     async fn leave(mut self, in_order: bool, stop: &CancellationToken) {
         if in_order {
-            let stopped = stop.is_cancelled();
-            tokio::select! {
-                () = async { while self.sealing.is_busy() { self.sealing.step().await } }, if !stopped => {}
-                () = stop.cancelled() => {
-                    // One piece only; it begins the next, which is dropped.
-                    if self.sealing.is_busy()
-                        && tokio::time::timeout(SEALING_AT_STOP_MAX, self.sealing.step()).await.is_err()
-                    {
-                        tracing::info!("a partition was not rewritten; the next run does it");
-                    }
-                }
-            }
+            self.observer.showing(finish_sealing(&mut self.sealing, stop)).await;
             self.positions.finish().await;
         }
         if let Some(writing) = self.writing.take() {
@@ -437,6 +418,19 @@ impl<'a, 'w> Loop<'a, 'w> {
             limit: Bytes(memory.limit_bytes.unwrap_or(u64::MAX)),
             held: Box::new(self.observer.standing().held.clone()),
         })
+    }
+}
+
+/// Rewrites what is sealed; once the run is told to stop, only the piece that is under way, and not for long.
+async fn finish_sealing(sealing: &mut Sealing, stop: &CancellationToken) {
+    let stopped = stop.is_cancelled();
+    tokio::select! {
+        () = async { while sealing.is_busy() { sealing.step().await } }, if !stopped => return,
+        () = stop.cancelled() => {}
+    }
+    // It begins the next piece, which is dropped.
+    if sealing.is_busy() && tokio::time::timeout(SEALING_AT_STOP_MAX, sealing.step()).await.is_err() {
+        tracing::info!("a partition was not rewritten; the next run does it");
     }
 }
 

@@ -318,9 +318,8 @@ pub async fn run(
             return Err(error);
         };
         tracing::error!(%error, "starting again from the newest checkpoint in {pause:?}");
-        tokio::select! {
-            () = tokio::time::sleep(pause) => {}
-            () = stop.cancelled() => return Ok(so_far.report),
+        if observer.showing(stop.run_until_cancelled(tokio::time::sleep(pause))).await.is_none() {
+            return Ok(so_far.report);
         }
     }
 }

@@ -20,7 +20,8 @@ pub fn judge(places: &[Place]) -> Vec<String> {
     let mut wrong = Vec::new();
     for Place { standing, age, .. } in places.iter().filter(|place| !place.ended) {
         let owner = &standing.owner;
-        if *age > STUCK_MAX {
+        // One that waits for another process says so once.
+        if *age > STUCK_MAX && standing.phase != Phase::Waiting {
             wrong.push(format!("{owner}: stuck: its loop has not turned for {}", text(*age)));
         }
         if standing.epoch_owed + *age > EPOCH_MAX && standing.epochs_in_flight > 0 {
@@ -90,6 +91,12 @@ mod tests {
         let hour = Some(Duration::from_secs(3_600));
         let wrong = judge(&place(|place| place.standing.checkpoints.under_way = hour));
         assert_eq!(wrong, ["page_hits: stuck: a checkpoint has been under way for 1h"]);
+    }
+
+    #[test]
+    fn a_run_that_waits_for_another_process_is_alive_and_says_no_more() {
+        let places = place(|place| (place.age, place.standing.phase) = (Duration::from_secs(999), Phase::Waiting));
+        assert_eq!((judge(&places), judge_ready(&places)), (vec![], vec!["page_hits: waiting".to_owned()]));
     }
 
     #[test]

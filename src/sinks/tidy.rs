@@ -153,8 +153,18 @@ impl Tidy {
 }
 
 impl Rewrite {
-    /// Rewrites the partitions that have more than hardly any small files. What goes wrong is logged: nothing depends on it.
+    /// Rewrites the partitions that have more than hardly any small files, then expires the table's oldest snapshots. What
+    /// goes wrong is logged: nothing depends on it.
     pub async fn run(self, publisher: &Publisher) {
+        self.rewrite(publisher).await;
+        match publisher.catalog().expire_snapshots(&self.table).await {
+            Ok(0) => {}
+            Ok(count) => tracing::debug!(table = %self.table, count, "old snapshots expired"),
+            Err(error) => tracing::warn!(%error, table = %self.table, "old snapshots were not expired"),
+        }
+    }
+
+    async fn rewrite(&self, publisher: &Publisher) {
         let (table, from) = (&self.table, self.range.from);
         let change = match compact(publisher.catalog(), table, &self.range, &self.options).await {
             Ok(None) => return,

@@ -166,6 +166,18 @@ impl<'a> Observer<'a> {
         self.shown.is_none_or(|shown| self.clock.elapsed() >= shown + SHOW_INTERVAL)
     }
 
+    /// Does something that takes its time before or after the reading, and shows meanwhile that the driver is alive.
+    pub async fn showing<T>(&mut self, work: impl Future<Output = T>) -> T {
+        let mut tick = tokio::time::interval(SHOW_INTERVAL);
+        tokio::pin!(work);
+        loop {
+            tokio::select! {
+                done = &mut work => return done,
+                _ = tick.tick() => self.show(),
+            }
+        }
+    }
+
     /// Shows the numbers as they are filled in.
     pub fn show(&mut self) {
         let now = self.clock.elapsed();

@@ -5,6 +5,7 @@
 
 pub mod catalog;
 pub mod columns;
+pub mod http;
 pub mod kafka;
 pub mod process;
 pub mod project;

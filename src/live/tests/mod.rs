@@ -2,6 +2,7 @@
 
 mod failures;
 mod memory_log;
+mod quiet;
 mod reposition;
 mod restarts;
 mod starts;

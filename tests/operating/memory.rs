@@ -1,0 +1,63 @@
+//! Too little memory: the run ends with who holds it, nothing is lost, and more memory lets it go on.
+
+use std::fmt::Write;
+
+use crate::support::project::Project;
+
+const ROWS: usize = 300_000;
+const JOB: &str = "jobs/keys.sql";
+
+/// A day of rows, each with a long key of its own: no window closes before the end.
+fn rows() -> String {
+    let mut rows = String::new();
+    let padding = "x".repeat(200);
+    for row in 0..ROWS {
+        let second = row % 3_600;
+        writeln!(
+            rows,
+            r#"{{"host":"{row}-{padding}","bytes":1,"t":"2026-01-01T{:02}:{:02}:{:02}Z"}}"#,
+            second / 3_600,
+            second / 60 % 60,
+            second % 60
+        )
+        .expect("a string takes every text");
+    }
+    rows
+}
+
+fn limit(project: &Project, memory_max: &str) {
+    let config = std::fs::read_to_string(project.path().join("kappa.toml")).expect("it is there");
+    let rest = config.split_once("\n[catalog]").expect("a table of its own").1;
+    let run = format!("[run]\nworkers = 1\ncheckpoint_interval = \"1s\"\nmemory_max = \"{memory_max}\"\n");
+    project.write("kappa.toml", format!("{run}\n[catalog]{rest}"));
+}
+
+#[test]
+fn a_window_that_outgrows_the_memory_is_named_and_nothing_is_lost() {
+    let project = Project::embedded();
+    project.write("clicks.jsonl", rows());
+    // An hour out of order.
+    let stream = super::STREAM.replace("INTERVAL '5 seconds'", "INTERVAL '2 hours'");
+    let insert = super::INSERT.replace("'1 minute'", "'1 day'");
+    project.write(
+        JOB,
+        format!(
+            "{stream}LIVE FROM FILE 'clicks.jsonl';\n\
+             INSERT INTO ICEBERG 'marts.keys' PARTITIONED BY (day(window_start)){insert}"
+        ),
+    );
+    limit(&project, "160MB");
+    let short = project.kappa(&["run", JOB]).exits(5);
+    for part in [
+        "of memory are in use, more than the 160.0 MB of [run] memory_max",
+        "1 open window of marts.keys hold",
+        "the one that starts at 2026-01-01T00:00:00Z",
+        "raise memory_max",
+        "exit 5",
+    ] {
+        assert!(short.stderr.contains(part), "{part} in {}", short.stderr);
+    }
+    limit(&project, "8GB");
+    let finished = project.kappa(&["run", JOB]).ok();
+    assert!(finished.stdout.contains("marts.keys: 300,000 rows published"), "{}", finished.stdout);
+}
