@@ -138,16 +138,6 @@ impl Running {
         self.wait_until(text, limit, || read_text(&stderr).contains(text));
     }
 
-    /// SIGSTOP: it stands still until it is resumed.
-    pub fn pause(&self) {
-        self.signal("STOP");
-    }
-
-    /// SIGCONT.
-    pub fn resume(&self) {
-        self.signal("CONT");
-    }
-
     fn status(&mut self) -> Option<ExitStatus> {
         self.child.try_wait().expect("process is ours")
     }
