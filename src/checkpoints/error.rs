@@ -16,7 +16,7 @@ pub enum CheckpointError {
     #[error("state.location can't be used: {0}")]
     Location(#[from] LocationError),
     /// The store failed while reading. Trying again is safe.
-    #[error("can't read {path} below state.location")]
+    #[error("can't read {path} below state.location: {source}")]
     Read {
         /// File or folder.
         path: String,
@@ -24,7 +24,7 @@ pub enum CheckpointError {
         source: CallError,
     },
     /// The store failed while writing; whether the file is there is unknown. Trying again is safe.
-    #[error("can't write {path} below state.location")]
+    #[error("can't write {path} below state.location: {source}")]
     Write {
         /// File.
         path: String,
@@ -32,7 +32,7 @@ pub enum CheckpointError {
         source: CallError,
     },
     /// The store failed to make a written file durable. Trying again is safe.
-    #[error("can't make {path} below state.location durable")]
+    #[error("can't make {path} below state.location durable: {source}")]
     Sync {
         /// File.
         path: String,
@@ -40,7 +40,7 @@ pub enum CheckpointError {
         source: std::io::Error,
     },
     /// The store failed while removing old files. Nothing is lost; the next collection goes on.
-    #[error("can't remove {path} below state.location")]
+    #[error("can't remove {path} below state.location: {source}")]
     Remove {
         /// File.
         path: String,
