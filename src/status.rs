@@ -201,6 +201,7 @@ mod tests {
             claimed: Vec::new(),
             tables: Vec::new(),
             held: Vec::new(),
+            reread: BTreeMap::new(),
         }
     }
 

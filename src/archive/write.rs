@@ -173,6 +173,7 @@ pub(super) fn manifest(
         claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),
         tables,
         held: Vec::new(),
+        reread: BTreeMap::new(),
     }
 }
 

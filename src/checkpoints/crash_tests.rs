@@ -401,6 +401,7 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         claimed: names().into_iter().map(|table| ClaimedTable { uuid: uuid_of(&table), table }).collect(),
         tables: names().into_iter().map(change).filter(|change| !change.add.is_empty()).collect(),
         held: vec![],
+        reread: BTreeMap::new(),
     }
 }
 

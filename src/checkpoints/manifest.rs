@@ -49,6 +49,10 @@ pub struct Manifest {
     pub tables: Vec<TableChange>,
     /// Staged files that wait until their partition is complete.
     pub held: Vec<HeldFile>,
+    /// By stream and partition, the offset below which records were taken before: the job reads them again, and what it
+    /// says of them, late rows and rejects, replaces what is said already. Without those that it is through with.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub reread: BTreeMap<String, BTreeMap<i32, ResumeOffset>>,
 }
 
 /// How far one stream has been read: by partition.
@@ -383,6 +387,7 @@ pub(super) mod tests {
                 complete_at: EventTime(1),
                 file: json!({"file": "b.parquet"}),
             }],
+            reread: BTreeMap::from([("web_requests".into(), BTreeMap::from([(0, ResumeOffset(20))]))]),
         }
     }
 
@@ -418,7 +423,8 @@ pub(super) mod tests {
             r#""properties":{"kappa.sealed_edge":"beginning"},"remove_properties":["kappa.republish"],"#,
             r#""summary":{"kappa.late":"2"}}],"#,
             r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
-            r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}]}}"#,
+            r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}],"#,
+            r#""reread":{"web_requests":{"0":20}}}}"#,
         );
         let (content, seal) = text.split_once('\n').expect("two lines");
         assert_eq!(content, expected);

@@ -22,12 +22,21 @@ pub struct RowCut {
     pub times: Vec<TimeCut>,
     /// TEXT columns and the values that they have.
     pub equals: BTreeMap<String, String>,
-    /// For rows that are records of a log: they stand at or above these offsets; a partition that isn't named is meant as
-    /// a whole, and so are records without a position.
-    pub positions: Option<BTreeMap<i32, ResumeOffset>>,
+    /// For rows that are records of a log: they stand there, by partition. `None`: anywhere.
+    pub positions: Option<BTreeMap<i32, OffsetCut>>,
     /// For rows that are records of a log: they are these, offsets rising.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<BTreeMap<i32, Vec<i64>>>,
+}
+
+/// A half-open range of offsets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct OffsetCut {
+    /// Inclusive.
+    pub from: ResumeOffset,
+    /// Exclusive.
+    pub to: ResumeOffset,
 }
 
 /// A timestamp column and the half-open range of its values. A null is in no range.
@@ -95,13 +104,12 @@ impl RowCut {
         if let Some(positions) = &self.positions {
             let partitions = column(PARTITION).as_primitive::<Int32Type>();
             let offsets = column(OFFSET).as_primitive::<Int64Type>();
-            let above = BooleanBuffer::collect_bool(partitions.len(), |row| {
-                let first = positions.get(&partitions.value(row));
-                partitions.is_null(row)
-                    || offsets.is_null(row)
-                    || first.is_none_or(|first| first.0 <= offsets.value(row))
+            let there = BooleanBuffer::collect_bool(partitions.len(), |row| {
+                let range = positions.get(&partitions.value(row));
+                let holds = |range: &OffsetCut| (range.from.0..range.to.0).contains(&offsets.value(row));
+                partitions.is_valid(row) && offsets.is_valid(row) && range.is_some_and(holds)
             });
-            marks = &marks & &above;
+            marks = &marks & &there;
         }
         if let Some(records) = &self.records {
             let partitions = column(PARTITION).as_primitive::<Int32Type>();

@@ -31,7 +31,7 @@ mod writer;
 
 pub use catalog::{Catalog, CatalogConfig, CatalogKind, TableSpec};
 pub use compact::{CompactOptions, compact};
-pub use cut::{CutOut, RowCut, TimeCut, count_cut, cut_out};
+pub use cut::{CutOut, OffsetCut, RowCut, TimeCut, count_cut, cut_out};
 pub use error::IcebergError;
 pub use evolve::Evolution;
 pub use order::Sorted;

@@ -11,8 +11,8 @@ use super::RunError;
 use super::pending::Pending;
 use super::republish;
 use crate::checkpoints::{
-    ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, REPUBLISH, StateContent, StateFile, StreamProgress,
-    TableChange, TableProperties,
+    ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, Operation, REPUBLISH, StateContent, StateFile,
+    StreamProgress, TableChange, TableProperties,
 };
 use crate::engine::FrozenPane;
 use crate::event::{EventTime, Reject, TableName};
@@ -21,6 +21,7 @@ use crate::job::explain::describe;
 use crate::job::{Plan, Publish};
 use crate::sinks::{PublishError, Publisher, Tidy, WATERMARK, layout, rejects_table, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
+use crate::windows::PublishRange;
 
 /// What a barrier cuts off: everything fed before it, and nothing behind it.
 #[derive(Debug)]
@@ -61,6 +62,10 @@ pub(super) struct Writer {
     held: Vec<HeldFile>,
     /// For each INSERT, what became of its records since the job began, and how far its table is.
     inserts: Vec<InsertProgress>,
+    /// How far streams are taken by the checkpoint before.
+    stood: BTreeMap<String, StreamProgress>,
+    /// As in [`Manifest::reread`].
+    reread: Offsets,
 }
 
 /// Rows and files for one table.
@@ -94,6 +99,8 @@ impl Writer {
             number: 1,
             state: StateFiles::default(),
             held: continued.map_or_else(Vec::new, |manifest| manifest.held.clone()),
+            stood: continued.map_or_else(BTreeMap::new, |manifest| manifest.streams.clone()),
+            reread: continued.map_or_else(BTreeMap::new, |manifest| manifest.reread.clone()),
         }
     }
 
@@ -131,13 +138,40 @@ impl Writer {
                 tables.entry(table).or_default().files.extend(files);
             }
         }
+        self.replace_what_is_read_again(&cut, &mut tables);
         let files = tables.values().flat_map(|table| &table.files);
         written.bytes += files.map(|file| file.bytes).sum::<u64>();
         let manifest = self.manifest(&cut, tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
+        self.stood.clone_from(&cut.streams);
         written.streams = cut.streams;
         Ok(written)
+    }
+
+    /// Late rows and rejects of records that were taken before go, as this checkpoint says anew what became of them.
+    fn replace_what_is_read_again(&mut self, cut: &Cut, tables: &mut BTreeMap<TableName, TableFiles>) {
+        let none = StreamProgress::new();
+        for (index, stream) in self.plan.streams.iter().enumerate() {
+            let Some(left) = self.reread.get_mut(&stream.name) else { continue };
+            let stood = self.stood.get(&stream.name).unwrap_or(&none);
+            let again = republish::read_again(left, stood, &cut.streams[&stream.name]);
+            if again.is_empty() {
+                continue;
+            }
+            let at = |rows: RowCut| RowCut { positions: Some(again.clone()), ..rows };
+            for (insert, progress) in self.plan.inserts.iter().zip(&self.inserts) {
+                if insert.stream == index {
+                    let windows = PublishRange { from: progress.first_window, to: EventTime::MAX };
+                    let late = at(layout::late_rows(insert, stream, windows));
+                    tables.entry(insert.late.clone()).or_default().cuts.push(late);
+                }
+            }
+            if let Some(table) = rejects_table(&self.plan, index) {
+                tables.entry(table).or_default().cuts.push(at(layout::reject_rows_of(stream)));
+            }
+        }
+        self.reread.retain(|_, left| !left.is_empty());
     }
 
     /// Writes one state file for each INSERT and worker that has changed panes, and forgets closed ones. Answers the bytes
@@ -276,6 +310,7 @@ impl Writer {
             claimed: claimed.map(|table| ClaimedTable { table: table.name().clone(), uuid: table.uuid() }).collect(),
             tables,
             held: self.held.clone(),
+            reread: self.reread.clone(),
         }
     }
 }

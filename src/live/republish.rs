@@ -2,9 +2,11 @@
 //! Invariant: the old rows of a window go in the commit that brings its new ones, or that says that it is empty now; until
 //! then they stay. What is left of the range never grows. Pure.
 
-use crate::checkpoints::{InsertProgress, RepublishRange};
-use crate::event::EventTime;
-use crate::iceberg::RowCut;
+use std::collections::BTreeMap;
+
+use crate::checkpoints::{InsertProgress, RepublishRange, StreamProgress};
+use crate::event::{EventTime, ResumeOffset};
+use crate::iceberg::{OffsetCut, RowCut};
 use crate::job::Insert;
 
 /// The old rows that a checkpoint at `watermark` replaces: those of all windows of the range that it publishes, of
@@ -18,4 +20,25 @@ pub(super) fn advance(insert: &Insert, progress: &mut InsertProgress, watermark:
     progress.republish = (reached < to).then_some(RepublishRange { from: reached, to });
     let column = &insert.partitions[insert.range.partition].column;
     Some(RowCut::of_times(column, from, reached))
+}
+
+/// The records of a stream that a checkpoint has taken, from where the one before `stood` to `now`, and that were taken
+/// before: by partition. `left` is up to where they were, as in [`crate::checkpoints::Manifest::reread`]; partitions that are
+/// through are taken out of it.
+pub(super) fn read_again(
+    left: &mut BTreeMap<i32, ResumeOffset>,
+    stood: &StreamProgress,
+    now: &StreamProgress,
+) -> BTreeMap<i32, OffsetCut> {
+    let next = |progress: &StreamProgress, partition| progress.get(&partition).map(|at| at.next_offset);
+    let mut again = BTreeMap::new();
+    left.retain(|&partition, &mut end| {
+        let from = next(stood, partition).unwrap_or(ResumeOffset(0));
+        let to = next(now, partition).unwrap_or(from);
+        if from < to.min(end) {
+            again.insert(partition, OffsetCut { from, to: to.min(end) });
+        }
+        to < end
+    });
+    again
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
 
-use super::moves::{late_cut, moves, reject_cut, stood};
+use super::moves::{moves, read_again, stood};
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
     CheckpointError, Claimant, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
@@ -17,14 +17,15 @@ use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
-use crate::sinks::{Publisher, Target, layout, rejects_table, take, targets};
+use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take, targets};
 use crate::vitals::Vitals;
 
 /// Savepoints of one second at most, before their names run out.
 const NAMES_MAX: usize = 100;
 
-/// Moves a job that isn't running: refused while another process runs it. A run that goes on unheard of is fenced. How it stood is kept as a
-/// savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of it.
+/// Moves a job that isn't running: refused while another process runs it; a run that goes on unheard of is fenced. How it
+/// stood is kept as a savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of
+/// it.
 ///
 /// # Errors
 /// When it is refused, or store or tables fail; then the job stands where it stood, or, once the new checkpoint is put, the
@@ -43,6 +44,23 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     };
     let vitals = Vitals::new(moving.clock);
     let taken = take(moving.catalog, moving.checkpoints, &claimant, &targets, &vitals).await?;
+    let heartbeat = taken.heartbeat().clone();
+    let moved = tokio::select! {
+        moved = move_taken(moving, destination, taken, &targets) => moved,
+        // Finishing the newest checkpoint may take as long as an outage does.
+        newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
+    };
+    heartbeat.release().await;
+    moved
+}
+
+/// Moves a job that is claimed.
+async fn move_taken(
+    moving: &Moving<'_>,
+    destination: &Destination,
+    taken: Taken,
+    targets: &[Target],
+) -> Result<Repositioned, RepositionError> {
     let newest = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
@@ -65,7 +83,6 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     let new = Manifest { state, held, ..manifest(moving.plan, &publisher, newest.as_ref(), destination, &moves) };
     let checkpoint = new.id;
     publisher.publish(new).await?;
-    publisher.heartbeat().release().await;
     Ok(Repositioned { moves, savepoint, checkpoint })
 }
 
@@ -173,6 +190,11 @@ fn manifest(
         let stood = same.and_then(|newest| newest.streams.get(&stream.name));
         (stream.name.clone(), progress(kept, stood, destination, &stream.name))
     };
+    let reread = plan.streams.iter().filter_map(|stream| {
+        let again = read_again(newest, destination, &stream.name);
+        let ends: BTreeMap<_, _> = again.into_iter().map(|(partition, again)| (partition, again.to)).collect();
+        (!ends.is_empty()).then(|| (stream.name.clone(), ends))
+    });
     Manifest {
         id: publisher.begun().id(1),
         owner: plan.name.clone(),
@@ -186,6 +208,7 @@ fn manifest(
         claimed: claimed.collect(),
         tables: changes(plan, publisher, destination, moves),
         held: Vec::new(),
+        reread: reread.collect(),
     }
 }
 
@@ -209,19 +232,12 @@ fn progress(
     positions.map(anew).collect()
 }
 
-/// What every table of the job is told, and loses.
+/// What every result is told.
 fn changes(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Vec<TableChange> {
     let mut changes: BTreeMap<TableName, TableChange> = BTreeMap::new();
     for (insert, moved) in plan.inserts.iter().zip(&moves.inserts) {
         let change = result_change(plan, publisher, destination, insert, moved);
         changes.insert(insert.table.clone(), change);
-    }
-    let losses = plan.inserts.iter().map(|insert| (insert.late.clone(), late_cut(plan, destination, insert)));
-    let rejects = (0..plan.streams.len())
-        .filter_map(|stream| Some((rejects_table(plan, stream)?, reject_cut(plan, destination, stream))));
-    for (table, cut) in losses.chain(rejects) {
-        let change = changes.entry(table.clone()).or_insert_with(|| nothing(publisher, destination, &table));
-        change.remove.push(to_value(&cut));
     }
     changes.into_values().collect()
 }
@@ -251,7 +267,7 @@ fn result_change(
 ) -> TableChange {
     let properties = TableProperties {
         sealed_edge: Some(moved.sealed_edge),
-        first_window: Some(destination.first_window(&insert.table)),
+        first_window: Some(insert.range_from(destination.first_window(&insert.table))),
         republish: moved.republish,
         ..TableProperties::default()
     };

@@ -6,8 +6,8 @@
 //! a crash at any point leaves the job as it was or finished.
 //!
 //! Invariants: there is no moment at which the job has no checkpoint; no row of a published window goes before the run
-//! publishes that window again, by the range that each result's checkpoint names; late rows and rejects that go are
-//! exactly those of records that the run reads again. Never begins without the state that a table says there was: lost
+//! publishes that window again, by the range that each result's checkpoint names; late rows and rejects are
+//! replaced with the records that the run reads again, and no others. Never begins without the state that a table says there was: lost
 //! state is refused as it is by a run.
 
 mod execute;
@@ -83,7 +83,7 @@ pub struct Repositioning {
     pub first_window: EventTime,
     /// For each INSERT.
     pub inserts: Vec<ResultMove>,
-    /// For each table of rejects of the job, rows that go: their records are read again.
+    /// For each table of rejects of the job, rows that are replaced as their records are read again.
     pub rejects: BTreeMap<String, u64>,
 }
 
@@ -111,7 +111,7 @@ pub struct ResultMove {
     pub partitions: BTreeMap<EventTime, u64>,
     /// Windows that nobody publishes, as the job has not got there and goes on behind them: to be backfilled.
     pub gap: Option<Range<EventTime>>,
-    /// Late rows that go: their records are read and judged again.
+    /// Late rows that are replaced as their records are read and judged again.
     pub late: u64,
     sealed_edge: EventTime,
     /// Of a job that was drained: where its table ended. Whatever a backfill has put above that is published again too.

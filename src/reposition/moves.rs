@@ -1,7 +1,8 @@
 //! What moving a job does to its results: what is published again, what nobody publishes, which late rows and rejects go.
 //!
-//! Late rows and rejects that go are those of records at or above the new positions, late for windows from the first one
-//! on: the run reads these records again and judges them as before, as every record below the positions has an event time
+//! Late rows and rejects of records that are read again, and late for windows from the first one on, are replaced by what
+//! the run says of them, in the checkpoint that takes the records: before that they stay, so that a move that is undone in
+//! between has lost none. The run judges these records as before, as every record below the positions has an event time
 //! below the first window's start, so that it can make nothing late that isn't. Rows of records below the positions, of
 //! older windows and of other results stay: nobody would write them again.
 
@@ -10,8 +11,8 @@ use std::ops::Range;
 
 use super::{Destination, Moving, RepositionError, Repositioning, ResultMove, dropped};
 use crate::checkpoints::{Manifest, Newest, RepublishRange, TableProperties, check_not_lost};
-use crate::event::{EventTime, Micros, TableName};
-use crate::iceberg::{IcebergError, RowCut, ScanFile, ScanFilter, Table, count_cut, plan_files};
+use crate::event::{EventTime, Micros, ResumeOffset, TableName};
+use crate::iceberg::{IcebergError, OffsetCut, RowCut, ScanFile, ScanFilter, Table, count_cut, plan_files};
 use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, layout, rejects_table};
 use crate::windows::PublishRange;
@@ -57,7 +58,9 @@ pub(super) async fn moves(
     let mut rejects = BTreeMap::new();
     for index in 0..moving.plan.streams.len() {
         let Some(name) = rejects_table(moving.plan, index) else { continue };
-        let count = count(moving, &name, &reject_cut(moving.plan, destination, index)).await?;
+        let again = read_again(newest, destination, &moving.plan.streams[index].name);
+        let cut = RowCut { positions: Some(again), ..layout::reject_rows_of(&moving.plan.streams[index]) };
+        let count = count(moving, &name, &cut).await?;
         *rejects.entry(name.to_string()).or_default() += count;
     }
     let streams = moving.plan.streams.iter().map(|stream| {
@@ -84,17 +87,32 @@ async fn count(moving: &Moving<'_>, name: &TableName, cut: &RowCut) -> Result<u6
     }
 }
 
-/// Late rows of an INSERT that the run writes again.
-pub(super) fn late_cut(plan: &Plan, destination: &Destination, insert: &Insert) -> RowCut {
-    let stream = &plan.streams[insert.stream];
-    let windows = PublishRange { from: destination.first_window(&insert.table), to: EventTime::MAX };
-    RowCut { positions: Some(destination.positions(&stream.name)), ..layout::late_rows(insert, stream, windows) }
+/// The records of a stream that were taken before and are read again, by partition.
+pub(super) fn read_again(
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    stream: &str,
+) -> BTreeMap<i32, OffsetCut> {
+    let Some(newest) = newest else { return BTreeMap::new() };
+    let mut taken: BTreeMap<i32, ResumeOffset> = newest.reread.get(stream).cloned().unwrap_or_default();
+    for (&partition, at) in newest.streams.get(stream).into_iter().flatten() {
+        let taken = taken.entry(partition).or_insert(at.next_offset);
+        *taken = at.next_offset.max(*taken);
+    }
+    let positions = destination.positions(stream);
+    let again = taken.into_iter().map(|(partition, to)| {
+        let from = positions.get(&partition).copied().unwrap_or(ResumeOffset(0));
+        (partition, OffsetCut { from, to })
+    });
+    again.filter(|(_, again)| again.from < again.to).collect()
 }
 
-/// Rejects of a stream that the run writes again.
-pub(super) fn reject_cut(plan: &Plan, destination: &Destination, stream: usize) -> RowCut {
-    let stream = &plan.streams[stream];
-    RowCut { positions: Some(destination.positions(&stream.name)), ..layout::reject_rows_of(stream) }
+/// Late rows of an INSERT that the run replaces.
+fn late_cut(plan: &Plan, newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> RowCut {
+    let stream = &plan.streams[insert.stream];
+    let windows = PublishRange { from: destination.first_window(&insert.table), to: EventTime::MAX };
+    let again = read_again(newest, destination, &stream.name);
+    RowCut { positions: Some(again), ..layout::late_rows(insert, stream, windows) }
 }
 
 async fn result_move(
@@ -120,7 +138,7 @@ async fn result_move(
         sealed => (sealed, None),
     };
     // Backfills may have got up to the sealed edge or, before anything was sealed, to the first window.
-    let first = known.first_window.map_or(EventTime::MIN, |first| insert.range_from(first));
+    let first = known.first_window.unwrap_or(EventTime::MIN);
     let to = [ends.unwrap_or(EventTime::MIN), sealed_edge, first].into_iter().max().expect("there are three");
     let republish = (to > from).then_some(RepublishRange { from, to });
     let sealed_edge = match destination {
@@ -140,7 +158,7 @@ async fn result_move(
         republish,
         partitions: republish.map_or_else(BTreeMap::new, |range| partitions(insert, &files, range)),
         gap,
-        late: count(moving, &insert.late, &late_cut(moving.plan, destination, insert)).await?,
+        late: count(moving, &insert.late, &late_cut(moving.plan, newest, destination, insert)).await?,
         sealed_edge,
         ends_at,
     })

@@ -23,7 +23,9 @@ struct Steady {
 impl Steady {
     fn new(seed: u64) -> Steady {
         let case = Case::steady_with_near_future(seed, MESSAGES);
-        let topic = kafka::create_topic("starts", case.partitions.len());
+        // A topic that takes timestamps further ahead than MAX FUTURE is warned of.
+        let ahead = [("message.timestamp.after.max.ms", "10000")];
+        let topic = kafka::create_topic_with("starts", case.partitions.len(), &ahead);
         kafka::produce(&topic, &case.kafka_messages());
         Steady { case, project: Project::on_kafka(Catalog::Sql, "rejects_max = \"100%\""), topic }
     }
