@@ -9,6 +9,7 @@ use crate::engine::EngineError;
 use crate::iceberg::IcebergError;
 use crate::live::RunError;
 use crate::offsets::OffsetsError;
+use crate::offsets::reset::ResetError;
 use crate::ownership::NotWritable;
 use crate::preflight::PreflightError;
 use crate::recompute::{RangeError, RecomputeError};
@@ -32,6 +33,17 @@ impl From<RunError> for Failure {
             RunError::Iceberg(error) => error.into(),
             // The bytes are what was written, but they can't be read: they won't be by the next run either.
             RunError::State(_) => Failure::Person(error.into()),
+        }
+    }
+}
+
+impl From<ResetError> for Failure {
+    fn from(error: ResetError) -> Failure {
+        match error {
+            ResetError::UnknownTopic { .. } => Failure::Usage(error.to_string()),
+            ResetError::File { .. } | ResetError::Start(_) => Failure::invalid(error),
+            ResetError::Checkpoint(error) => error.into(),
+            ResetError::Source(error) => error.into(),
         }
     }
 }

@@ -20,17 +20,24 @@ pub type Record = (i64, String);
 pub struct Log {
     /// Records by partition.
     pub partitions: Arc<Vec<Vec<Record>>>,
+    /// Records of each partition below this offset are gone.
+    pub low: i64,
 }
 
 impl Log {
     /// A topic with these partitions.
     pub fn new(partitions: Vec<Vec<Record>>) -> Log {
-        Log { partitions: Arc::new(partitions) }
+        Log { partitions: Arc::new(partitions), low: 0 }
     }
 
     /// The topic when only the first records of each partition were there.
     pub fn up_to(&self, rows: usize) -> Log {
         Log::new(self.partitions.iter().map(|records| records[..rows.min(records.len())].to_vec()).collect())
+    }
+
+    /// The topic when retention has removed what is below an offset of each partition.
+    pub fn trimmed(&self, below: i64) -> Log {
+        Log { low: below, ..self.clone() }
     }
 
     fn records(&self, partition: i32) -> &[Record] {
@@ -51,7 +58,7 @@ impl Logs for Log {
         let facts = |partition: i32| {
             let found = self.records(partition).iter().position(|(stamp, _)| at.is_some_and(|at| *stamp >= at.0));
             let at_time = found.map(|offset| ResumeOffset(i64::try_from(offset).expect("is small")));
-            let facts = LogFacts { low: ResumeOffset(0), high: ResumeOffset(self.end(partition)), at_time };
+            let facts = LogFacts { low: ResumeOffset(self.low), high: ResumeOffset(self.end(partition)), at_time };
             (partition, facts)
         };
         Ok(self.numbers().map(facts).collect())
@@ -80,6 +87,7 @@ impl Logs for Log {
 
     fn open(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) -> Result<Box<dyn Source>, SourceError> {
         let decoder = Decoder::new(stream).expect("test streams are JSON");
+        assert!(positions.values().all(|from| from.0 >= self.low), "what is gone is not to be read: {positions:?}");
         let positions = positions.iter().map(|(partition, from)| (*partition, from.0)).collect();
         Ok(Box::new(Reading {
             log: self.clone(),

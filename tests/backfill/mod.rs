@@ -5,6 +5,7 @@ mod archive;
 mod conflicts;
 mod drift;
 mod fidelity;
+mod hand_over;
 mod history;
 mod log;
 mod moves;

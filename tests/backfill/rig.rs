@@ -119,6 +119,11 @@ impl Rig {
         drain: bool,
         start: Start,
     ) -> Result<RunReport, RunError> {
+        self.live_by(plan, log, RunOptions { workers: 2, drain, start, ..RunOptions::default() }).await
+    }
+
+    /// Runs live to the end of the log, in small steps.
+    pub async fn live_by(&self, plan: &Arc<Plan>, log: &Log, options: RunOptions) -> Result<RunReport, RunError> {
         let setup = live::Setup {
             catalog: self.catalog.clone(),
             checkpoints: CheckpointStore::open("state", self.folder.path(), &plan.name).expect("a folder"),
@@ -126,15 +131,11 @@ impl Rig {
             clock: Arc::new(SystemClock::start()),
         };
         let options = RunOptions {
-            workers: 2,
             checkpoint_interval: Duration::from_millis(20),
-            start,
-            vouched: Vouched::default(),
             until: Until::End,
-            drain,
             epoch_rows: 50,
             rejects_max_millionths: 1_000_000,
-            ..RunOptions::default()
+            ..options
         };
         live::run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await
     }
