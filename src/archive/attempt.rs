@@ -36,7 +36,7 @@ pub(super) async fn attempt(
     observer.standing().phase = Phase::Starting;
     let vitals = observer.vitals().clone();
     // Dropped at any point, a claim is one that a crash cut off.
-    let claiming = work.stop.run_until_cancelled(claim(work, &vitals, &so_far.claimant));
+    let claiming = work.stop.run_until_cancelled(Box::pin(claim(work, &vitals, &so_far.claimant)));
     let Some(taken) = observer.showing(claiming).await else { return Ok(()) };
     let taken = taken?;
     so_far.restarts.began();
@@ -45,7 +45,7 @@ pub(super) async fn attempt(
     let heartbeat = taken.0.heartbeat().clone();
     let beginning = async {
         tokio::select! {
-            beginning = begin_claimed(work, taken) => Some(beginning),
+            beginning = Box::pin(begin_claimed(work, taken)) => Some(beginning),
             // Finishing the newest checkpoint may take as long as an outage does.
             newer = heartbeat.fenced() => Some(Err(PublishError::from(newer).into())),
             () = work.stop.cancelled() => None,
@@ -53,7 +53,7 @@ pub(super) async fn attempt(
     };
     let ended = match observer.showing(beginning).await {
         None => Ok(()),
-        Some(Ok(beginning)) => run(work, beginning, observer, &mut so_far.report).await,
+        Some(Ok(beginning)) => Box::pin(run(work, beginning, observer, &mut so_far.report)).await,
         Some(Err(error)) => Err(error),
     };
     heartbeat.release().await;

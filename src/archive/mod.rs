@@ -266,7 +266,8 @@ pub async fn archive(
             () = stop.cancelled() => return Ok(so_far.report),
         }
         let before = so_far.report.checkpoints;
-        let error = match attempt::attempt(&work, &mut observer, &mut so_far).await {
+        // On the heap: it is large, and callers have stacks of their own to fill.
+        let error = match Box::pin(attempt::attempt(&work, &mut observer, &mut so_far)).await {
             Ok(()) => return Ok(so_far.report),
             Err(error) if error.is_held() => continue,
             Err(error) => error,

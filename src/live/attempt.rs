@@ -88,7 +88,7 @@ pub(super) async fn attempt(
     observer.standing().phase = Phase::Starting;
     let vitals = observer.vitals().clone();
     // Dropped at any point, a claim is one that a crash cut off.
-    let claiming = stop.run_until_cancelled(claim(plan, setup, options, (&so_far.claimant, &vitals)));
+    let claiming = stop.run_until_cancelled(Box::pin(claim(plan, setup, options, (&so_far.claimant, &vitals))));
     let Some(beginning) = observer.showing(claiming).await else { return Ok(()) };
     let beginning = beginning?;
     so_far.restarts.began();
@@ -96,7 +96,7 @@ pub(super) async fn attempt(
     so_far.claimant.take_over = false;
     let heartbeat = beginning.publisher.heartbeat().clone();
     let report = &mut so_far.report;
-    let ended = async {
+    let running = Box::pin(async {
         if report.checkpoints == 0 {
             report.resumed = beginning.manifest.is_some();
         }
@@ -111,8 +111,8 @@ pub(super) async fn attempt(
         let ended = run.go(stop).await;
         run.leave(ended.is_ok(), stop).await;
         ended
-    };
-    let ended = ended.await;
+    });
+    let ended = running.await;
     heartbeat.release().await;
     ended
 }

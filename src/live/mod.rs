@@ -309,7 +309,9 @@ pub async fn run(
             () = stop.cancelled() => return Ok(so_far.report),
         }
         let before = so_far.report.checkpoints;
-        let error = match attempt::attempt(plan, setup, options, stop, &mut observer, &mut so_far).await {
+        // On the heap: it is large, and callers have stacks of their own to fill.
+        let attempt = Box::pin(attempt::attempt(plan, setup, options, stop, &mut observer, &mut so_far));
+        let error = match attempt.await {
             Ok(()) => return Ok(so_far.report),
             Err(error) if error.is_held() => continue,
             Err(error) => error,

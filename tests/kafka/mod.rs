@@ -6,6 +6,7 @@ mod drift;
 mod flights;
 mod hours;
 mod readers;
+mod resets;
 mod retention;
 mod security;
 mod source;

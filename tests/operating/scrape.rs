@@ -4,11 +4,14 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::support::http;
 
+/// Values of one name, each with its labels.
+type Samples = Vec<(BTreeMap<String, String>, f64)>;
+
 /// What was scraped.
 #[derive(Clone, Debug, Default)]
 pub struct Scrape {
-    /// Values by name and labels.
-    samples: BTreeMap<String, Vec<(BTreeMap<String, String>, f64)>>,
+    /// By name.
+    samples: BTreeMap<String, Samples>,
 }
 
 impl Scrape {

@@ -99,7 +99,8 @@ async fn what_a_tag_or_a_branch_is_built_on_or_a_property_names_stays_and_all_ab
         let updates = std::collections::HashMap::from([("kappa.job.snapshot".to_owned(), id.to_string())]);
         vec![TableUpdate::SetProperties { updates }]
     };
-    let cases: [(&dyn Fn(i64) -> Vec<TableUpdate>, usize); 3] = [(&tag, 0), (&branch, 0), (&property, 2)];
+    type Update<'a> = &'a dyn Fn(i64) -> Vec<TableUpdate>;
+    let cases: [(Update<'_>, usize); 3] = [(&tag, 0), (&branch, 0), (&property, 2)];
     for (updates, expected) in cases {
         let folder = tempfile::tempdir().expect("a folder");
         let catalog = open(folder.path()).await;
