@@ -41,7 +41,8 @@ pub struct Taken {
 }
 
 /// Claims the store, then every table by a commit, and only then reads the newest checkpoint. Tables that aren't there
-/// are made. Refuses with [`CheckpointError::Held`] while another process has a live claim, unless the claimant takes over.
+/// are made. Refuses with [`crate::checkpoints::CheckpointError::Held`] while another process has a live claim, unless the
+/// claimant takes over.
 /// What fails and is repeated, then and later, is told to `vitals`.
 pub async fn take(
     catalog: &Catalog,
