@@ -241,15 +241,7 @@ fn span_words(span: Micros) -> String {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::job::compile_streams;
-
-    const BASE: &str = "CREATE STREAM s (a TEXT, t TIMESTAMP NOT NULL AS coalesce(sent, got), sent TIMESTAMP FROM 'x.sent', got TIMESTAMP FROM METADATA 'timestamp',
-        WATERMARK FOR t AS t - INTERVAL '15 seconds') LIVE FROM KAFKA 'topic' FORMAT JSON";
-
-    fn of(text: &str) -> Declaration {
-        let streams = compile_streams("job", text).unwrap_or_else(|errors| panic!("{errors}"));
-        Declaration::of(&streams[0])
-    }
+    use crate::job::declaration::tests::{BASE, of};
 
     fn difference(from: &str, to: &str) -> Difference {
         assert!(BASE.contains(from), "{from}");
