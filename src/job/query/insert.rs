@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::composed;
 use super::names::did_you_mean;
 use super::output::{self, Parts};
 use super::partitions::{self, Named};
@@ -36,29 +37,41 @@ fn plan(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<Insert> {
-    let shape = shape(insert, problems);
+    let is_composed = composed::is_composed(insert);
+    let shape = if is_composed { None } else { shape(insert, problems) };
     let call = insert.windows.first()?;
     let index = stream_index(call, streams, stream_definitions, problems)?;
     let stream = streams[index].as_ref();
     let window = window(call, stream, problems);
-    let (shape, window) = (shape?, window?);
-    let query = Query::new(insert, shape, call, stream, problems)?;
-    let columns = query.check(problems);
-    // What is missing by default only shows in a SELECT list that is right.
-    let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
-    let partitions =
-        columns.as_ref().filter(|_| can_tell).and_then(|columns| partitions::partitions(insert, columns, problems));
-    let (columns, (fields, range)) = (columns?, partitions?);
-    let allowed = allowed(insert, &columns, problems);
+    let (parts, columns, window, fields, range, allowed) = if is_composed {
+        let window = window?;
+        let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
+        let (fields, range) = partitions::partitions(insert, &columns, problems)?;
+        let allowed = allowed(insert, &columns, problems);
+        (parts, columns, window, fields, range, allowed)
+    } else {
+        let (shape, window) = (shape?, window?);
+        let query = Query::new(insert, shape, call, stream, problems)?;
+        let columns = query.check(problems);
+        // What is missing by default only shows in a SELECT list that is right.
+        let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
+        let partitions =
+            columns.as_ref().filter(|_| can_tell).and_then(|columns| partitions::partitions(insert, columns, problems));
+        let (columns, (fields, range)) = (columns?, partitions?);
+        let allowed = allowed(insert, &columns, problems);
+        if !problems.is_empty() {
+            return None;
+        }
+        (query.take_apart(&columns, problems)?, columns, window, fields, range, allowed)
+    };
     if !problems.is_empty() {
         return None;
     }
-    let parts = query.take_apart(&columns, problems)?;
     if !partitions::check_types(insert, &fields, &parts.result_schema, problems) {
         return None;
     }
     let sort = output::sort(&columns, &parts);
-    let Parts { filter, keys, aggregates, closed_schema, having, columns, result_schema } = parts;
+    let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
         stream: index,
@@ -67,7 +80,9 @@ fn plan(
         allowed,
         keys,
         aggregates,
+        kept,
         closed_schema,
+        above,
         having,
         columns,
         result_schema,
