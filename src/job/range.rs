@@ -124,6 +124,8 @@ mod tests {
             keys: vec![],
             aggregates: vec![],
             closed_schema: empty.clone(),
+            kept: crate::job::Kept::Groups,
+            above: None,
             having: None,
             columns: vec![],
             result_schema: empty,
