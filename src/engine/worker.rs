@@ -6,6 +6,7 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, TryRecvError};
 use timely::container::NoopBuilder;
 use timely::dataflow::InputHandle;
@@ -15,9 +16,10 @@ use tokio::sync::mpsc;
 
 use super::container::Rows;
 use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
-use super::exchange::{by_key, rows_of_worker};
+use super::exchange::by_key;
 use super::keep::Keeper;
 use super::prepare::Preparation;
+use super::result::{Finish, WINDOW_OF_CLOSED};
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
 use crate::windows::PublishRange;
@@ -66,6 +68,8 @@ struct Shared {
     closed: BTreeMap<u64, Closed>,
     /// Late rows and counts of the epochs that are not complete.
     prepared: BTreeMap<u64, Vec<InsertOutput>>,
+    /// Outputs of complete epochs, without the results of windows that are to be finished.
+    kept: BTreeMap<u64, WorkerOutput>,
 }
 
 /// Runs a worker until it is told to stop. A panic is told to the driver before the thread goes: the other workers
@@ -104,7 +108,10 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
     let mut input = InputHandle::new_with_builder();
     // Epochs count from 1.
     input.advance_to(1);
-    build(worker, &mut input, context, &preparations, keepers, &shared);
+    if let Err(error) = build(worker, &mut input, context, &preparations, keepers, &shared) {
+        tell(&context.outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
+        return Ok(());
+    }
     loop {
         match commands.try_recv() {
             Ok(Command::Feed(epoch, batch)) => feed(&mut input, &preparations, &shared, epoch, &batch),
@@ -152,16 +159,7 @@ fn keepers(
         keepers.push(Keeper::new(&context.plan, insert, preparation)?);
     }
     for pane in &context.restored {
-        let insert = &context.plan.inserts[pane.insert];
-        let keys = &pane.rows.columns()[..insert.keys.len()];
-        let mine = rows_of_worker(&pane.rows, keys, index, peers).map_err(|source| EngineError::Evaluate {
-            table: insert.table.clone(),
-            window: Some(pane.start),
-            source: Box::new(source),
-        })?;
-        if mine.num_rows() > 0 {
-            keepers[pane.insert].restore(pane.start.0, &mine)?;
-        }
+        keepers[pane.insert].restore(pane, index, peers)?;
     }
     Ok(keepers)
 }
@@ -196,63 +194,179 @@ fn empty_outputs(inserts: usize) -> Vec<InsertOutput> {
     (0..inserts).map(|_| InsertOutput::default()).collect()
 }
 
-/// The dataflow: exchange by key, then keep.
+/// The dataflow: exchange by key, then keep; where a query goes on above its windows, exchange by window, then finish.
 fn build(
     worker: &mut Worker,
     input: &mut InputHandle<u64, NoopBuilder<Rows>>,
     context: &Arc<Context>,
     preparations: &[Preparation],
-    mut keepers: Vec<Keeper>,
+    keepers: Vec<Keeper>,
     shared: &Rc<RefCell<Shared>>,
-) {
-    let index = worker.index();
+) -> Result<(), EngineError> {
     let keys = preparations.iter().map(|preparation| preparation.keys.clone()).collect();
-    let outputs = context.outputs.clone();
-    let shared = shared.clone();
-    let mut waiting: BTreeMap<u64, Vec<Rows>> = BTreeMap::new();
-    let mut next = 1;
-    let mut failed = false;
+    let windows = preparations.iter().map(|_| WINDOW_OF_CLOSED).collect();
+    let finish = Finish::gathers(&context.plan).then(|| Finish::new(&context.plan)).transpose()?;
+    let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };
+    let keeping = Keeping { step: step.clone(), plan: context.plan.clone(), keepers, ends_here: finish.is_none() };
     worker.dataflow::<u64, _, _>(|scope| {
         let rows = input.to_stream(scope);
-        rows.unary_frontier::<NoopBuilder<Rows>, _, _, _>(by_key(keys), "keep", |_, _| {
-            move |(input, frontier), _output| {
-                input.for_each(|time, rows| waiting.entry(*time.time()).or_default().push(std::mem::take(rows)));
+        let closed = rows.unary_frontier::<NoopBuilder<Rows>, _, _, _>(by_key(keys), "keep", |capability, _| {
+            let mut keeping = keeping;
+            let mut epochs = Epochs::default();
+            let mut capability = Some(capability);
+            move |(input, frontier), output| {
+                input.for_each(|time, rows| epochs.add(*time.time(), rows));
                 let complete_below = frontier.frontier().first().copied().unwrap_or(u64::MAX);
-                while !failed {
+                while let Some(held) = capability.as_mut() {
                     // Rows of the lowest open epoch go into their panes at once; later ones wait, so that the state
                     // at a barrier holds nothing from behind it.
-                    let rows = waiting.remove(&next).unwrap_or_default();
-                    let added = rows.into_iter().try_for_each(|rows| {
-                        let batch = rows.rows.as_ref().expect("an exchanged container holds rows");
-                        keepers[rows.insert].add(batch)
-                    });
-                    if let Err(error) = added {
-                        failed = true;
-                        tell(&outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
-                        break;
+                    let closed = match keeping.take(epochs.next, epochs.rows(), epochs.next < complete_below) {
+                        Ok(None) => break,
+                        Ok(Some(closed)) => closed,
+                        Err(error) => {
+                            keeping.step.fail(error);
+                            capability = None;
+                            break;
+                        }
+                    };
+                    held.downgrade(&epochs.next);
+                    for mut rows in closed {
+                        output.session_with_builder(&*held).give_container(&mut rows);
                     }
-                    if next >= complete_below {
-                        break;
+                    epochs.next += 1;
+                    held.downgrade(&epochs.next);
+                }
+            }
+        });
+        let Some(mut finish) = finish else { return };
+        closed.unary_frontier::<NoopBuilder<Rows>, _, _, _>(by_key(windows), "finish", |_, _| {
+            let mut epochs = Epochs::default();
+            let mut failed = false;
+            move |(input, frontier), _output| {
+                input.for_each(|time, rows| epochs.add(*time.time(), rows));
+                let complete_below = frontier.frontier().first().copied().unwrap_or(u64::MAX);
+                while !failed && epochs.next < complete_below {
+                    let rows = epochs.rows();
+                    match step.finished(&mut finish, epochs.next, rows) {
+                        Ok(true) => epochs.next += 1,
+                        Ok(false) => break,
+                        Err(error) => {
+                            step.fail(error);
+                            failed = true;
+                        }
                     }
-                    let Some(closed) = shared.borrow_mut().closed.remove(&next) else { break };
-                    let prepared = shared.borrow_mut().prepared.remove(&next);
-                    let inserts = prepared.unwrap_or_else(|| empty_outputs(keepers.len()));
-                    let output = close(&mut keepers, inserts, closed).unwrap_or_else(|error| {
-                        failed = true;
-                        WorkerOutput { error: Some(error), ..WorkerOutput::default() }
-                    });
-                    tell(&outputs, WorkerOutput { worker: index, epoch: next, ..output });
-                    next += 1;
                 }
             }
         });
     });
+    Ok(())
+}
+
+/// Rows by the epoch that they belong to.
+struct Epochs {
+    waiting: BTreeMap<u64, Vec<Rows>>,
+    /// The lowest that isn't complete.
+    next: u64,
+}
+
+impl Default for Epochs {
+    fn default() -> Epochs {
+        Epochs { waiting: BTreeMap::new(), next: 1 }
+    }
+}
+
+impl Epochs {
+    fn add(&mut self, epoch: u64, rows: &mut Rows) {
+        self.waiting.entry(epoch).or_default().push(std::mem::take(rows));
+    }
+
+    /// Those of the lowest open epoch that have come since the last call.
+    fn rows(&mut self) -> Vec<Rows> {
+        self.waiting.remove(&self.next).unwrap_or_default()
+    }
+}
+
+/// What both operators of a worker share.
+#[derive(Clone)]
+struct Step {
+    worker: usize,
+    outputs: mpsc::Sender<WorkerOutput>,
+    shared: Rc<RefCell<Shared>>,
+}
+
+impl Step {
+    fn tell(&self, epoch: u64, output: WorkerOutput) {
+        tell(&self.outputs, WorkerOutput { worker: self.worker, epoch, ..output });
+    }
+
+    fn fail(&self, error: EngineError) {
+        tell(&self.outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
+    }
+
+    /// Adds the results of the windows in `rows` to the epoch's output, and tells it. False: this worker's share of the
+    /// epoch isn't there, as the driver has left.
+    fn finished(&self, finish: &mut Finish, epoch: u64, rows: Vec<Rows>) -> Result<bool, EngineError> {
+        let Some(mut output) = self.shared.borrow_mut().kept.remove(&epoch) else { return Ok(false) };
+        let mut closed: BTreeMap<usize, Vec<RecordBatch>> = BTreeMap::new();
+        for rows in rows {
+            closed.entry(rows.insert).or_default().extend(rows.rows);
+        }
+        for (insert, closed) in closed {
+            let results = finish.run(insert, &closed)?;
+            if results.num_rows() > 0 {
+                output.inserts[insert].results.push(results);
+            }
+        }
+        self.tell(epoch, output);
+        Ok(true)
+    }
+}
+
+/// The keeping operator.
+struct Keeping {
+    step: Step,
+    plan: Arc<Plan>,
+    keepers: Vec<Keeper>,
+    /// Whether nothing comes behind it.
+    ends_here: bool,
+}
+
+impl Keeping {
+    /// Adds rows to the open `epoch`; closes it if it is complete, and gives the rows of closed windows that are to be
+    /// finished. `None`: the epoch goes on.
+    fn take(&mut self, epoch: u64, rows: Vec<Rows>, complete: bool) -> Result<Option<Vec<Rows>>, EngineError> {
+        for rows in rows {
+            let batch = rows.rows.as_ref().expect("an exchanged container holds rows");
+            self.keepers[rows.insert].add(batch)?;
+        }
+        if !complete {
+            return Ok(None);
+        }
+        let mut shared = self.step.shared.borrow_mut();
+        let Some(closed) = shared.closed.remove(&epoch) else { return Ok(None) };
+        let prepared = shared.prepared.remove(&epoch);
+        drop(shared);
+        let inserts = prepared.unwrap_or_else(|| empty_outputs(self.keepers.len()));
+        let mut output = close(&mut self.keepers, inserts, closed)?;
+        if self.ends_here {
+            self.step.tell(epoch, output);
+            return Ok(Some(Vec::new()));
+        }
+        let mut unfinished = Vec::new();
+        for (index, insert) in self.plan.inserts.iter().enumerate().filter(|(_, insert)| insert.above.is_some()) {
+            debug_assert!(insert.having.is_none());
+            let results = std::mem::take(&mut output.inserts[index].results);
+            unfinished.extend(results.into_iter().map(|rows| Rows::new(index, rows)));
+        }
+        self.step.shared.borrow_mut().kept.insert(epoch, output);
+        Ok(Some(unfinished))
+    }
 }
 
 /// Closes windows up to the epoch's watermark, and freezes what is left at a barrier.
 fn close(keepers: &mut [Keeper], mut inserts: Vec<InsertOutput>, closed: Closed) -> Result<WorkerOutput, EngineError> {
     for (keeper, output) in keepers.iter_mut().zip(&mut inserts) {
-        output.results = keeper.close(closed.watermark)?;
+        output.results = keeper.close(closed.watermark, closed.barrier)?;
         output.open = keeper.open();
     }
     let frozen = if closed.barrier {

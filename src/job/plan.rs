@@ -9,7 +9,7 @@ use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::above::Above;
 use crate::event::{Micros, PartitionField, Stream, TableName};
-use crate::windows::Window;
+use crate::windows::{Window, WindowEdge};
 
 /// A job: all INSERTs of one file.
 #[derive(Clone, Debug)]
@@ -111,17 +111,6 @@ pub struct RangeColumn {
     pub partition: usize,
     /// Which edge of the window it is.
     pub edge: WindowEdge,
-}
-
-/// Which instant of a window a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowEdge {
-    /// `window_start`
-    Start,
-    /// `window_end`
-    End,
-    /// `window_time`, the last microsecond inside
-    Time,
 }
 
 /// When rows become visible.

@@ -7,8 +7,7 @@ use datafusion_expr::{Expr, LogicalPlan};
 use super::super::aggregate::Refusal;
 use super::super::expression::unaliased;
 use crate::job::above::CLOSED;
-use crate::job::plan::WindowEdge;
-use crate::windows::Window;
+use crate::windows::{Window, WindowEdge};
 
 /// For each column of `plan`, which is over the rows of closed windows, the instant of the window that it is.
 pub(super) fn edges(plan: &LogicalPlan, window: &Window) -> Result<Vec<Option<WindowEdge>>, Refusal> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion_common::{DFSchemaRef, Result, TableReference};
+use datafusion_common::{Column, DFSchemaRef, Result, TableReference};
 use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::logical_plan::{self, Projection, TableScan};
 use datafusion_expr::utils::conjunction;
@@ -18,6 +18,7 @@ use super::super::expression::bind;
 use super::super::output::{Grouped, distinct, over_window, window_fields};
 use super::flat::Flat;
 use super::used_columns;
+use crate::event::OFFSET;
 use crate::job::above::CLOSED;
 use crate::job::plan::{Kept, Key};
 
@@ -130,7 +131,12 @@ impl Taken {
         let above: Vec<Expr> = flat.columns.iter().chain(&having).cloned().collect();
         let mut fields = window_fields();
         let mut keys = Vec::new();
-        for column in used_columns(&above, records) {
+        let mut columns = used_columns(&above, records);
+        if columns.is_empty() {
+            // Something must stand for each row.
+            columns.push(Expr::Column(Column::new_unqualified(OFFSET)));
+        }
+        for column in columns {
             let expression = bind(column.clone(), &records.columns)?;
             let name = column.schema_name().to_string();
             fields.push(Field::new(&name, expression.data_type(&records.schema)?, true));

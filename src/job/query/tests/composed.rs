@@ -2,7 +2,8 @@
 
 use super::plans::run;
 use super::{definition, plan, refused};
-use crate::job::plan::{Insert, Kept, WindowEdge};
+use crate::job::plan::{Insert, Kept};
+use crate::windows::WindowEdge;
 
 fn rows(sql: &str) -> Vec<String> {
     let mut rows = run(&plan(sql));
