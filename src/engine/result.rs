@@ -20,11 +20,8 @@ pub(super) fn selected(insert: &Insert, mut rows: RecordBatch) -> Result<RecordB
         let mask = having.evaluate(&rows)?.into_array(rows.num_rows())?;
         rows = filter_record_batch(&rows, mask.as_boolean())?;
     }
-    let columns: Result<Vec<ArrayRef>, DataFusionError> = insert
-        .columns
-        .iter()
-        .map(|column| column.expression.evaluate(&rows)?.into_array(rows.num_rows()))
-        .collect();
+    let columns: Result<Vec<ArrayRef>, DataFusionError> =
+        insert.columns.iter().map(|column| column.expression.evaluate(&rows)?.into_array(rows.num_rows())).collect();
     Ok(RecordBatch::try_new(insert.result_schema.clone(), columns?)?)
 }
 

@@ -56,12 +56,12 @@ impl Above {
         Arc::clone(&self.schema)
     }
 
-    /// The plan, for those who explain it or tell versions apart.
-    pub fn plan(&self) -> &LogicalPlan {
-        &self.plan
+    /// The operators, for those who explain them or tell versions apart.
+    pub fn operators(&self) -> Arc<dyn ExecutionPlan> {
+        self.start().expect("they could be had when it was planned").operators
     }
 
-    /// Operators of its own for one worker.
+    /// Operators of its own for one worker. Fails as [`Above::new`] would have.
     pub fn start(&self) -> Result<Running> {
         let rows = Arc::new(Rows::new(&self.closed));
         let operators = operators::operators(&self.plan, &rows)?;
