@@ -3,6 +3,7 @@
 
 mod case;
 mod faces;
+mod layers;
 mod memory;
 mod message;
 mod processes;
