@@ -1,7 +1,7 @@
 //! Job files: parse, validate, plan, explain.
 //!
 //! `tokens` and `statement` cut a file, and what it `include`s, into statements; `stream` (with `column`, `column_type`,
-//! `face`) and `insert` (with `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
+//! `face`), `view` and `insert` (with `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
 
 mod above;
 mod column;
@@ -29,6 +29,7 @@ mod suggest;
 mod tables;
 mod tokens;
 mod validate;
+mod view;
 mod window_call;
 
 #[cfg(test)]
