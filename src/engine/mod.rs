@@ -22,5 +22,5 @@ mod worker;
 
 pub use epoch::{
     Counts, EPOCHS_IN_FLIGHT_MAX, Engine, EngineError, EngineOptions, Epoch, EpochOutput, FailPoint, FrozenPane,
-    InsertOutput, OpenWindows, RestoredPane,
+    InsertOutput, OpenWindows, RestoredPane, WindowRows,
 };

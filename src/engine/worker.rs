@@ -6,7 +6,6 @@ use std::panic::{AssertUnwindSafe, catch_unwind, resume_unwind};
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::record_batch::RecordBatch;
 use crossbeam_channel::{Receiver, TryRecvError};
 use timely::container::NoopBuilder;
 use timely::dataflow::InputHandle;
@@ -51,6 +50,7 @@ pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) publish: Vec<PublishRange>,
     pub(super) restored: Vec<RestoredPane>,
+    pub(super) published_below: EventTime,
     pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
 }
@@ -114,7 +114,9 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
     }
     loop {
         match commands.try_recv() {
-            Ok(Command::Feed(epoch, batch)) => feed(&mut input, &preparations, &shared, epoch, &batch),
+            Ok(Command::Feed(epoch, batch)) => {
+                feed(&mut input, &preparations, &shared, (worker.index(), epoch), &batch);
+            }
             Ok(Command::Close { epoch, watermark, barrier }) => {
                 if let Some(fail_point) = &context.fail_point {
                     (fail_point.0)(worker.index(), Epoch(epoch));
@@ -156,7 +158,7 @@ fn keepers(
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
-        keepers.push(Keeper::new(&context.plan, insert, preparation)?);
+        keepers.push(Keeper::new(&context.plan, insert, preparation, context.published_below)?);
     }
     for pane in &context.restored {
         keepers[pane.insert].restore(pane, index, peers)?;
@@ -169,7 +171,7 @@ fn feed(
     input: &mut InputHandle<u64, NoopBuilder<Rows>>,
     preparations: &[Preparation],
     shared: &RefCell<Shared>,
-    epoch: u64,
+    (worker, epoch): (usize, u64),
     batch: &EventBatch,
 ) {
     for (insert, preparation) in preparations.iter().enumerate() {
@@ -185,7 +187,7 @@ fn feed(
         outputs[insert].late.extend(prepared.late);
         drop(shared);
         for rows in prepared.rows {
-            input.send_batch(&mut Rows::new(insert, rows));
+            input.send_batch(&mut Rows::new(insert, worker, rows));
         }
     }
 }
@@ -205,7 +207,8 @@ fn build(
 ) -> Result<(), EngineError> {
     let keys = preparations.iter().map(|preparation| preparation.keys.clone()).collect();
     let windows = preparations.iter().map(|_| WINDOW_OF_CLOSED).collect();
-    let finish = Finish::gathers(&context.plan).then(|| Finish::new(&context.plan)).transpose()?;
+    let finish =
+        Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, context.published_below)).transpose()?;
     let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };
     let keeping = Keeping { step: step.clone(), plan: context.plan.clone(), keepers, ends_here: finish.is_none() };
     worker.dataflow::<u64, _, _>(|scope| {
@@ -307,16 +310,7 @@ impl Step {
     /// epoch isn't there, as the driver has left.
     fn finished(&self, finish: &mut Finish, epoch: u64, rows: Vec<Rows>) -> Result<bool, EngineError> {
         let Some(mut output) = self.shared.borrow_mut().kept.remove(&epoch) else { return Ok(false) };
-        let mut closed: BTreeMap<usize, Vec<RecordBatch>> = BTreeMap::new();
-        for rows in rows {
-            closed.entry(rows.insert).or_default().extend(rows.rows);
-        }
-        for (insert, closed) in closed {
-            let results = finish.run(insert, &closed)?;
-            if results.num_rows() > 0 {
-                output.inserts[insert].results.push(results);
-            }
-        }
+        finish.run(rows, &mut output)?;
         self.tell(epoch, output);
         Ok(true)
     }
@@ -353,10 +347,9 @@ impl Keeping {
             return Ok(Some(Vec::new()));
         }
         let mut unfinished = Vec::new();
-        for (index, insert) in self.plan.inserts.iter().enumerate().filter(|(_, insert)| insert.above.is_some()) {
-            debug_assert!(insert.having.is_none());
-            let results = std::mem::take(&mut output.inserts[index].results);
-            unfinished.extend(results.into_iter().map(|rows| Rows::new(index, rows)));
+        for (index, _) in self.plan.inserts.iter().enumerate().filter(|(_, insert)| insert.is_gathered()) {
+            let closed = std::mem::take(&mut output.inserts[index].results);
+            unfinished.extend(closed.into_iter().map(|rows| Rows::new(index, self.step.worker, rows)));
         }
         self.step.shared.borrow_mut().kept.insert(epoch, output);
         Ok(Some(unfinished))

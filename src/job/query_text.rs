@@ -62,23 +62,36 @@ fn parse<T>(
     Err(unexpected(finished, tokens, next.span.start, end))
 }
 
-/// What is wrong inside the subquery at whose beginning `problem` stands: sqlparser takes one that it can't read for a table
-/// in brackets, and stumbles over its first column.
+/// What is wrong inside the subquery that `problem` stands in: sqlparser takes one that it can't read for a table in
+/// brackets, and stumbles near its beginning.
 fn inside_subquery(problem: &Problem, tokens: &[TokenWithSpan], names: &Names) -> Option<Problem> {
     let at = tokens.iter().position(|token| Some(token.span) == problem.span)?;
-    let open = at.checked_sub(2)?;
-    let is_subquery = tokens[open].token == Token::LParen && is_word(&tokens[open + 1].token, "SELECT");
     let mut depth = 0_usize;
-    let close = tokens[open..].iter().position(|token| {
+    let open = tokens[..at].iter().rposition(|token| match token.token {
+        Token::RParen => {
+            depth += 1;
+            false
+        }
+        Token::LParen if depth > 0 => {
+            depth -= 1;
+            false
+        }
+        Token::LParen => true,
+        _ => false,
+    })?;
+    let inside = &tokens[open + 1..];
+    let mut depth = 1_usize;
+    let length = inside.iter().position(|token| {
         match token.token {
             Token::LParen => depth += 1,
-            Token::RParen => depth = depth.saturating_sub(1),
+            Token::RParen => depth -= 1,
             _ => {}
         }
         depth == 0
     })?;
-    let inner = &tokens[open + 1..open + close];
-    parse_query(inner, tokens[open + close].span.start, names).err().filter(|_| is_subquery)
+    let is_subquery = is_word(&inside.first()?.token, "SELECT");
+    let problem = || parse_query(&inside[..length], inside[length].span.start, names).err();
+    is_subquery.then(problem).flatten()
 }
 
 /// Quotes the names that sqlparser or DataFusion would not read as they are written: names with capitals, which would be

@@ -181,7 +181,7 @@ pub(super) async fn run_plan_backfill(
     Some(observed)
 }
 
-async fn catalog(folder: &Path) -> Catalog {
+pub(super) async fn catalog(folder: &Path) -> Catalog {
     Catalog::open(&CatalogConfig::embedded(), folder).await.expect("a new SQLite catalog")
 }
 
@@ -205,7 +205,7 @@ async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Observe
     }
 }
 
-async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
+pub(super) async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
     let Some(table) = catalog.load(name).await.expect("catalog answers") else { return Vec::new() };
     let mut found = Vec::new();
     for file in plan_files(&table, None, &ScanFilter::default()).await.expect("manifests are readable") {

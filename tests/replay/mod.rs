@@ -8,6 +8,7 @@ mod memory;
 mod message;
 mod processes;
 mod random;
+mod revisions;
 
 use std::collections::BTreeSet;
 

@@ -29,12 +29,13 @@ impl Keeper {
         plan: &Arc<Plan>,
         index: usize,
         preparation: &Preparation,
+        published_below: EventTime,
     ) -> Result<Keeper, EngineError> {
         let insert = &plan.inserts[index];
         let inputs = Inputs::new(insert, preparation)
             .map_err(|source| told(insert, KeepError { window: None, fault: source.into() }))?;
         let keep: Box<dyn Keep> = match insert.window {
-            Window::Tumbling(window) => Box::new(TumblingPanes::new(window, insert.allowed, inputs)),
+            Window::Tumbling(window) => Box::new(TumblingPanes::new(window, insert, inputs, published_below)),
         };
         Ok(Keeper { index, plan: plan.clone(), keep })
     }
@@ -64,8 +65,8 @@ impl Keeper {
         self.keep.restore(pane.start, &mine).map_err(|error| told(self.insert(), error))
     }
 
-    /// Closes every window that can't change any more at `watermark`, and gives the result's rows, earliest window first;
-    /// where the query goes on above its windows, the rows of the closed windows.
+    /// Closes windows at `watermark`, and gives the result's rows, earliest window first; the closed windows' own rows where
+    /// they are gathered ([`Insert::is_gathered`]).
     pub(in crate::engine) fn close(
         &mut self,
         watermark: EventTime,
@@ -101,13 +102,13 @@ impl Keeper {
         self.keep.open()
     }
 
-    /// Puts the window's columns before closed rows; then what [`selected`] does, unless more is done above.
+    /// Puts the window's columns before closed rows; then what [`selected`] does, unless they are gathered.
     fn result_rows(&self, closed: Closed) -> Result<RecordBatch, DataFusionError> {
         let insert = self.insert();
         let mut columns: Vec<ArrayRef> = closed.columns;
         columns.extend(closed.rows.columns().iter().cloned());
         let batch = RecordBatch::try_new(insert.closed_schema.clone(), columns)?;
-        if insert.above.is_some() { Ok(batch) } else { selected(insert, batch) }
+        if insert.is_gathered() { Ok(batch) } else { selected(insert, batch) }
     }
 }
 

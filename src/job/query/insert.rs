@@ -40,7 +40,11 @@ fn plan(
 ) -> Option<Insert> {
     let is_composed = composed::is_composed(insert);
     let shape = if is_composed { None } else { shape(insert, problems) };
-    let call = insert.windows.first()?;
+    let call = insert.windows.first();
+    if call.is_none() && is_composed {
+        problems.add(composed::place(insert), "a SELECT without a window isn't supported yet", NO_WINDOW);
+    }
+    let call = call?;
     let index = stream_index(call, streams, stream_definitions, problems)?;
     let stream = streams[index].as_ref();
     let window = window(call, stream, problems);
@@ -48,7 +52,7 @@ fn plan(
         let window = window?;
         let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
         let (fields, range) = partitions::partitions(insert, &columns, problems)?;
-        let allowed = allowed(insert, &columns, problems);
+        let allowed = allowed(insert, &window, &columns, problems);
         (parts, columns, window, fields, range, allowed)
     } else {
         let (shape, window) = (shape?, window?);
@@ -59,7 +63,7 @@ fn plan(
         let partitions =
             columns.as_ref().filter(|_| can_tell).and_then(|columns| partitions::partitions(insert, columns, problems));
         let (columns, (fields, range)) = (columns?, partitions?);
-        let allowed = allowed(insert, &columns, problems);
+        let allowed = allowed(insert, &window, &columns, problems);
         if !problems.is_empty() {
             return None;
         }
@@ -98,6 +102,8 @@ fn plan(
     })
 }
 
+const NO_WINDOW: &str = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
+
 fn stream_index(
     call: &WindowCall,
     streams: &[Arc<Stream>],
@@ -116,8 +122,12 @@ fn stream_index(
 }
 
 /// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.
-fn allowed(insert: &InsertDefinition, columns: &[Named], problems: &mut Problems) -> Micros {
+fn allowed(insert: &InsertDefinition, window: &Window, columns: &[Named], problems: &mut Problems) -> Micros {
     let Some(allowed) = &insert.allow_lateness else { return Micros::default() };
+    if !window.can_be_revised() {
+        let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
+        problems.add(allowed.span, "ALLOW LATENESS isn't supported for this window yet", help);
+    }
     for (edge, name) in [(WindowEdge::Start, "window_start"), (WindowEdge::End, "window_end")] {
         if allowed.value.0 > 0 && !columns.iter().any(|column| column.edge == Some(edge)) {
             let message = format!("ALLOW LATENESS revises rows by window, and the result has no {name}");

@@ -45,6 +45,14 @@ pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
     prepare::is_composed(insert)
 }
 
+/// Where to point at when a layer has no place of its own: the outermost SELECT.
+pub(super) fn place(insert: &InsertDefinition) -> Span {
+    match insert.query.body.as_ref() {
+        SetExpr::Select(select) if select.select_token.0.span != Span::empty() => select.select_token.0.span,
+        _ => shape::fallback(insert),
+    }
+}
+
 /// Plans a query of several layers over one window of `stream`. `None` when something is wrong: `problems` says what.
 pub(super) fn plan(
     insert: &InsertDefinition,
@@ -53,7 +61,7 @@ pub(super) fn plan(
     stream: &Stream,
     problems: &mut Problems,
 ) -> Option<(Parts, Vec<Named>)> {
-    let fallback = shape::fallback(insert);
+    let fallback = place(insert);
     let before = problems.len();
     if let Some(second) = insert.windows.get(1) {
         let help = "write one INSERT for each, or join the results where they are read";

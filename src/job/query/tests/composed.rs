@@ -69,7 +69,7 @@ fn the_first_rows_of_each_window_by_row_number() {
     assert_eq!(rows(&sql), ["12|1", "a.example|2"]);
     assert_eq!(
         one(&top("ORDER BY hits DESC")),
-        "1:1-32 row_number OVER: PARTITION BY must hold window_start and window_end: without the window its groups never \
+        "1:1-7 row_number OVER: PARTITION BY must hold window_start and window_end: without the window its groups never \
          end (add window_start and window_end, and select them in the query below)"
     );
 }
