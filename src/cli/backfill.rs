@@ -179,6 +179,7 @@ impl BackfillRangeArgs {
             requested: options.requested(),
             include_late: options.late == Late::Include,
             workers: options.workers,
+            memory_max: connect::memory_max(&project),
         };
         let watch = connect::range_watch(clock.clone(), ProgressMode::choose(terminal, self.output.json));
         let started = clock.elapsed();

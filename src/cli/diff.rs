@@ -73,6 +73,7 @@ impl DiffArgs {
             drain: options.drain,
             workers: project.run.workers,
             limit: options.limit,
+            memory_max: connect::memory_max(&project),
         };
         let watch = connect::range_watch(clock.clone(), ProgressMode::choose(terminal, self.output.json));
         let report = connect::runtime()?.block_on(async {

@@ -185,6 +185,7 @@ impl From<DiffError> for Failure {
             DiffError::Range(error) => error.into(),
             DiffError::Recompute(error) => (*error).into(),
             DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
+            DiffError::Memory(_) => Failure::Person(error.into()),
             DiffError::Iceberg(error) => error.into(),
         }
     }
@@ -222,7 +223,7 @@ impl From<RecomputeError<IcebergError>> for Failure {
     fn from(error: RecomputeError<IcebergError>) -> Failure {
         match error {
             RecomputeError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
-            RecomputeError::Engine(_) => Failure::Person(error.into()),
+            RecomputeError::Engine(_) | RecomputeError::Memory(_) => Failure::Person(error.into()),
             RecomputeError::Iceberg(error) => error.into(),
             RecomputeError::Taken(_) => Failure::running(error),
         }
