@@ -16,6 +16,7 @@ use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
 use crate::sinks::{PublishError, is_outage};
 use crate::sources::{AnewError, SourceError};
+use crate::store::failure_in;
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
@@ -199,6 +200,10 @@ impl From<PreflightError> for Failure {
             PreflightError::Table(error) => error.into(),
             PreflightError::State(error) => error.into(),
             PreflightError::Slow { .. } => Failure::running(error),
+            PreflightError::Files { .. } => match failure_in(&error) {
+                Some(failure) if !failure.cause.is_lasting() => Failure::running(error),
+                _ => Failure::Person(error.into()),
+            },
             PreflightError::Start(_)
             | PreflightError::Rejects { .. }
             | PreflightError::History(_)
