@@ -7,6 +7,9 @@ use crate::engine::EpochOutput;
 use crate::job::Plan;
 use crate::memory::{Bytes, Held, HeldByOperator, Kept, Memory, Pressure, Relief};
 
+/// Records after which the process' memory is looked at again: a look costs as much as some hundred of them.
+const LOOK_ROWS: usize = 16_384;
+
 /// The range takes more memory than there is.
 #[derive(Debug, Error)]
 #[error(
@@ -42,11 +45,22 @@ pub(super) struct Guard {
     memory_max: Option<u64>,
     relief: Relief,
     held: Held,
+    /// Records that were read since the last look.
+    unseen_rows: usize,
 }
 
 impl Guard {
     pub(super) fn new(memory_max: Option<u64>) -> Guard {
-        Guard { memory_max, relief: Relief::default(), held: Held::default() }
+        Guard { memory_max, relief: Relief::default(), held: Held::default(), unseen_rows: 0 }
+    }
+
+    /// So many records were read.
+    pub(super) fn read(&mut self, rows: usize) {
+        self.unseen_rows += rows;
+        if self.unseen_rows >= LOOK_ROWS {
+            self.unseen_rows = 0;
+            self.relief.observe(Memory::now(self.memory_max));
+        }
     }
 
     /// Whether more may be read.
@@ -113,6 +127,8 @@ mod tests {
         let mut guard = Guard::new(Some(1 << 20));
         assert!(guard.may_take() && !guard.wants_cut(), "nothing was looked at yet");
         let kept = Kept { what: "rows that wait to be compared", bytes: 3 << 20 };
+        guard.read(LOOK_ROWS);
+        assert!(!guard.may_take(), "queues count too");
         guard.taken(kept, false).expect("others are under way");
         assert!(!guard.may_take() && guard.wants_cut());
         guard.taken(kept, true).expect("no epoch was closed for it");

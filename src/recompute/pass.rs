@@ -70,6 +70,7 @@ impl Pass<'_> {
                 }
                 event = records.next(), if may_take => match event {
                     Some(HistoryEvent::Records(batch)) => {
+                        guard.read(batch.num_rows());
                         let records = alter(batch);
                         if records.num_rows() > 0 {
                             let (stream, closed_below) = (self.stream, EventTime::MIN);
