@@ -7,7 +7,7 @@ use serde::Serialize;
 use crate::cli::exit::{Exit, Failure};
 use crate::cli::terminal::Terminal;
 use crate::cli::{connect, output};
-use crate::config::{CatalogKind, Project};
+use crate::config::Project;
 use crate::event::EventTime;
 use crate::job::Plan;
 use crate::preflight::{self, CatalogLook, Found, LogLook, Preflight, RejectExample, Role, TableLook};
@@ -24,7 +24,7 @@ impl Connected {
         let mut failures = Vec::new();
         let made = Unmade::before(project);
         let found = connect::runtime()?.block_on(async {
-            let catalog = match is_new(project) {
+            let catalog = match connect::catalog_is_new(project) {
                 true => CatalogLook::New,
                 false => match connect::catalog(project).await {
                     Ok(catalog) => CatalogLook::Open(catalog),
@@ -131,12 +131,6 @@ fn message(failure: &Failure) -> String {
         Failure::Person(error) => format!("error: {error:#}"),
         other => other.to_string(),
     }
-}
-
-/// Whether the catalog is a file that isn't there yet; opening it would make it.
-fn is_new(project: &Project) -> bool {
-    let file = project.catalog.uri.strip_prefix("sqlite:");
-    project.catalog.kind == CatalogKind::Sql && file.is_some_and(|file| !Path::new(file).exists())
 }
 
 /// Folders of the state that aren't there yet: opening the state makes them, and dropping this removes them while they are
