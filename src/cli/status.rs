@@ -146,7 +146,7 @@ async fn asked_for_gaps(
 ) -> Asked<BTreeMap<TableName, Gaps>> {
     if catalog.is_none() {
         *catalog = Some(match connect::catalog_is_new(project) {
-            true => Err("the catalog's file is gone".to_owned()),
+            true => Err("the catalog's file isn't there".to_owned()),
             false => connect::catalog(project).await.map_err(|failure| first_line(&failure)),
         });
     }

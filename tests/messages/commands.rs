@@ -87,6 +87,7 @@ fn from_a_job_file_to_a_backfill() {
     says(&project, "offsets-json", &["offsets", "get", job, "--json"]);
     says(&project, "status", &["status"]);
     says(&project, "status-json", &["status", job, "--json"]);
+    says(&project, "status-no-catalog", &["status", job, "--set", "catalog.uri=sqlite:elsewhere.db"]);
     says(&project, "diff-equal", &over(&["diff"], job, &[]));
     // The job is mended: bots don't count.
     project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
