@@ -13,7 +13,7 @@ use crate::event::{Micros, Stream};
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall};
 use crate::job::plan::{Insert, Publish};
-use crate::windows::WindowEdge;
+use crate::windows::{Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
