@@ -27,7 +27,7 @@ pub struct Parsed {
     pub broken: BTreeSet<String>,
     /// Whether a statement was left out that may have been an INSERT: then it isn't said that there is none.
     pub may_lack_inserts: bool,
-    /// Whether a statement was left out that may have declared a stream: then unknown ones aren't blamed.
+    /// Whether a statement was left out that may have declared a stream or a view: then unknown ones aren't blamed.
     pub may_lack_streams: bool,
 }
 
@@ -49,8 +49,11 @@ pub fn parse(name: &str, text: &str, read: &ReadFile<'_>, problems: &mut Problem
     let streams = &parsed.definition.streams;
     let names: Names =
         streams.iter().flat_map(|stream| &stream.columns).map(|column| column.name.value.clone()).collect();
+    let statements = views.len();
     let views: Vec<View> = views.iter().filter_map(|statement| view::parse(statement, &names, problems)).collect();
-    view::check_names(&views, |name| streams.iter().any(|stream| stream.name.value == name), problems);
+    parsed.may_lack_streams |= views.len() < statements;
+    let is_stream = |name: &str| parsed.definition.streams.iter().any(|stream| stream.name.value == name);
+    let views = view::with_own_names(views, is_stream, problems);
     for statement in inserts {
         match insert::parse(&statement, &names, &views, problems) {
             Some(insert) => parsed.definition.inserts.push(insert),

@@ -49,16 +49,20 @@ fn parse_head(cursor: &mut Cursor<'_>) -> Parsed<Spanned<String>> {
     Ok(name)
 }
 
-/// Says what is wrong with the names of views: one that is taken, or one of a stream.
-pub(super) fn check_names(views: &[View], is_stream: impl Fn(&str) -> bool, problems: &mut Problems) {
-    for (index, view) in views.iter().enumerate() {
+/// The views without those whose name is taken, of which it says so.
+pub(super) fn with_own_names(views: Vec<View>, is_stream: impl Fn(&str) -> bool, problems: &mut Problems) -> Vec<View> {
+    let mut own: Vec<View> = Vec::with_capacity(views.len());
+    for view in views {
         let name = &view.name.value;
-        if views[..index].iter().any(|other| other.name.value == *name) {
+        if own.iter().any(|other| other.name.value == *name) {
             problems.add(view.name.span, format!("a second view `{name}`"), "give one of them another name");
         } else if is_stream(name) {
             problems.add(view.name.span, format!("`{name}` is a stream already"), "give the view another name");
+        } else {
+            own.push(view);
         }
     }
+    own
 }
 
 /// The tokens of a query with the views that it reads, and those that they read, written before it as CTEs. `None` if one

@@ -7,7 +7,7 @@ use arrow::datatypes::Schema;
 use datafusion_common::{DFSchemaRef, JoinType, Result, not_impl_err, plan_datafusion_err};
 use datafusion_expr::expr::{NullTreatment, WindowFunction};
 use datafusion_expr::logical_plan::{self, Distinct, FetchType, SkipType};
-use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
+use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 use datafusion_physical_expr::window::WindowExpr;
@@ -153,9 +153,6 @@ fn window_function(
     let all = |expressions: &[Expr]| -> Result<Vec<Arc<dyn PhysicalExpr>>> {
         expressions.iter().map(|expression| bind(expression.clone(), schema)).collect()
     };
-    if matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_)) && !parameters.window_frame.is_ever_expanding() {
-        return not_impl_err!("an aggregate OVER a frame whose beginning moves; use UNBOUNDED PRECEDING");
-    }
     create_window_expr(
         &call.fun,
         name,

@@ -2,7 +2,7 @@
 //! a layer loses it.
 
 use datafusion_expr::logical_plan::Distinct;
-use datafusion_expr::{Expr, LogicalPlan};
+use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 
 use super::super::aggregate::Refusal;
 use super::super::expression::unaliased;
@@ -44,6 +44,11 @@ pub(super) fn edges(plan: &LogicalPlan, window: &Window) -> Result<Vec<Option<Wi
             let below = Below::new(&over.input, window)?;
             for expression in &over.window_expr {
                 let Expr::WindowFunction(call) = unaliased(expression.clone()) else { continue };
+                let moves = !call.params.window_frame.is_ever_expanding();
+                if matches!(call.fun, WindowFunctionDefinition::AggregateUDF(_)) && moves {
+                    let message = format!("`{}` OVER a frame whose beginning moves isn't supported", call.fun.name());
+                    return Err(Refusal::Words(message, "begin the frame at UNBOUNDED PRECEDING".to_owned()));
+                }
                 let partition: Vec<Option<WindowEdge>> =
                     call.params.partition_by.iter().map(|key| below.edge(key)).collect();
                 told(&partition, window, &format!("{} OVER: PARTITION BY", call.fun.name()))?;

@@ -21,6 +21,7 @@ use super::used_columns;
 use crate::event::OFFSET;
 use crate::job::above::CLOSED;
 use crate::job::plan::{Kept, Key};
+use crate::windows::WINDOW_COLUMNS;
 
 /// A query, cut.
 pub(super) struct Leg {
@@ -98,8 +99,8 @@ impl Taken {
         records: &Records<'_>,
         fallback: Span,
     ) -> Result<Taken, Refusal> {
-        if let Some(condition) = flat.filters.iter().find(|condition| over_window(condition)) {
-            let message = format!("`{condition}` uses the window in WHERE, which goes before it");
+        if let Some(column) = flat.filters.iter().flat_map(Expr::column_refs).find(|column| is_window_column(column)) {
+            let message = format!("`{}` can't be used in WHERE, which goes before the window", column.name);
             return Err(Refusal::Words(message, "write the condition in HAVING".to_owned()));
         }
         let schema = aggregate.input.schema();
@@ -161,6 +162,10 @@ impl Taken {
         let projection = Projection::try_new_with_schema(columns.collect(), Arc::new(below), Arc::clone(schema))?;
         Ok(LogicalPlan::Projection(projection))
     }
+}
+
+fn is_window_column(column: &Column) -> bool {
+    WINDOW_COLUMNS.contains(&column.name.as_str())
 }
 
 fn filter(conditions: Vec<Expr>, records: &Records<'_>) -> Result<Option<Arc<dyn PhysicalExpr>>> {

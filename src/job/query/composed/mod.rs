@@ -70,7 +70,7 @@ pub(super) fn plan(
     if let Some(order_by) = insert.query.order_by.as_ref().filter(|_| insert.query.limit_clause.is_none()) {
         problems.add(order_by.span(), shape::ORDER_ALONE.0, shape::ORDER_ALONE.1);
     }
-    functions::check(&insert.query, fallback, problems);
+    functions::check(&insert.query, &call.relation, fallback, problems);
     names_are_given(&insert.query, fallback, problems);
     if problems.len() > before {
         return None;
