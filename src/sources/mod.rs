@@ -14,6 +14,7 @@ mod intake;
 pub mod kafka;
 mod lane;
 mod logs;
+mod memory;
 mod seen;
 #[cfg(test)]
 mod tests;
@@ -38,6 +39,7 @@ pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
 pub use logs::{Logs, RealLogs};
+pub use memory::{MemoryLogs, MemoryPartitions, MemoryRecord};
 pub use seen::Seen;
 
 /// A log being read, partition by partition.
