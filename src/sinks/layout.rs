@@ -20,7 +20,9 @@ use crate::windows::PublishRange;
 
 /// A result table: the SELECT list, partitioned as the job says.
 pub fn result(insert: &Insert) -> TableSpec {
-    let sort = insert.sort.iter().map(|&column| insert.columns[column].name.clone()).collect();
+    // A table can't say that it is sorted by a list or a struct; what stands behind one isn't in order then.
+    let is_plain = |column: &&usize| !insert.result_schema.field(**column).data_type().is_nested();
+    let sort = insert.sort.iter().take_while(is_plain).map(|&column| insert.columns[column].name.clone()).collect();
     TableSpec {
         schema: insert.result_schema.clone(),
         partitions: insert.partitions.clone(),
