@@ -22,7 +22,7 @@ use crate::recompute::{
     RangeError, RecomputeError, RecomputeOptions, Scope, behind_watermark, check, covering, recompute,
 };
 
-pub use compare::{Differing, Kind};
+pub use compare::{Compared, Differing, Kind, RowOrder, compare};
 
 /// How a range is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -134,7 +134,7 @@ pub async fn diff(
     let mut inserts = Vec::with_capacity(job.inserts.len());
     for ((insert, table), recomputed) in job.inserts.iter().zip(&tables).zip(recomputed) {
         let rows = published::rows(insert, table, &scope.range).await?;
-        let compared = compare::compare(insert, &rows, &recomputed, options.limit)
+        let compared = compare(&RowOrder::of_result(insert), &rows, &recomputed, options.limit)
             .map_err(IcebergError::rows(&insert.table, "compare rows"))?;
         inserts.push(InsertDiff {
             table: insert.table.clone(),
