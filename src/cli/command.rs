@@ -20,6 +20,7 @@ use super::run::RunArgs;
 use super::savepoint::SavepointArgs;
 use super::status::StatusArgs;
 use super::terminal::Terminal;
+use super::test::TestArgs;
 use super::validate::ValidateArgs;
 use crate::config::Overrides;
 
@@ -74,6 +75,7 @@ enum Command {
     Archive(ArchiveArgs),
     Backfill(BackfillArgs),
     Diff(DiffArgs),
+    Test(TestArgs),
     Status(StatusArgs),
     Offsets(OffsetsArgs),
     Savepoint(SavepointArgs),
@@ -138,6 +140,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Archive(arguments) => arguments.execute(terminal),
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
+        Command::Test(arguments) => arguments.execute(terminal),
         Command::Status(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
         Command::Savepoint(arguments) => arguments.execute(terminal),
