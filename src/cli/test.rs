@@ -52,7 +52,7 @@ pub struct TestArgs {
 /// What became of one folder.
 enum Tested {
     /// Its job was run in every way.
-    Checked { checked: Checked, verdict: Verdict, written: Vec<Written> },
+    Checked { checked: Box<Checked>, verdict: Verdict, written: Vec<Written> },
     /// Its job stopped.
     Stopped(String),
     /// Its job or one of its files can't be understood; ready to print.
@@ -102,7 +102,7 @@ impl TestArgs {
 
     async fn test(&self, folder: &Folder, terminal: &Terminal) -> Tested {
         match self.check(folder).await {
-            Ok((checked, verdict, written)) => Tested::Checked { checked, verdict, written },
+            Ok((checked, verdict, written)) => Tested::Checked { checked: Box::new(checked), verdict, written },
             Err(Stop::Fixture(FixtureError::Run { run, source })) => Tested::Stopped(format!("{run}: {source}")),
             Err(Stop::Fixture(error)) => Tested::Invalid(format!("error: {error}")),
             Err(Stop::Job(error)) => Tested::Invalid(format!("{}\n", error.render(terminal.colour))),
