@@ -41,7 +41,7 @@ pub struct TestArgs {
     /// Write what comes out as what is expected, where all runs agree; look at the difference before you commit it
     #[arg(long)]
     pub bless: bool,
-    /// How many differing rows to show; all are counted
+    /// Show so many differing rows; all are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     #[command(flatten)]
