@@ -16,5 +16,6 @@ mod replay;
 mod servers;
 mod signals;
 mod stores;
+mod stories;
 mod support;
 mod smoke;
