@@ -18,7 +18,7 @@ use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream, TableName}
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, ask, resume};
+use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, Telling, ask, resume};
 use crate::standing::{Observer, Phase, Read};
 use crate::start::{Start, StartPlace, Vouched, admit, begin};
 use crate::time::Watermarks;
@@ -126,7 +126,7 @@ async fn run(
     report.evolved.extend(beginning.evolved.iter().cloned());
     let mut run = Loop::start(work, beginning, (report, observer))?;
     let ended = run.go(work).await;
-    run.leave().await;
+    run.leave(ended.is_ok()).await;
     ended
 }
 
@@ -193,6 +193,9 @@ struct Loop<'a, 'w> {
     writing: Option<Writing>,
     last_checkpoint: Duration,
     /// Whether the checkpoint that is being written was cut to give memory back.
+    /// Of the checkpoint that is being written.
+    progress_writing: StreamProgress,
+    telling: Telling,
     is_for_relief: bool,
     ending: bool,
     written_last: bool,
@@ -256,6 +259,8 @@ impl<'a, 'w> Loop<'a, 'w> {
             last_checkpoint: setup.clock.elapsed(),
             is_for_relief: false,
             ending: false,
+            progress_writing: StreamProgress::default(),
+            telling: Telling::new(&setup.logs, std::slice::from_ref(stream)),
             written_last: false,
             report,
         })
@@ -282,7 +287,10 @@ impl<'a, 'w> Loop<'a, 'w> {
     }
 
     /// Ends what is under way.
-    async fn leave(mut self) {
+    async fn leave(mut self, in_order: bool) {
+        if in_order {
+            self.observer.showing(self.telling.finish()).await;
+        }
         if let Some(writing) = self.writing.take() {
             // What it had begun is what a crash would have left: another attempt finishes it or passes it over.
             writing.abort();
@@ -368,6 +376,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let written = writer.write(batch, progress, watermark).await;
             (writer, written)
+        self.progress_writing.clone_from(&progress);
         })));
         self.last_checkpoint = self.setup.clock.elapsed();
     }
@@ -394,6 +403,8 @@ impl<'a, 'w> Loop<'a, 'w> {
         shown.accepted += written.rows;
         self.memory = Memory::now(self.options.memory_max);
         if std::mem::take(&mut self.is_for_relief) && self.memory.pressure() == Pressure::Over && !self.ending {
+        let progress = std::mem::take(&mut self.progress_writing);
+        self.telling.tell(BTreeMap::from([(self.stream.name.clone(), progress)]));
             let Memory { used_bytes, limit_bytes } = self.memory;
             return Err(ArchiveError::Memory {
                 used: Bytes(used_bytes),

@@ -19,8 +19,10 @@ use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
 use crate::event::{EventTime, Stream};
+use crate::iceberg::Catalog;
 use crate::standing::Standing;
 use crate::start::Start;
+use crate::store::Place;
 use crate::time::clock::Clock;
 
 /// Copies a job's topics into their Iceberg history, exactly once
@@ -109,13 +111,7 @@ impl ArchiveArgs {
             let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
             let archived = streams.iter().enumerate().map(|(driver, stream)| {
-                let group = format!("kappa-archive-{}", stream.name);
-                let setup = archive::Setup {
-                    catalog: catalog.clone(),
-                    state: state.clone(),
-                    logs: connect::logs(&project, group),
-                    clock: clock.clone(),
-                };
+                let setup = setup(&project, stream, (&catalog, &state), &clock);
                 let options = archive::ArchiveOptions { listens: shown.address(), ..driver_options.clone() };
                 let (stop, shown) = (stop.clone(), &shown);
                 async move {
@@ -157,6 +153,7 @@ impl ArchiveArgs {
             let setup = archive::Setup {
                 catalog: connect::catalog(project).await?,
                 state: connect::state(project)?,
+                let setup = setup(project, stream, (&catalog, &state), clock);
                 logs: connect::logs(project, String::new()),
                 clock: clock.clone(),
             };
@@ -169,6 +166,23 @@ impl ArchiveArgs {
         match self.output.json {
             true => terminal.json(&rejects_documents(streams, &reports))?,
             false => terminal.data(&rejects_summary(streams, &reports))?,
+/// What the archiver of a stream works with.
+fn setup(
+    project: &Project,
+    stream: &Stream,
+    (catalog, state): (&Catalog, &Place),
+    clock: &Arc<dyn Clock>,
+) -> archive::Setup {
+    // Without a history nothing is read: that is refused first.
+    let owner = stream.history.as_ref().map(archive::owner).unwrap_or_default();
+    archive::Setup {
+        catalog: catalog.clone(),
+        state: state.clone(),
+        logs: connect::logs(project, &owner),
+        clock: clock.clone(),
+    }
+}
+
         }
         Ok(Exit::Done)
     }

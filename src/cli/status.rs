@@ -65,7 +65,7 @@ impl StatusArgs {
                     true => archived_streams(&store).await?,
                     false => subject.streams.clone(),
                 };
-                let logs = connect::logs(&project, format!("kappa-{}", subject.owner));
+                let logs = connect::logs(&project, &subject.owner);
                 let status = status(&store, &streams, &logs, now).await.map_err(Failure::from)?;
                 found.push((subject, status));
             }

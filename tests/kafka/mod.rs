@@ -4,6 +4,7 @@ mod behind_watermark;
 mod broken_messages;
 mod drift;
 mod flights;
+mod groups;
 mod hours;
 mod readers;
 mod resets;

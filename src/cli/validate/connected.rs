@@ -38,7 +38,7 @@ impl Connected {
             let setup = preflight::Setup {
                 catalog,
                 state,
-                logs: connect::logs(project, format!("kappa-{}", plan.name)),
+                logs: connect::logs(project, &plan.name),
                 clock: connect::clock(),
                 rejects_max_millionths: project.run.rejects_max.millionths(),
             };
