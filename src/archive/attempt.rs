@@ -14,6 +14,7 @@ use super::widening::{Widening, widening};
 use super::write::{Batch, Writer, Written};
 use super::{ArchiveError, ArchiveOptions, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
 use crate::checkpoints::{Claimant, Heartbeat, Manifest, PartitionProgress, StreamProgress};
+use crate::decode::SideInputs;
 use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream, TableName};
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
@@ -89,10 +90,11 @@ async fn claim(
 pub(super) fn targets(stream: &Stream, history: &TableName, evolve: bool) -> [Target; 2] {
     let mut spec = layout::history(stream);
     spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
-    let rejects = history.with_suffix("_rejects");
+    let (rejects, inputs) = (history.with_suffix("_rejects"), SideInputs::of(stream));
     [
         Target { table: history.clone(), spec, owned: true, evolve },
-        Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false },
+        // One that was begun without what the stream takes beside messages keeps that from now on.
+        Target { table: rejects, spec: layout::rejects(&inputs), owned: false, evolve: !inputs.is_empty() },
     ]
 }
 
@@ -107,6 +109,10 @@ async fn begin_claimed(
     if let Some((target, widening)) = widened {
         publisher.evolve(&target, &widening.properties).await?;
         evolved = widening.changes;
+    }
+    let [_, rejects] = targets(work.stream, work.history, work.options.evolve);
+    if rejects.evolve {
+        publisher.evolve(&rejects, &BTreeMap::new()).await?;
     }
     let (take_up, whole_from) = take_up(work.stream, work.setup, work.options, manifest.as_ref()).await?;
     Ok(Beginning { publisher, manifest, take_up, whole_from, evolved })
@@ -187,15 +193,15 @@ struct Loop<'a, 'w> {
     counts: Counts,
     /// Of the checkpoint that is being written.
     counts_writing: Counts,
+    /// Of the checkpoint that is being written.
+    progress_writing: StreamProgress,
+    telling: Telling,
     /// The watermark of the last cut, or that the attempt began with.
     cut_at: EventTime,
     writer: Option<Writer>,
     writing: Option<Writing>,
     last_checkpoint: Duration,
     /// Whether the checkpoint that is being written was cut to give memory back.
-    /// Of the checkpoint that is being written.
-    progress_writing: StreamProgress,
-    telling: Telling,
     is_for_relief: bool,
     ending: bool,
     written_last: bool,
@@ -253,14 +259,14 @@ impl<'a, 'w> Loop<'a, 'w> {
             batch: Batch::default(),
             counts: Counts::default(),
             counts_writing: Counts::default(),
+            progress_writing: StreamProgress::default(),
+            telling: Telling::new(&setup.logs, std::slice::from_ref(stream)),
             cut_at: stated,
             writer: Some(Writer::new(stream, publisher, whole_from)),
             writing: None,
             last_checkpoint: setup.clock.elapsed(),
             is_for_relief: false,
             ending: false,
-            progress_writing: StreamProgress::default(),
-            telling: Telling::new(&setup.logs, std::slice::from_ref(stream)),
             written_last: false,
             report,
         })
@@ -370,13 +376,13 @@ impl<'a, 'w> Loop<'a, 'w> {
         self.cut_at = watermark;
         self.counts_writing = std::mem::take(&mut self.counts);
         let (batch, progress) = (std::mem::take(&mut self.batch), self.progress.clone());
+        self.progress_writing.clone_from(&progress);
         let mut writer = self.writer.take().expect("one checkpoint is written at a time");
         self.observer.checkpoint_begun();
         self.is_for_relief = is_short;
         self.writing = Some(AbortOnDropHandle::new(tokio::spawn(async move {
             let written = writer.write(batch, progress, watermark).await;
             (writer, written)
-        self.progress_writing.clone_from(&progress);
         })));
         self.last_checkpoint = self.setup.clock.elapsed();
     }
@@ -397,14 +403,14 @@ impl<'a, 'w> Loop<'a, 'w> {
         report.rejected += counts.rejected;
         report.checkpoints += 1;
         report.watermark = self.cut_at;
+        let progress = std::mem::take(&mut self.progress_writing);
+        self.telling.tell(BTreeMap::from([(self.stream.name.clone(), progress)]));
         self.observer.checkpoint_written(written.bytes, written.watermark);
         let shown = &mut self.observer.standing().tables[0];
         shown.rows += written.rows;
         shown.accepted += written.rows;
         self.memory = Memory::now(self.options.memory_max);
         if std::mem::take(&mut self.is_for_relief) && self.memory.pressure() == Pressure::Over && !self.ending {
-        let progress = std::mem::take(&mut self.progress_writing);
-        self.telling.tell(BTreeMap::from([(self.stream.name.clone(), progress)]));
             let Memory { used_bytes, limit_bytes } = self.memory;
             return Err(ArchiveError::Memory {
                 used: Bytes(used_bytes),

@@ -150,15 +150,10 @@ impl ArchiveArgs {
         terminal: &Terminal,
     ) -> Result<Exit, Failure> {
         let reports = connect::runtime()?.block_on(async {
-            let setup = archive::Setup {
-                catalog: connect::catalog(project).await?,
-                state: connect::state(project)?,
-                let setup = setup(project, stream, (&catalog, &state), clock);
-                logs: connect::logs(project, String::new()),
-                clock: clock.clone(),
-            };
+            let (catalog, state) = (connect::catalog(project).await?, connect::state(project)?);
             let mut reports = Vec::with_capacity(streams.len());
             for stream in streams {
+                let setup = setup(project, stream, (&catalog, &state), clock);
                 reports.push(archive::decode_rejects(stream, &setup).await?);
             }
             Ok::<_, Failure>(reports)
@@ -166,6 +161,11 @@ impl ArchiveArgs {
         match self.output.json {
             true => terminal.json(&rejects_documents(streams, &reports))?,
             false => terminal.data(&rejects_summary(streams, &reports))?,
+        }
+        Ok(Exit::Done)
+    }
+}
+
 /// What the archiver of a stream works with.
 fn setup(
     project: &Project,
@@ -180,11 +180,6 @@ fn setup(
         state: state.clone(),
         logs: connect::logs(project, &owner),
         clock: clock.clone(),
-    }
-}
-
-        }
-        Ok(Exit::Done)
     }
 }
 
@@ -208,6 +203,11 @@ fn rejects_summary(streams: &[Arc<Stream>], reports: &[archive::RejectsReport]) 
             let left = report.after.get(reason).copied().unwrap_or_default();
             text += &format!("  {reason}: {} before, {} left\n", output::number(*count), output::number(left));
         }
+        if report.incomplete > 0 {
+            let incomplete = output::count(report.incomplete, "record", "records");
+            text +=
+                &format!("  kept without a key or header that the stream takes now, so not decoded: {incomplete}\n");
+        }
         if report.times.is_some() {
             text +=
                 "  windows of these times change: `kappa diff` shows them, `kappa backfill run` publishes them anew\n";
@@ -223,6 +223,7 @@ struct RejectsDocument {
     table: String,
     before: BTreeMap<String, u64>,
     after: BTreeMap<String, u64>,
+    incomplete: u64,
     from: Option<String>,
     to: Option<String>,
 }
@@ -233,6 +234,7 @@ fn rejects_documents(streams: &[Arc<Stream>], reports: &[archive::RejectsReport]
         table: format!("{}_rejects", history_name(stream)),
         before: report.before.clone(),
         after: report.after.clone(),
+        incomplete: report.incomplete,
         from: report.times.and_then(|(least, _)| output::time(least)),
         to: report.times.and_then(|(_, greatest)| output::time(greatest)),
     });

@@ -6,6 +6,7 @@ mod drift;
 mod flights;
 mod groups;
 mod hours;
+mod keyed_rejects;
 mod readers;
 mod resets;
 mod retention;
