@@ -84,6 +84,24 @@ fn a_reset_back_publishes_windows_again_whole_and_can_be_undone() {
 }
 
 #[test]
+fn a_backfill_keeps_out_of_what_is_published_again_until_that_is_done() {
+    let hours = morning();
+    let end = ["--until", "end"];
+    for command in ["archive", "run"] {
+        hours.kappa(&[command], &end).ok();
+    }
+    hours.kappa(&["offsets", "reset"], &["--to-datetime", "2026-01-01T08:00:00Z", "--execute"]).ok();
+    let range = ["--from", "2026-01-01T07:00:00Z", "--to", "2026-01-01T09:00:00Z"];
+    hours.says("published-again-plan", &["backfill", "plan"], &range);
+    hours.says("published-again", &["backfill", "run"], &range);
+    let below = ["--from", "2026-01-01T07:00:00Z", "--to", "2026-01-01T08:00:00Z"];
+    hours.kappa(&["backfill", "run"], &below).ok();
+    hours.kappa(&["run"], &end).ok();
+    hours.kappa(&["backfill", "run"], &range).ok();
+    assert_eq!(hours.results(), counts(&[("06:00", 2), ("07:00", 2), ("08:00", 2), ("09:00", 2)]));
+}
+
+#[test]
 fn a_job_that_lags_goes_on_further_up_and_a_backfill_fills_the_hole() {
     let hours = Hours::new(1, &[], "WATERMARK FOR t AS t");
     hours.send(&[(0, "05:10"), (0, "06:10")]);
