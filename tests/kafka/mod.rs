@@ -8,6 +8,7 @@ mod groups;
 mod hand_over;
 mod hours;
 mod keyed_rejects;
+mod outage;
 mod readers;
 mod resets;
 mod retention;
