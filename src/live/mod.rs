@@ -12,7 +12,6 @@ mod checkpoint;
 mod handing;
 mod inflow;
 mod pending;
-mod relief;
 mod republish;
 mod sealing;
 mod starting;
