@@ -6,7 +6,7 @@ mod drift;
 mod flights;
 mod groups;
 mod hand_over;
-mod hours;
+pub mod hours;
 mod keyed_rejects;
 mod outage;
 mod readers;
