@@ -313,6 +313,7 @@ impl Writer {
             tables,
             held: self.held.clone(),
             reread: self.reread.clone(),
+            from_history: BTreeMap::new(),
         }
     }
 }
