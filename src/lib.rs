@@ -40,6 +40,7 @@ pub mod engine;
 
 // Drivers: what a command does.
 pub mod restarts;
+pub mod handing;
 pub mod reposition;
 pub mod live;
 pub mod archive;
@@ -55,6 +56,8 @@ pub mod config;
 pub mod metrics;
 pub mod server;
 
+// Whole stories on embedded parts.
 pub mod demo;
+pub mod fixture;
 
 pub mod cli;

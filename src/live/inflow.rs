@@ -97,7 +97,9 @@ impl Inflow {
                     // Known to be empty, before the log says so again: a run to the end may be over by then.
                     inflow.watermarks.at_end(index, partition, ResumeOffset(0), setup.clock.elapsed());
                 }
-                progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
+                let at = progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
+                // Behind history both are further than the checkpoint that it was begun with.
+                (at.next_offset, at.seen) = (take_up.from, take_up.seen);
             }
             inflow.streams.push(progress);
             for &partition in partitions.keys() {
@@ -303,7 +305,7 @@ fn too_many(stream: &str, since: &SinceCut, rejects_max: u32) -> RunError {
 }
 
 fn size_of_reject(reject: &Reject) -> usize {
-    reject.raw.len() + reject.detail.len() + size_of::<Reject>()
+    reject.bytes() + size_of::<Reject>()
 }
 
 fn largest_window(plan: &Plan) -> Micros {
