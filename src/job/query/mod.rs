@@ -18,6 +18,7 @@ mod insert;
 mod names;
 mod output;
 mod partitions;
+mod refused;
 mod select;
 mod shape;
 mod types;

@@ -1,13 +1,16 @@
 //! The names in an expression, before DataFusion plans it: every unknown or forbidden one is a problem with its own
 //! place, where DataFusion would stop at the first.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Expr, Function, Query, Spanned as _, Value, ValueWithSpan, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{
+    Expr, Function, FunctionArgumentClause, FunctionArguments, Query, Spanned as _, Value, ValueWithSpan, Visit,
+    Visitor,
+};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::catalog::FUNCTIONS;
+use super::refused::refused_aggregate;
 use super::shape::identifier;
 use crate::job::Problems;
 use crate::job::suggest::nearest;
@@ -167,7 +170,11 @@ impl Walk<'_> {
             let help = "use aggregates with GROUP BY window_start";
             return self.refuse(span, format!("`{name}(…) OVER` isn't supported yet"), help);
         }
-        if FUNCTIONS.aggregates.contains_key(&name) {
+        if let Some(aggregate) = FUNCTIONS.aggregates.get(&name) {
+            if aggregate.supports_within_group_clause() && has_order(function) {
+                let help = format!("write {name}(0.95) WITHIN GROUP (ORDER BY x), or {name}(x, 0.95)");
+                return self.refuse(span, format!("`{name}` takes no ORDER BY inside its parentheses"), help);
+            }
             return self.aggregate(&name, span);
         }
         if FUNCTIONS.volatile.contains(&name) {
@@ -177,8 +184,8 @@ impl Walk<'_> {
         if FUNCTIONS.scalars.contains_key(&name) {
             return;
         }
-        if let Some(help) = known_aggregate(&name) {
-            return self.refuse(span, format!("the aggregate `{name}` isn't supported yet"), help);
+        if let Some((message, help)) = refused_aggregate(&name) {
+            return self.refuse(span, message, help);
         }
         let candidates = FUNCTIONS.scalars.keys().chain(FUNCTIONS.aggregates.keys()).map(String::as_str);
         let help = did_you_mean(&name, candidates, "functions are those of DataFusion 54".to_owned());
@@ -199,27 +206,6 @@ impl Walk<'_> {
         };
         self.refuse(span, format!("the aggregate `{name}` can't be used in {clause}"), help);
     }
-}
-
-/// How to go on without an aggregate that DataFusion has and a job hasn't; `None` for names that aren't aggregates.
-fn known_aggregate(name: &str) -> Option<String> {
-    const OTHERS: [&str; 8] = [
-        "any_value",
-        "mode",
-        "quantile",
-        "percentile",
-        "approx_count_distinct",
-        "group_concat",
-        "listagg",
-        "percentile_disc",
-    ];
-    let stock = datafusion_functions_aggregate::all_default_aggregate_functions();
-    let known = OTHERS.contains(&name)
-        || stock.iter().any(|function| function.name() == name || function.aliases().iter().any(|alias| alias == name));
-    known.then(|| {
-        let offered: BTreeSet<&str> = FUNCTIONS.aggregates.values().map(|function| function.name()).collect();
-        format!("aggregates are {}", offered.into_iter().collect::<Vec<_>>().join(", "))
-    })
 }
 
 impl Visitor for Walk<'_> {
@@ -258,6 +244,12 @@ impl Visitor for Walk<'_> {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// Whether ORDER BY stands among the arguments.
+fn has_order(function: &Function) -> bool {
+    let FunctionArguments::List(list) = &function.args else { return false };
+    list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
 }
 
 fn is_aggregate(function: &Function) -> bool {

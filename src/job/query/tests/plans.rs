@@ -13,7 +13,7 @@ use crate::event::{Micros, TIMESTAMP_ZONE, TableName, Transform, timestamp_type}
 use crate::job::plan::{Insert, Publish, RangeColumn};
 use crate::windows::{Tumbling, Window, WindowEdge};
 
-fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
+pub(super) fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
     expression.to_string()
 }
 
@@ -26,7 +26,7 @@ fn closed_names(insert: &Insert) -> Vec<&str> {
 }
 
 /// The rows of the one window of [`records`], as text, sorted by key: what an engine does, in the plainest way.
-fn run(insert: &Insert) -> Vec<String> {
+pub(super) fn run(insert: &Insert) -> Vec<String> {
     let mut batch = records();
     if let Some(filter) = &insert.filter {
         batch = filtered(&batch, filter);
