@@ -55,7 +55,7 @@ fn log() -> Log {
         let y = format!("{}", random(20, 1_000) as f64 * 0.1 - 50.0);
         let n = if random(48, 9) == 0 { "null".to_owned() } else { random(49, 12).to_string() };
         let text = format!(
-            r#"{{"device":"d{device}","x":{x},"y":{y},"n":{n},"price":"{}.{:02}","occurred":"{occurred}","sent":{sent}}}"#,
+            r#"{{"device":"d{device}","x":{x},"y":{y},"n":{n},"price":{}.{:02},"occurred":"{occurred}","sent":{sent}}}"#,
             random(22, 100),
             random(30, 100),
         );
@@ -97,7 +97,7 @@ async fn a_small_window_can_be_worked_out_by_hand() {
     let record = |second: i64, x: &str, n: &str, price: &str| {
         let (occurred, sent) = (time(second + 3_600), time(second + 3_660));
         let text = format!(
-            r#"{{"device":"a","x":{x},"y":{x},"n":{n},"price":"{price}","occurred":"{occurred}","sent":"{sent}"}}"#
+            r#"{{"device":"a","x":{x},"y":{x},"n":{n},"price":{price},"occurred":"{occurred}","sent":"{sent}"}}"#
         );
         (time(second + 60).0, text)
     };
