@@ -24,6 +24,13 @@ pub struct ReadAround {
 }
 
 impl Window {
+    /// Whether its kind can give a window early and again.
+    pub fn can_be_revised(&self) -> bool {
+        match self {
+            Window::Tumbling(_) => true,
+        }
+    }
+
     /// End of the last window that begins at `start`.
     pub fn last_end(&self, start: EventTime) -> EventTime {
         match self {

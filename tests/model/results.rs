@@ -54,7 +54,7 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
         if let Verdict::Counted(start) = record.verdict
             && start + query.size <= closed
         {
-            let keys = query.keys.iter().map(|key| grouped(field(&record.fields, key))).collect();
+            let keys = query.keys.iter().map(|key| grouped(&record.fields, key)).collect();
             groups.entry((start, keys)).or_default().push(record);
         }
     }
@@ -71,9 +71,9 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
     rows
 }
 
-/// As a group key: both zeros are one.
-fn grouped(value: Value) -> Value {
-    match value {
+/// A column as a group key: both zeros are one.
+pub fn grouped(fields: &Fields, column: &str) -> Value {
+    match field(fields, column) {
         Value::Double(double) => Value::Double(if double == 0.0 { 0.0 } else { double }),
         other => other,
     }

@@ -54,6 +54,11 @@ impl Refusal {
     }
 }
 
+/// Whether the answer of the aggregate `name` depends on an order.
+pub fn goes_by_order(name: &str) -> bool {
+    ORDERED.contains(&name)
+}
+
 impl Records<'_> {
     /// The physical form of `call`, whose columns are unqualified and whose types are coerced, under `name`.
     pub(super) fn aggregate(&self, call: AggregateFunction, name: &str) -> Result<Aggregate, Refusal> {
@@ -67,7 +72,7 @@ impl Records<'_> {
             ));
         }
         let own = parameters.args.into_iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;
-        let (order, is_passed) = if ORDERED.contains(&function_name.as_str()) {
+        let (order, is_passed) = if goes_by_order(&function_name) {
             (self.canonical_order(parameters.order_by)?, true)
         } else if call.func.supports_within_group_clause() {
             // The value is an argument already; of the order only its direction matters.

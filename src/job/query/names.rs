@@ -170,26 +170,12 @@ impl Walk<'_> {
             let help = "use aggregates with GROUP BY window_start";
             return self.refuse(span, format!("`{name}(…) OVER` isn't supported yet"), help);
         }
-        if let Some(aggregate) = FUNCTIONS.aggregates.get(&name) {
-            if aggregate.supports_within_group_clause() && has_order(function) {
-                let help = format!("write {name}(0.95) WITHIN GROUP (ORDER BY x), or {name}(x, 0.95)");
-                return self.refuse(span, format!("`{name}` takes no ORDER BY inside its parentheses"), help);
-            }
-            return self.aggregate(&name, span);
-        }
-        if FUNCTIONS.volatile.contains(&name) {
-            let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
-            return self.refuse(span, format!("`{name}` depends on more than the log"), help);
-        }
-        if FUNCTIONS.scalars.contains_key(&name) {
-            return;
-        }
-        if let Some((message, help)) = refused_aggregate(&name) {
+        if let Some((message, help)) = refused_order(function).or_else(|| refused_function(&name)) {
             return self.refuse(span, message, help);
         }
-        let candidates = FUNCTIONS.scalars.keys().chain(FUNCTIONS.aggregates.keys()).map(String::as_str);
-        let help = did_you_mean(&name, candidates, "functions are those of DataFusion 54".to_owned());
-        self.refuse(span, format!("unknown function `{name}`"), help);
+        if FUNCTIONS.aggregates.contains_key(&name) {
+            self.aggregate(&name, span);
+        }
     }
 
     fn aggregate(&mut self, name: &str, span: Span) {
@@ -206,6 +192,35 @@ impl Walk<'_> {
         };
         self.refuse(span, format!("the aggregate `{name}` can't be used in {clause}"), help);
     }
+}
+
+/// Why ORDER BY can't stand among the arguments of `function`: DataFusion would take what it orders by for the value.
+pub(super) fn refused_order(function: &Function) -> Option<(String, String)> {
+    let name = function_name(function);
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let has_order = list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)));
+    if !has_order || !FUNCTIONS.aggregates.get(&name)?.supports_within_group_clause() {
+        return None;
+    }
+    let help = format!("write {name}(0.95) WITHIN GROUP (ORDER BY x), or {name}(x, 0.95)");
+    Some((format!("`{name}` takes no ORDER BY inside its parentheses"), help))
+}
+
+/// Why the function `name` can't be called, and the way out; `None` for functions that can.
+pub(super) fn refused_function(name: &str) -> Option<(String, String)> {
+    if FUNCTIONS.scalars.contains_key(name) || FUNCTIONS.aggregates.contains_key(name) {
+        return None;
+    }
+    if FUNCTIONS.volatile.iter().any(|volatile| volatile == name) {
+        let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
+        return Some((format!("`{name}` depends on more than the log"), help.to_owned()));
+    }
+    if let Some(refused) = refused_aggregate(name) {
+        return Some(refused);
+    }
+    let candidates = FUNCTIONS.scalars.keys().chain(FUNCTIONS.aggregates.keys()).map(String::as_str);
+    let help = did_you_mean(name, candidates, "functions are those of DataFusion 54".to_owned());
+    Some((format!("unknown function `{name}`"), help))
 }
 
 impl Visitor for Walk<'_> {
@@ -246,16 +261,10 @@ impl Visitor for Walk<'_> {
     }
 }
 
-/// Whether ORDER BY stands among the arguments.
-fn has_order(function: &Function) -> bool {
-    let FunctionArguments::List(list) = &function.args else { return false };
-    list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)))
-}
-
 fn is_aggregate(function: &Function) -> bool {
     FUNCTIONS.aggregates.contains_key(&function_name(function))
 }
 
-fn function_name(function: &Function) -> String {
+pub(super) fn function_name(function: &Function) -> String {
     function.name.0.last().and_then(|part| part.as_ident()).map(identifier).unwrap_or_default()
 }

@@ -1,6 +1,7 @@
 //! Queries planned, and their expressions evaluated on small batches.
 
 mod aggregates;
+mod composed;
 mod expressions;
 mod plans;
 mod refusals;
