@@ -75,7 +75,7 @@ fn plan(
     if !partitions::check_types(insert, &fields, &parts.result_schema, problems) {
         return None;
     }
-    let sort = output::sort(&columns, &parts);
+    let (sort, identity) = output::sort(&columns, &parts);
     let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
@@ -94,6 +94,7 @@ fn plan(
         partitions: fields,
         range,
         sort,
+        identity,
         late: insert
             .late_into
             .as_ref()
