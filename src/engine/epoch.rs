@@ -41,6 +41,8 @@ pub struct EngineOptions {
     pub publish: Vec<PublishRange>,
     /// Open panes of a checkpoint.
     pub restored: Vec<RestoredPane>,
+    /// The watermark of that checkpoint: windows that it closed are published. [`EventTime::MIN`] without one.
+    pub restored_at: EventTime,
     /// For tests of what happens when a worker dies.
     pub fail_point: Option<FailPoint>,
 }
@@ -214,6 +216,7 @@ impl Engine {
             plan: plan.clone(),
             publish: options.publish,
             restored: options.restored,
+            restored_at: options.restored_at,
             fail_point: options.fail_point,
             outputs: outputs_in,
         });

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::container::Rows;
 use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
 use super::exchange::by_key;
-use super::keep::Keeper;
+use super::keep::{Keeper, Published};
 use super::prepare::Preparation;
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
@@ -49,6 +49,7 @@ pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) publish: Vec<PublishRange>,
     pub(super) restored: Vec<RestoredPane>,
+    pub(super) restored_at: EventTime,
     pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
 }
@@ -149,7 +150,8 @@ fn keepers(
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
-        keepers.push(Keeper::new(&context.plan, insert, preparation)?);
+        let published = Published { range: context.publish[insert], watermark: context.restored_at };
+        keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
     }
     for pane in &context.restored {
         keepers[pane.insert].restore(pane, index, peers)?;
