@@ -6,10 +6,12 @@ use thiserror::Error;
 
 use super::Scope;
 use super::failing::Failing;
+use super::memory::MemoryExhausted;
 use super::pass::Pass;
 use crate::engine::{EngineError, EpochOutput};
 use crate::iceberg::IcebergError;
 use crate::job::Plan;
+use crate::memory::{Kept, Pressure};
 use crate::sources::HistoryOptions;
 
 /// How windows are recomputed.
@@ -19,6 +21,8 @@ pub struct RecomputeOptions {
     pub workers: usize,
     /// Count late records as if they had come in time.
     pub include_late: bool,
+    /// Bytes that the process may hold; `None`: no limit.
+    pub memory_max: Option<u64>,
 }
 
 /// What was read.
@@ -37,13 +41,17 @@ pub enum RecomputeError<E: std::error::Error + 'static> {
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// There is too little memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryExhausted),
     /// The rows can't be taken.
     #[error(transparent)]
     Taken(E),
 }
 
-/// Recomputes the windows of `scope` and gives each epoch's output to `take`, in order. `watch` is told the records read
-/// so far.
+/// Recomputes the windows of `scope` and gives each epoch's output to `take`, in order, with how short memory is: it
+/// answers what it keeps of all that it was given, and should keep less when memory is short. `watch` is told the records
+/// read so far.
 pub async fn recompute<E, F>(
     plan: &Arc<Plan>,
     scope: &Scope,
@@ -53,7 +61,7 @@ pub async fn recompute<E, F>(
 ) -> Result<Counted, RecomputeError<E>>
 where
     E: std::error::Error + 'static,
-    F: AsyncFnMut(EpochOutput) -> Result<(), E>,
+    F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, E>,
 {
     let mut counted = Counted::default();
     for (index, stream) in plan.streams.iter().enumerate() {
@@ -65,18 +73,19 @@ where
             anew: scope.histories[index].anew.clone(),
         };
         let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
-        let pass = Pass { plan, scope, stream: index, workers: options.workers, read, closing: true };
+        let RecomputeOptions { workers, memory_max, .. } = options;
+        let pass = Pass { plan, scope, stream: index, workers, memory_max, read, closing: true };
         let mut failing = Failing::default();
         let mut count = |records: arrow::record_batch::RecordBatch| {
             counted.records += records.num_rows() as u64;
             watch(counted.records);
             records
         };
-        let mut hand_on = async |mut output: EpochOutput| {
+        let mut hand_on = async |mut output: EpochOutput, pressure: Pressure| {
             if !whole {
                 failing.take_out(stream, &mut output);
             }
-            take(output).await.map_err(RecomputeError::Taken)
+            take(output, pressure).await.map_err(RecomputeError::Taken)
         };
         pass.run(&mut count, &mut hand_on).await?;
         if failing.range().is_some() {
@@ -90,7 +99,7 @@ where
 async fn take_failing<E, F>(pass: &Pass<'_>, failing: Failing, take: &mut F) -> Result<(), RecomputeError<E>>
 where
     E: std::error::Error + 'static,
-    F: AsyncFnMut(EpochOutput) -> Result<(), E>,
+    F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, E>,
 {
     let stream = &pass.plan.streams[pass.stream];
     let hidden = pass.read.unseen;
@@ -108,9 +117,9 @@ where
         let records = failing.candidates(stream, &records);
         if hidden { failing.hide_seen(stream, records) } else { records }
     };
-    let mut hand_on = async |mut output: EpochOutput| {
+    let mut hand_on = async |mut output: EpochOutput, pressure: Pressure| {
         lock().put_back(stream, &mut output);
-        take(output).await.map_err(RecomputeError::Taken)
+        take(output, pressure).await.map_err(RecomputeError::Taken)
     };
     Pass { read, closing: false, ..*pass }.run(&mut narrow, &mut hand_on).await
 }
