@@ -15,5 +15,6 @@ mod replay;
 mod servers;
 mod signals;
 mod stores;
+mod stories;
 mod support;
 mod smoke;

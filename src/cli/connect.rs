@@ -74,6 +74,12 @@ pub async fn catalog(project: &Project) -> Result<Catalog, Failure> {
     Ok(Catalog::open(&config, &project.root).await?)
 }
 
+/// Whether the catalog is a file that isn't there yet; opening it would make it.
+pub fn catalog_is_new(project: &Project) -> bool {
+    let file = project.catalog.uri.strip_prefix("sqlite:");
+    project.catalog.kind == config::CatalogKind::Sql && file.is_some_and(|file| !Path::new(file).exists())
+}
+
 /// Opens `state.location`.
 pub fn state(project: &Project) -> Result<Place, Failure> {
     let place = Stores::new(&project.store).place(&project.state.location, &project.root);

@@ -18,6 +18,11 @@ impl Insert {
         self.window.edge_from(self.range.edge, mark)
     }
 
+    /// The least value of the range column in windows behind those that have `time` in it.
+    pub fn range_after(&self, time: EventTime) -> EventTime {
+        self.range_from(self.window.mark_at_or_after(self.first_mark(time.plus(Micros(1)))))
+    }
+
     /// Mark of the first window whose range column lies at or after `edge`, or a time shortly before it.
     pub fn first_mark(&self, edge: EventTime) -> EventTime {
         self.window.mark_by(self.range.edge, edge)
@@ -126,6 +131,17 @@ mod tests {
         assert_eq!(insert.sealed_edge(EventTime(63 * MINUTE)), EventTime(HOUR));
         let hour = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
         assert_eq!(insert.times_of(hour), EventTime(63 * MINUTE)..EventTime(126 * MINUTE));
+    }
+
+    #[test]
+    fn behind_a_window_comes_the_next_one() {
+        for (edge, ahead) in [(WindowEdge::Start, 0), (WindowEdge::End, 7 * MINUTE), (WindowEdge::Time, 7 * MINUTE - 1)]
+        {
+            let insert = insert(7 * MINUTE, edge);
+            for time in [14 * MINUTE, 14 * MINUTE + 1, 21 * MINUTE - 1] {
+                assert_eq!(insert.range_after(EventTime(time + ahead)), EventTime(21 * MINUTE + ahead), "{time}");
+            }
+        }
     }
 
     #[test]
@@ -254,6 +270,9 @@ mod tests {
             prop_assert_eq!(Some(below.0), open);
 
             let first = insert.window.first_mark(range.start);
+            let behind = windows.iter().map(|window| column(edge, *window)).filter(|&at| at > range.start.0).min();
+            prop_assert_eq!(Some(insert.range_after(range.start).0), behind);
+
             let mark_of = |window: &(i64, i64)| mark(&insert.window, *window);
             let least = windows.iter().filter(|window| window.0 >= range.start.0).map(mark_of).min();
             let before = windows.iter().filter(|window| window.0 < range.start.0).map(mark_of).max();

@@ -4,7 +4,7 @@ mod behind_watermark;
 mod broken_messages;
 mod drift;
 mod flights;
-mod hours;
+pub mod hours;
 mod readers;
 mod resets;
 mod retention;

@@ -10,6 +10,7 @@ pub mod kafka;
 pub mod process;
 pub mod project;
 pub mod python;
+pub mod said;
 pub mod tls;
 pub mod value;
 
