@@ -8,6 +8,7 @@ mod demo;
 mod help;
 mod messages;
 mod exactly_once;
+mod fixtures;
 mod kafka;
 mod model;
 mod operating;

@@ -68,7 +68,7 @@ impl StatusArgs {
                     None => archived_streams(&store).await?,
                     Some((plan, _)) => plan.streams.clone(),
                 };
-                let logs = connect::logs(&project, format!("kappa-{}", subject.owner));
+                let logs = connect::logs(&project, &subject.owner);
                 let mut status = status(&store, &streams, &logs, now).await.map_err(Failure::from)?;
                 if status.newest.as_ref().is_some_and(|newest| !newest.inserts.is_empty()) {
                     status.gaps = asked_for_gaps(&project, &mut catalog, &status).await;

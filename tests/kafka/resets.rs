@@ -65,3 +65,25 @@ fn a_job_that_runs_is_not_reset() {
     run.terminate();
     run.wait(LIMIT).ok();
 }
+
+#[test]
+fn a_backfill_keeps_out_of_what_is_published_again_until_that_is_done() {
+    let hours = morning();
+    let end = ["--until", "end"];
+    for command in ["archive", "run"] {
+        hours.kappa(&[command], &end).ok();
+    }
+    hours.kappa(&["offsets", "reset"], &["--to-datetime", "2026-01-01T08:00:00Z", "--execute"]).ok();
+    let range = ["--from", "2026-01-01T07:00:00Z", "--to", "2026-01-01T09:00:00Z"];
+    hours.says("published-again-plan", &["backfill", "plan"], &range);
+    hours.says("published-again", &["backfill", "run"], &range);
+    let below = ["--from", "2026-01-01T07:00:00Z", "--to", "2026-01-01T08:00:00Z"];
+    hours.kappa(&["backfill", "run"], &below).ok();
+    hours.kappa(&["run"], &end).ok();
+    hours.kappa(&["backfill", "run"], &range).ok();
+    assert_eq!(hours.results(), counts(&[("06:00", 2), ("07:00", 2), ("08:00", 2), ("09:00", 2)]));
+}
+
+fn counts(hours: &[(&str, i64)]) -> Vec<(String, i64)> {
+    hours.iter().map(|&(hour, count)| (hour.to_owned(), count)).collect()
+}

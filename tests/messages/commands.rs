@@ -46,7 +46,7 @@ fn project() -> Project {
 
 /// Gives a command and compares everything it says with its snapshot.
 #[track_caller]
-fn says(project: &Project, name: &str, arguments: &[&str]) {
+pub(super) fn says(project: &Project, name: &str, arguments: &[&str]) {
     let finished = project.kappa(arguments);
     let code = finished.code.expect("no signal ends it");
     let mut said = format!("$ kappa {}\n{}", arguments.join(" "), finished.stdout);

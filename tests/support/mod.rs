@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "one area's tests use what another's do not; all of it is one vocabulary")]
 
+pub mod broker;
 pub mod catalog;
 pub mod columns;
 pub mod http;

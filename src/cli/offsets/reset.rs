@@ -230,7 +230,7 @@ impl OffsetsResetArgs {
             vouched: Vouched { whole_from, allow_partial: self.allow_partial },
         };
         let checkpoints = connect::checkpoints(&project, &plan.name)?;
-        let logs = connect::logs(&project, format!("kappa-{}", plan.name));
+        let logs = connect::logs(&project, &plan.name);
         let (target, moves, done) = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
             let moving = Moving { plan: &plan, catalog: &catalog, checkpoints: &checkpoints, clock: &clock };

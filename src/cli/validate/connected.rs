@@ -42,7 +42,7 @@ impl Connected {
                 catalog,
                 state,
                 warehouse,
-                logs: connect::logs(project, format!("kappa-{}", plan.name)),
+                logs: connect::logs(project, &plan.name),
                 clock: connect::clock(),
                 rejects_max_millionths: project.run.rejects_max.millionths(),
             };
