@@ -40,10 +40,6 @@ pub(super) fn check_inserts(inserts: &[InsertDefinition], streams: &[StreamDefin
     }
     problems.set_file(0);
     for insert in inserts {
-        if let Some(allowed) = &insert.allow_lateness {
-            let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
-            problems.add(allowed.span, "ALLOW LATENESS is not supported yet", help);
-        }
         claim(&mut roles, &insert.table.value, Role::Result, insert.table.span, problems);
     }
     for insert in inserts {

@@ -130,7 +130,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             workers: options.workers,
             publish: publish.collect(),
             restored,
-            restored_at: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
+            published_below: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
             fail_point: options.fail_point.clone(),
         };
         let mut engine = Engine::start(plan, engine)?;

@@ -1,10 +1,12 @@
-//! One set of groups: keys resolved to group numbers, and one accumulator per aggregate over those numbers.
+//! One set of groups: keys resolved to group numbers, and one accumulator per aggregate over those numbers. Or rows, each
+//! by itself.
 //! Invariant: after anything is emitted the set is empty, and may be filled again.
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray};
-use arrow::datatypes::DataType;
+use arrow::array::{Array, ArrayRef, BooleanArray, new_empty_array};
+use arrow::compute::concat;
+use arrow::datatypes::{DataType, Field};
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use datafusion_common::DataFusionError;
@@ -20,13 +22,22 @@ use crate::functions::{ResultOverflow, one_zero_one_nan};
 /// Keys and accumulators of one span of rows.
 pub(super) struct Groups {
     aggregation: Arc<Aggregation>,
-    /// `None` without key columns: all rows are group 0.
-    keys: Option<Box<dyn GroupValues>>,
+    keys: Keys,
     accumulators: Vec<Box<dyn GroupsAccumulator>>,
     /// Group number of each row of the batch at hand; kept for its allocation.
     numbers: Vec<usize>,
     /// Number of groups.
     count: usize,
+}
+
+/// How keys are told apart.
+enum Keys {
+    /// Without key columns: all rows are group 0.
+    None,
+    /// Equal ones are one group.
+    Interned(Box<dyn GroupValues>),
+    /// Every row is a group; the columns of each batch.
+    Rows(Vec<Vec<ArrayRef>>),
 }
 
 impl Groups {
@@ -36,10 +47,13 @@ impl Groups {
             .iter()
             .map(|function| accumulator(function).map_err(|source| failed(function, source)))
             .collect::<Result<_, _>>()?;
-        let keys = if aggregation.keys.fields().is_empty() {
-            None
+        let keys = if !aggregation.groups {
+            Keys::Rows(Vec::new())
+        } else if aggregation.keys.fields().is_empty() {
+            Keys::None
         } else {
-            Some(new_group_values(Arc::clone(&aggregation.keys), &GroupOrdering::None).map_err(PaneError::Keys)?)
+            let values = new_group_values(Arc::clone(&aggregation.keys), &GroupOrdering::None);
+            Keys::Interned(values.map_err(PaneError::Keys)?)
         };
         Ok(Groups { aggregation: Arc::clone(aggregation), keys, accumulators, numbers: Vec::new(), count: 0 })
     }
@@ -49,7 +63,11 @@ impl Groups {
     }
 
     pub(super) fn bytes(&self) -> usize {
-        let keys = self.keys.as_ref().map_or(0, |keys| keys.size());
+        let keys = match &self.keys {
+            Keys::None => 0,
+            Keys::Interned(values) => values.size(),
+            Keys::Rows(batches) => batches.iter().flatten().map(|column| column.get_array_memory_size()).sum(),
+        };
         let accumulators: usize = self.accumulators.iter().map(|accumulator| accumulator.size()).sum();
         keys + accumulators + self.numbers.capacity() * size_of::<usize>()
     }
@@ -134,12 +152,16 @@ impl Groups {
 
     fn resolve(&mut self, keys: &[ArrayRef], rows: usize) -> Result<(), PaneError> {
         match &mut self.keys {
-            None => {
+            Keys::None => {
                 self.numbers.clear();
                 self.numbers.resize(rows, 0);
                 self.count = self.count.max(usize::from(rows > 0));
             }
-            Some(values) => {
+            Keys::Rows(batches) => {
+                batches.push(keys.to_vec());
+                self.count += rows;
+            }
+            Keys::Interned(values) => {
                 let floats = |key: &ArrayRef| matches!(key.data_type(), DataType::Float32 | DataType::Float64);
                 if keys.iter().any(floats) {
                     let keys: Vec<ArrayRef> = keys.iter().map(one_zero_one_nan).collect();
@@ -154,8 +176,23 @@ impl Groups {
     }
 
     fn take_keys(&mut self) -> Result<Vec<ArrayRef>, PaneError> {
-        self.count = 0;
-        let Some(values) = &mut self.keys else { return Ok(Vec::new()) };
+        let rows = std::mem::take(&mut self.count);
+        let values = match &mut self.keys {
+            Keys::None => return Ok(Vec::new()),
+            Keys::Rows(_) if rows == 0 => {
+                let empty = |field: &Arc<Field>| new_empty_array(field.data_type());
+                return Ok(self.aggregation.keys.fields().iter().map(empty).collect());
+            }
+            Keys::Rows(batches) => {
+                let batches = std::mem::take(batches);
+                let column = |index: usize| {
+                    let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch[index].as_ref()).collect();
+                    concat(&parts).map_err(|error| PaneError::Keys(error.into()))
+                };
+                return (0..self.aggregation.keys.fields().len()).map(column).collect();
+            }
+            Keys::Interned(values) => values,
+        };
         let keys = values.emit(EmitTo::All).map_err(PaneError::Keys)?;
         // Without it the multi-column set keeps its hash map, whose next look-up reads beyond the emptied columns.
         values.clear_shrink(0);

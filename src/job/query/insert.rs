@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::composed;
 use super::names::did_you_mean;
 use super::output::{self, Parts};
 use super::partitions::{self, Named};
@@ -12,7 +13,7 @@ use crate::event::{Micros, Stream};
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall};
 use crate::job::plan::{Insert, Publish};
-use crate::windows::WindowEdge;
+use crate::windows::{Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
@@ -37,31 +38,47 @@ fn plan(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<Insert> {
-    let shape = shape(insert, problems);
-    let call = insert.windows.first()?;
+    let is_composed = composed::is_composed(insert);
+    let shape = if is_composed { None } else { shape(insert, problems) };
+    let call = insert.windows.first();
+    if call.is_none() && is_composed {
+        problems.add(composed::place(insert), "a SELECT without a window isn't supported yet", NO_WINDOW);
+    }
+    let call = call?;
     let index = stream_index(call, streams, stream_definitions, problems)?;
     let stream = streams[index].as_ref();
     let window = window(call, stream, problems);
-    let (shape, window) = (shape?, window?);
-    let query = Query::new(insert, shape, (call, &window), stream, problems)?;
-    let columns = query.check(problems);
-    // What is missing by default only shows in a SELECT list that is right.
-    let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
-    let partitions = columns
-        .as_ref()
-        .filter(|_| can_tell)
-        .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
-    let (columns, (fields, range)) = (columns?, partitions?);
-    let allowed = allowed(insert, &columns, problems);
+    let (parts, columns, window, fields, range, allowed) = if is_composed {
+        let window = window?;
+        let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
+        let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
+        let allowed = allowed(insert, &window, &columns, problems);
+        (parts, columns, window, fields, range, allowed)
+    } else {
+        let (shape, window) = (shape?, window?);
+        let query = Query::new(insert, shape, (call, &window), stream, problems)?;
+        let columns = query.check(problems);
+        // What is missing by default only shows in a SELECT list that is right.
+        let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
+        let partitions = columns
+            .as_ref()
+            .filter(|_| can_tell)
+            .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
+        let (columns, (fields, range)) = (columns?, partitions?);
+        let allowed = allowed(insert, &window, &columns, problems);
+        if !problems.is_empty() {
+            return None;
+        }
+        (query.take_apart(&columns, problems)?, columns, window, fields, range, allowed)
+    };
     if !problems.is_empty() {
         return None;
     }
-    let parts = query.take_apart(&columns, problems)?;
     if !partitions::check_types(insert, &fields, &parts.result_schema, problems) {
         return None;
     }
     let sort = output::sort(&columns, &parts);
-    let Parts { filter, keys, aggregates, closed_schema, having, columns, result_schema } = parts;
+    let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
         stream: index,
@@ -70,7 +87,9 @@ fn plan(
         allowed,
         keys,
         aggregates,
+        kept,
         closed_schema,
+        above,
         having,
         columns,
         result_schema,
@@ -84,6 +103,8 @@ fn plan(
         publish: insert.publish.as_ref().map_or(Publish::EachWindow, |publish| publish.value),
     })
 }
+
+const NO_WINDOW: &str = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
 
 fn stream_index(
     call: &WindowCall,
@@ -103,8 +124,12 @@ fn stream_index(
 }
 
 /// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.
-fn allowed(insert: &InsertDefinition, columns: &[Named], problems: &mut Problems) -> Micros {
+fn allowed(insert: &InsertDefinition, window: &Window, columns: &[Named], problems: &mut Problems) -> Micros {
     let Some(allowed) = &insert.allow_lateness else { return Micros::default() };
+    if !window.can_be_revised() {
+        let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
+        problems.add(allowed.span, "ALLOW LATENESS isn't supported for this window yet", help);
+    }
     for (edge, name) in [(WindowEdge::Start, "window_start"), (WindowEdge::End, "window_end")] {
         if allowed.value.0 > 0 && !columns.iter().any(|column| column.edge == Some(edge)) {
             let message = format!("ALLOW LATENESS revises rows by window, and the result has no {name}");

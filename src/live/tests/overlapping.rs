@@ -31,8 +31,13 @@ async fn by_ends(world: &World) -> [Rows; 2] {
 impl World {
     async fn go_to(&self, destination: &Destination) {
         let setup = self.setup().await;
-        let moving =
-            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock };
+        let moving = Moving {
+            plan: &self.plan,
+            catalog: &setup.catalog,
+            checkpoints: &setup.checkpoints,
+            clock: &setup.clock,
+            take_over: false,
+        };
         execute(&moving, destination).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -80,6 +85,7 @@ async fn stops_savepoints_and_resets_show_in_no_window() {
         let positions = Positions {
             streams: BTreeMap::from([("clicks".to_owned(), places)]),
             first_windows: tables.zip(starting.first_windows).collect(),
+            ..Positions::default()
         };
         world.go_to(&Destination::Reset(positions)).await;
         world.stop_after(700).await;
