@@ -133,7 +133,7 @@ fn an_aggregate_over_a_window_of_rows_goes_from_the_first() {
     );
     assert_eq!(rows(&sql), ["12|1", "a.example|3", "b.example|4", "null|5"]);
     let moving = sql.replace("ROWS UNBOUNDED PRECEDING", "ROWS 1 PRECEDING");
-    assert!(one(&moving).contains("use UNBOUNDED PRECEDING"), "{}", one(&moving));
+    assert!(one(&moving).contains("begin the frame at UNBOUNDED PRECEDING"), "{}", one(&moving));
 }
 
 #[test]
