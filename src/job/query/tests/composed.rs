@@ -137,6 +137,17 @@ fn an_aggregate_over_a_window_of_rows_goes_from_the_first() {
 }
 
 #[test]
+fn functions_of_an_order_above_a_window_go_by_all_columns() {
+    let sql = format!(
+        "SELECT window_start, window_end, array_agg(host) AS hosts, string_agg(host, '+' ORDER BY hits DESC) AS by_hits,
+                nth_value(host, 2) AS second, percentile_cont(0.25) WITHIN GROUP (ORDER BY hits DESC) AS quarter,
+                median(hits) AS mid, approx_quantile(hits, 1.0) AS most, approx_distinct(host) AS about
+         FROM ({COUNTS}) GROUP BY window_start, window_end"
+    );
+    assert_eq!(rows(&sql), ["[12, a.example, b.example, null]|a.example+12+b.example|a.example|1.25|1.0|2.0|3"]);
+}
+
+#[test]
 fn the_range_column_is_found_through_the_layers() {
     let insert = plan(&format!("SELECT window_end AS e, window_start AS b, hits FROM ({COUNTS})"));
     assert_eq!(insert.partitions[0].to_string(), "day(b)");
