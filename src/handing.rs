@@ -130,7 +130,7 @@ pub async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, Han
         let (one, other) = (one.clone(), other.clone());
         return Err(HandOverError::Differ { one, one_to, other, other_to });
     }
-    Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_start(edge)).collect())
+    Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_mark(edge)).collect())
 }
 
 /// What the history of a stream holds for windows that start at or after `first`, and the part of it that holds it.

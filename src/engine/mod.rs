@@ -18,6 +18,8 @@ mod exchange;
 mod keep;
 mod prepare;
 mod result;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use epoch::{

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::container::Rows;
 use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
 use super::exchange::by_key;
-use super::keep::Keeper;
+use super::keep::{Keeper, Published};
 use super::prepare::Preparation;
 use super::result::{Finish, WINDOW_OF_CLOSED};
 use crate::event::{EventBatch, EventTime};
@@ -158,7 +158,8 @@ fn keepers(
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
-        keepers.push(Keeper::new(&context.plan, insert, preparation, context.published_below)?);
+        let published = Published { range: context.publish[insert], watermark: context.published_below };
+        keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
     }
     for pane in &context.restored {
         keepers[pane.insert].restore(pane, index, peers)?;

@@ -107,7 +107,7 @@ async fn positions(
     let mut positions = Positions::default();
     for (index, stream) in moving.plan.streams.iter().enumerate() {
         let of_stream = || inserts.iter().filter(|insert| insert.stream == index);
-        let first = of_stream().map(|insert| insert.first_start(edge)).min().unwrap_or(edge);
+        let first = of_stream().map(|insert| insert.first_mark(edge)).min().unwrap_or(edge);
         let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
         let answers = ask(logs, stream, start(stream, first), reach).await?;
         let asked = answers.asked(stream, vouched, moving.clock.now());
@@ -130,7 +130,7 @@ async fn positions(
         }
         positions.streams.insert(stream.name.clone(), found.offsets);
         for insert in of_stream() {
-            let first = insert.first_start(edge).max(found.whole_from);
+            let first = insert.first_mark(edge).max(insert.window.first_mark(found.whole_from));
             positions.first_windows.insert(insert.table.clone(), first);
         }
     }

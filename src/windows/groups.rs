@@ -111,6 +111,10 @@ impl Groups {
     /// Takes everything out as a state batch; the set is empty afterwards.
     pub(super) fn take_state(&mut self) -> Result<RecordBatch, PaneError> {
         let rows = self.count;
+        if rows == 0 {
+            // Some accumulators have no columns for no groups.
+            return Ok(RecordBatch::new_empty(self.aggregation.state_schema()));
+        }
         let mut columns = self.take_keys()?;
         for (accumulator, function) in self.accumulators.iter_mut().zip(&self.aggregation.functions) {
             columns.extend(accumulator.state(EmitTo::All).map_err(|source| failed(function, source))?);
@@ -124,6 +128,10 @@ impl Groups {
     /// Takes everything out as results: keys, then aggregates, laid out as [`Aggregation::closed_schema`].
     pub(super) fn take_results(&mut self) -> Result<RecordBatch, PaneError> {
         let rows = self.count;
+        if rows == 0 {
+            // Some accumulators have no type for no groups.
+            return Ok(RecordBatch::new_empty(self.aggregation.closed_schema()));
+        }
         let mut columns = self.take_keys()?;
         let key_count = columns.len();
         for (accumulator, function) in self.accumulators.iter_mut().zip(&self.aggregation.functions) {

@@ -1,22 +1,33 @@
 //! Windows: which spans of event time a record falls in, and what is kept for each until it closes.
-//! Half-open `[start, end)`, aligned to the Unix epoch plus an offset. Pure: no I/O, no clock, no async.
+//! Half-open `[start, end)`, aligned to the Unix epoch plus an offset, or to a calendar. Pure: no I/O, no clock, no async.
 //!
-//! A kind of window is one file with its arithmetic (`tumbling`) and one variant of [`Window`], whose methods say what
-//! the others need of it: they match on the kinds, nobody else looks into one. To add a kind: its file and variant
-//! here; its function in `job/window_call` and `job/query/window`; how records reach it in `engine/prepare`, and what is
-//! kept for it in `engine/keep` (their module docs say how).
+//! A kind of window is one file with its arithmetic (`tumbling`, `calendar`, `hopping`, `cumulating`) and one variant of
+//! [`Window`], whose methods say what the others need of it: they match on the kinds, nobody else looks into one. To add a
+//! kind: its file and variant here; its function in `job/window_call` and `job/query/window`; how records reach it in
+//! `engine/prepare`, and what is kept for it in `engine/keep` (their module docs say how).
 
+mod adjacent;
+mod calendar;
+mod cumulating;
 mod explanation;
 mod groups;
+mod hopping;
 pub mod pane;
+pub mod shared;
+mod split;
 #[cfg(test)]
 mod tests;
-pub mod tumbling;
+mod tumbling;
 mod window;
 
+pub use adjacent::Adjacent;
+pub use calendar::{Calendar, CalendarLength, TZDATA};
+pub use cumulating::Cumulating;
 pub use explanation::WindowExplanation;
+pub use hopping::Hopping;
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
-pub use tumbling::{Split, Tumbling};
+pub use split::{Split, split};
+pub use tumbling::Tumbling;
 pub use window::{ReadAround, Window};
 
 use crate::event::EventTime;
@@ -35,10 +46,13 @@ pub enum WindowEdge {
     Time,
 }
 
-/// Which windows an INSERT publishes, by their starts: `[from, to)`. Records of other windows are passed over.
+/// Which windows an INSERT publishes, by their marks: `[from, to)`. Records of other windows are passed over.
+///
+/// The mark of a window is its start. Windows of `CUMULATE` share starts; the mark of one is its end less the size, which no
+/// other has, and at which none of its records lies before.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishRange {
-    /// First window start that is published.
+    /// Mark of the first window that is published.
     pub from: EventTime,
     /// First one that is not published any more.
     pub to: EventTime,
@@ -48,9 +62,14 @@ impl PublishRange {
     /// Every window.
     pub const ALL: PublishRange = PublishRange { from: EventTime::MIN, to: EventTime::MAX };
 
-    /// Whether the window that starts at `start` (microseconds) is published.
-    pub fn contains(&self, start: i64) -> bool {
-        self.from.0 <= start && start < self.to.0
+    /// Whether the window with this mark (microseconds) is published.
+    pub fn contains(&self, mark: i64) -> bool {
+        self.from.0 <= mark && mark < self.to.0
+    }
+
+    /// Whether a mark from `first` to `last` (microseconds) may be one of a window that is published.
+    pub fn meets(&self, first: i64, last: i64) -> bool {
+        first < self.to.0 && self.from.0 <= last
     }
 
     /// Whether nothing is passed over.

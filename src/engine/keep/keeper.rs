@@ -6,7 +6,8 @@ use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
-use super::tumbling::TumblingPanes;
+use super::adjacent::AdjacentWindows;
+use super::overlapping::OverlappingWindows;
 use super::{Closed, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
@@ -14,7 +15,16 @@ use crate::engine::prepare::Preparation;
 use crate::engine::result::selected;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
-use crate::windows::Window;
+use crate::windows::{PublishRange, Window};
+
+/// Which windows of an INSERT are published, and which of them are already.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Published {
+    /// Those that are published at all.
+    pub(in crate::engine) range: PublishRange,
+    /// What restored state was frozen at: windows that this closed are published. [`EventTime::MIN`]: none.
+    pub(in crate::engine) watermark: EventTime,
+}
 
 /// The open windows of one INSERT on one worker.
 pub(in crate::engine) struct Keeper {
@@ -29,13 +39,21 @@ impl Keeper {
         plan: &Arc<Plan>,
         index: usize,
         preparation: &Preparation,
-        published_below: EventTime,
+        published: Published,
     ) -> Result<Keeper, EngineError> {
         let insert = &plan.inserts[index];
         let inputs = Inputs::new(insert, preparation)
             .map_err(|source| told(insert, KeepError { window: None, fault: source.into() }))?;
+        let allowed = insert.allowed;
         let keep: Box<dyn Keep> = match insert.window {
-            Window::Tumbling(window) => Box::new(TumblingPanes::new(window, insert, inputs, published_below)),
+            Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
+            Window::Calendar(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
+            Window::Hopping(window) => {
+                Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
+            }
+            Window::Cumulating(window) => {
+                Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
+            }
         };
         Ok(Keeper { index, plan: plan.clone(), keep })
     }

@@ -5,9 +5,10 @@
 //! [`Keep`], one implementation a kind. To add a kind: a file with its [`Keep`], its line in [`Keeper::new`]; and a
 //! [`super::prepare::Placing`], which ships the columns that it goes by.
 
+mod adjacent;
 mod inputs;
 mod keeper;
-mod tumbling;
+mod overlapping;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,7 +22,7 @@ use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::windows::pane::PaneError;
 
 pub(super) use inputs::Inputs;
-pub(super) use keeper::Keeper;
+pub(super) use keeper::{Keeper, Published};
 
 /// What one worker keeps of the open windows of one INSERT.
 ///

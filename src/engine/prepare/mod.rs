@@ -7,7 +7,8 @@
 //!
 //! Invariant: row-local. What becomes of a record depends on the record, its `_seen` and the stated watermark alone.
 
-mod fixed;
+mod adjacent;
+mod overlapping;
 mod preparation;
 
 use arrow::array::ArrayRef;
@@ -19,8 +20,11 @@ use datafusion_common::DataFusionError;
 
 use crate::event::EventTime;
 
-pub(super) use fixed::PANE_COLUMN;
+pub(super) use overlapping::{FROM_ALL, FROM_COLUMN};
 pub(super) use preparation::{Argument, Preparation};
+
+/// Column of prepared rows that holds the start of a row's pane, in microseconds, for windows with fixed ends.
+pub(super) const PANE_COLUMN: usize = 0;
 
 /// Which windows records fall in.
 pub(super) trait Placing {

@@ -10,7 +10,8 @@ use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 
-use super::fixed::InOneWindow;
+use super::adjacent::InOneWindow;
+use super::overlapping::InOverlappingWindows;
 use super::{LateRows, Placing};
 use crate::event::{EventBatch, EventTime, Stream};
 use crate::job::Insert;
@@ -59,11 +60,7 @@ impl Preparation {
         stream: &Arc<Stream>,
         publish: PublishRange,
     ) -> Result<Self, DataFusionError> {
-        let placing: Box<dyn Placing> = match insert.window {
-            Window::Tumbling(window) => {
-                Box::new(InOneWindow { window, stream: stream.clone(), allowed: insert.allowed, publish })
-            }
-        };
+        let placing = placing(insert, stream.clone(), publish);
         let mut fields = placing.fields();
         let before = fields.len();
         let mut shipped: Vec<Arc<dyn PhysicalExpr>> = insert.keys.iter().map(|key| key.expression.clone()).collect();
@@ -183,6 +180,16 @@ impl Preparation {
             .expect("the late layout is a record's and six more");
         into.late.push(batch);
         into.late_count += late.late_for_all;
+    }
+}
+
+fn placing(insert: &Insert, stream: Arc<Stream>, publish: PublishRange) -> Box<dyn Placing> {
+    let allowed = insert.allowed;
+    match insert.window {
+        Window::Tumbling(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
+        Window::Calendar(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
+        Window::Hopping(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
+        Window::Cumulating(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
     }
 }
 

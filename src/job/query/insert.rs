@@ -51,17 +51,19 @@ fn plan(
     let (parts, columns, window, fields, range, allowed) = if is_composed {
         let window = window?;
         let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
-        let (fields, range) = partitions::partitions(insert, &columns, problems)?;
+        let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
         let allowed = allowed(insert, &window, &columns, problems);
         (parts, columns, window, fields, range, allowed)
     } else {
         let (shape, window) = (shape?, window?);
-        let query = Query::new(insert, shape, call, stream, problems)?;
+        let query = Query::new(insert, shape, (call, &window), stream, problems)?;
         let columns = query.check(problems);
         // What is missing by default only shows in a SELECT list that is right.
         let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
-        let partitions =
-            columns.as_ref().filter(|_| can_tell).and_then(|columns| partitions::partitions(insert, columns, problems));
+        let partitions = columns
+            .as_ref()
+            .filter(|_| can_tell)
+            .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
         let (columns, (fields, range)) = (columns?, partitions?);
         let allowed = allowed(insert, &window, &columns, problems);
         if !problems.is_empty() {

@@ -9,7 +9,7 @@ use crate::event::{PartitionField, Transform};
 use crate::job::Problems;
 use crate::job::definition::InsertDefinition;
 use crate::job::plan::RangeColumn;
-use crate::windows::WindowEdge;
+use crate::windows::{Window, WindowEdge};
 
 /// A column of the result, as far as partitions need it.
 pub(super) struct Named {
@@ -23,9 +23,10 @@ pub(super) struct Named {
 pub(super) fn partitions(
     insert: &InsertDefinition,
     columns: &[Named],
+    window: &Window,
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
-    let Some(written) = &insert.partitioned_by else { return by_default(insert, columns, problems) };
+    let Some(written) = &insert.partitioned_by else { return by_default(insert, columns, window, problems) };
     let mut unknown = false;
     for field in written {
         if !columns.iter().any(|column| column.name == field.value.column) {
@@ -48,12 +49,22 @@ pub(super) fn partitions(
     }
     let range = fields.iter().enumerate().find_map(|(partition, field)| {
         let edge = columns.iter().find(|column| column.name == field.column)?.edge?;
-        field.transform.is_time().then_some(RangeColumn { partition, edge })
+        (field.transform.is_time() && window.ranges_by(edge)).then_some(RangeColumn { partition, edge })
     });
     if let Some(range) = range {
         return Some((fields, range));
     }
     let span = written.first().map_or(insert.table.span, |field| field.span);
+    let edge_of = |field: &PartitionField| columns.iter().find(|column| column.name == field.column)?.edge;
+    if fields.iter().any(|field| field.transform.is_time() && edge_of(field).is_some()) {
+        problems.add(
+            span,
+            "PARTITIONED BY needs a time transform of window_end or window_time: windows of CUMULATE that begin together \
+             are told by their ends",
+            "select window_time, and write day(window_time); others may stand beside it",
+        );
+        return None;
+    }
     problems.add(
         span,
         "PARTITIONED BY needs a time transform of the window, so that a backfill can replace whole partitions",
@@ -69,21 +80,28 @@ fn way_out(columns: &[Named]) -> String {
     }
 }
 
-/// `day(window_start)`, where that is in the result.
+/// `day(window_start)`, where that is in the result; where starts tell no windows, a later instant of them.
 fn by_default(
     insert: &InsertDefinition,
     columns: &[Named],
+    window: &Window,
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
-    if let Some(start) = columns.iter().find(|column| column.edge == Some(WindowEdge::Start)) {
-        let field = PartitionField { column: start.name.clone(), transform: Transform::Day };
-        return Some((vec![field], RangeColumn { partition: 0, edge: WindowEdge::Start }));
+    let is_told = window.ranges_by(WindowEdge::Start);
+    let edges: &[WindowEdge] = if is_told { &[WindowEdge::Start] } else { &[WindowEdge::Time, WindowEdge::End] };
+    for &edge in edges {
+        if let Some(found) = columns.iter().find(|column| column.edge == Some(edge)) {
+            let field = PartitionField { column: found.name.clone(), transform: Transform::Day };
+            return Some((vec![field], RangeColumn { partition: 0, edge }));
+        }
     }
-    let help = match columns.iter().find(|column| column.edge.is_some()) {
-        Some(column) => format!("select window_start, or write PARTITIONED BY (day({}))", column.name),
-        None => "select window_start".to_owned(),
+    let name = if is_told { "window_start" } else { "window_time" };
+    let help = match columns.iter().find(|column| column.edge.is_some_and(|edge| window.ranges_by(edge))) {
+        Some(column) => format!("select {name}, or write PARTITIONED BY (day({}))", column.name),
+        None => format!("select {name}"),
     };
-    problems.add(insert.table.span, "a result is partitioned by day(window_start), and it has no window_start", help);
+    let message = format!("a result is partitioned by day({name}), and it has no {name}");
+    problems.add(insert.table.span, message, help);
     None
 }
 

@@ -27,11 +27,12 @@ use super::types::{result_type, sql_name};
 use crate::event::Stream;
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, WindowCall};
-use crate::windows::{WINDOW_COLUMNS, WindowEdge};
+use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
 
 /// One query on its way.
 pub(super) struct Query<'a> {
     insert: &'a InsertDefinition,
+    window: &'a Window,
     shape: Shape<'a>,
     /// The table that the window call stands for: the record's columns, then the window's.
     catalog: Catalog,
@@ -48,7 +49,7 @@ impl<'a> Query<'a> {
     pub(super) fn new(
         insert: &'a InsertDefinition,
         shape: Shape<'a>,
-        call: &WindowCall,
+        (call, window): (&WindowCall, &'a Window),
         stream: &'a Stream,
         problems: &mut Problems,
     ) -> Option<Query<'a>> {
@@ -74,6 +75,7 @@ impl<'a> Query<'a> {
         let aliases = shape.items.iter().filter_map(|item| item.alias).map(identifier).collect();
         Some(Query {
             insert,
+            window,
             catalog: Catalog::new([(call.relation.as_str(), input)]),
             input: Arc::new(qualified),
             records: Records { stream, schema, columns: Arc::new(unqualified) },
@@ -157,17 +159,18 @@ impl<'a> Query<'a> {
     fn check_group(&self, problems: &mut Problems) {
         let targets: Vec<Option<&Expr>> =
             self.shape.group.iter().map(|expression| self.check_group_expression(expression, problems)).collect();
-        let windowed = targets
-            .iter()
-            .flatten()
-            .any(|target| matches!(self.window_column(target), Some("window_start" | "window_end")));
-        if targets.iter().all(Option::is_some) && !windowed {
+        let grouped_by =
+            |column: &str| targets.iter().flatten().any(|target| self.window_column(target) == Some(column));
+        let decides =
+            |column: &str| grouped_by(column) && (column == "window_end" || self.window.is_told_by_its_start());
+        if targets.iter().all(Option::is_some) && !["window_start", "window_end"].into_iter().any(decides) {
+            let message = if grouped_by("window_start") {
+                "GROUP BY must name window_end: windows that begin together end at different times"
+            } else {
+                "GROUP BY must name window_start or window_end: without a window a group never ends"
+            };
             let span = self.shape.group.first().map_or_else(Span::empty, |first| first.span());
-            problems.add(
-                self.place(span),
-                "GROUP BY must name window_start or window_end: without a window a group never ends",
-                "write GROUP BY window_start, window_end, and the keys",
-            );
+            problems.add(self.place(span), message, "write GROUP BY window_start, window_end, and the keys");
         }
     }
 

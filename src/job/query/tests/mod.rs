@@ -22,6 +22,7 @@ use crate::event::{
     TIMESTAMP_ZONE, TableName, Transform,
 };
 use crate::job::definition::{InsertDefinition, Spanned, WindowCall, WindowFunction};
+use crate::job::interval::Length;
 use crate::job::plan::Insert;
 use crate::job::{Problem, Problems};
 
@@ -88,7 +89,11 @@ fn definition_of(query: Box<Query>) -> InsertDefinition {
         windows: vec![WindowCall {
             relation: "s".to_owned(),
             span: span(),
-            function: WindowFunction::Tumble { size: spanned(Micros::from_seconds(60)), offset: None },
+            function: WindowFunction::Tumble {
+                size: spanned(Length::Fixed(Micros::from_seconds(60))),
+                offset: None,
+                zone: None,
+            },
             stream: spanned("s".to_owned()),
             time: spanned("t".to_owned()),
         }],

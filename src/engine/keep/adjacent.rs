@@ -1,7 +1,8 @@
-//! Windows of which each record falls in one: a window is a pane.
+//! Windows of which each record falls in one (TUMBLE): a window is a pane.
 //! Invariant: a pane is created by a row and gone when its window can't change any more; rows reach it only before that.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use arrow::array::AsArray;
@@ -15,15 +16,14 @@ use crate::engine::prepare::PANE_COLUMN;
 use crate::event::{EventTime, Micros};
 use crate::job::Insert;
 use crate::windows::pane::{Frozen, PaneError};
-use crate::windows::tumbling::Split;
-use crate::windows::{Pane, Tumbling};
+use crate::windows::{Adjacent, Pane, Split, split};
 
 /// How far the watermark goes between two revisions of a window, at least; the last comes when its lateness ends.
 const REVISION_INTERVAL: Micros = Micros::from_seconds(60);
 
 /// The open panes, by start.
-pub(super) struct TumblingPanes {
-    window: Tumbling,
+pub(super) struct AdjacentWindows<W> {
+    window: W,
     allowed: Micros,
     /// Whether windows are given before their lateness ends.
     revises: bool,
@@ -42,17 +42,17 @@ struct Open {
     changed: bool,
 }
 
-impl TumblingPanes {
-    pub(super) fn new(window: Tumbling, insert: &Insert, inputs: Inputs, published_below: EventTime) -> TumblingPanes {
+impl<W: Adjacent> AdjacentWindows<W> {
+    pub(super) fn new(window: W, insert: &Insert, inputs: Inputs, published_below: EventTime) -> AdjacentWindows<W> {
         let (allowed, revises) = (insert.allowed, insert.revises());
-        TumblingPanes { window, allowed, revises, inputs, panes: BTreeMap::new(), published_below }
+        AdjacentWindows { window, allowed, revises, inputs, panes: BTreeMap::new(), published_below }
     }
 
     /// The pane that starts at `start`, made if there is none, and taken for changed.
     fn open_at(&mut self, start: i64) -> Result<&mut Open, PaneError> {
         let open = match self.panes.entry(start) {
-            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => {
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(free) => {
                 free.insert(Open { pane: Pane::new(self.inputs.aggregation())?, given: None, changed: false })
             }
         };
@@ -60,10 +60,10 @@ impl TumblingPanes {
         Ok(open)
     }
 
-    fn add_to(&mut self, start: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
-        let failed = |fault: Fault| fault.at(start);
-        self.open_at(start.0).map_err(|source| failed(source.into()))?;
-        let open = self.panes.get_mut(&start.0).expect("it was just there");
+    fn add_to(&mut self, start: i64, rows: &RecordBatch) -> Result<(), KeepError> {
+        let failed = |fault: Fault| fault.at(EventTime(start));
+        self.open_at(start).map_err(|source| failed(source.into()))?;
+        let open = self.panes.get_mut(&start).expect("it was just there");
         self.inputs.update(&mut open.pane, rows).map_err(failed)
     }
 
@@ -72,7 +72,7 @@ impl TumblingPanes {
         let mut given = Vec::new();
         for (&start, open) in &mut self.panes {
             let start = EventTime(start);
-            let end = self.window.end(start);
+            let end = EventTime(self.window.span(start.0).1);
             if end > watermark {
                 break;
             }
@@ -87,10 +87,10 @@ impl TumblingPanes {
     }
 }
 
-impl Keep for TumblingPanes {
+impl<W: Adjacent> Keep for AdjacentWindows<W> {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), KeepError> {
         let starts = rows.column(PANE_COLUMN).as_primitive::<Int64Type>();
-        match self.window.split(starts.values()) {
+        match split(starts.values()) {
             Split::One(start) => self.add_to(start, rows),
             Split::Several(parts) => parts.into_iter().try_for_each(|(start, indices)| {
                 let part = take_record_batch(rows, &indices).expect("row numbers are in range");
@@ -103,7 +103,7 @@ impl Keep for TumblingPanes {
         let mut closed = Vec::new();
         while let Some(first) = self.panes.first_entry() {
             let start = EventTime(*first.key());
-            let end = self.window.end(start);
+            let end = EventTime(self.window.span(start.0).1);
             if end.plus(self.allowed) > watermark {
                 break;
             }
@@ -134,7 +134,7 @@ impl Keep for TumblingPanes {
     }
 
     fn restore(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
-        let published = self.revises && self.window.end(pane) <= self.published_below;
+        let published = self.revises && EventTime(self.window.span(pane.0).1) <= self.published_below;
         let published_below = self.published_below;
         let restored = self.open_at(pane.0).and_then(|open| {
             // Whether it has changed since it was published isn't kept: it is given again, at the latest in the end.
