@@ -15,7 +15,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_common::config::ConfigOptions;
-use datafusion_common::{Column, DFSchema, DFSchemaRef, DataFusionError};
+use datafusion_common::{Column, DFSchema, DFSchemaRef};
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
@@ -107,7 +107,7 @@ impl<'a> Planned<'a> {
         let plan = TypeCoercion::new().analyze(plan, &ConfigOptions::default())?;
         let unused = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
         let plan = unused.optimize(plan, &OptimizerContext::new(), |_, _| {})?;
-        let columns = Arc::new(DFSchema::try_from(Arc::clone(&schema)).map_err(DataFusionError::from)?);
+        let columns = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
         Ok(Planned { plan, relation: &call.relation, records: Records { stream, schema, columns } })
     }
 
