@@ -1,13 +1,23 @@
 //! Windows: which spans of event time a record falls in, and what is kept for each until it closes.
 //! Half-open `[start, end)`, aligned to the Unix epoch plus an offset. Pure: no I/O, no clock, no async.
 
+pub mod counting;
 mod groups;
+mod identities;
+pub mod made;
+mod numbered;
 pub mod pane;
+pub mod session;
+pub mod sliding;
 #[cfg(test)]
 mod tests;
 pub mod tumbling;
 
+pub use counting::{CountWindows, Counting, Fed};
+pub use made::{Made, MadeWindows, Reason};
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
+pub use session::{Session, Sessions};
+pub use sliding::{Sliding, SlidingWindows};
 pub use tumbling::{Split, Tumbling};
 
 use crate::event::EventTime;

@@ -2,8 +2,10 @@
 //! restored and merged; and those of a slow, obvious model.
 
 mod cases;
+mod made;
 mod model;
 mod roundabout;
+mod tables;
 
 use std::sync::Arc;
 
