@@ -15,7 +15,7 @@ use tokio::sync::mpsc;
 
 use super::container::Rows;
 use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
-use super::exchange::{by_key, rows_of_worker};
+use super::exchange::by_key;
 use super::keep::Keeper;
 use super::prepare::Preparation;
 use crate::event::{EventBatch, EventTime};
@@ -152,16 +152,7 @@ fn keepers(
         keepers.push(Keeper::new(&context.plan, insert, preparation)?);
     }
     for pane in &context.restored {
-        let insert = &context.plan.inserts[pane.insert];
-        let keys = &pane.rows.columns()[..insert.keys.len()];
-        let mine = rows_of_worker(&pane.rows, keys, index, peers).map_err(|source| EngineError::Evaluate {
-            table: insert.table.clone(),
-            window: Some(pane.start),
-            source: Box::new(source),
-        })?;
-        if mine.num_rows() > 0 {
-            keepers[pane.insert].restore(pane.start.0, &mine)?;
-        }
+        keepers[pane.insert].restore(pane, index, peers)?;
     }
     Ok(keepers)
 }
@@ -252,7 +243,7 @@ fn build(
 /// Closes windows up to the epoch's watermark, and freezes what is left at a barrier.
 fn close(keepers: &mut [Keeper], mut inserts: Vec<InsertOutput>, closed: Closed) -> Result<WorkerOutput, EngineError> {
     for (keeper, output) in keepers.iter_mut().zip(&mut inserts) {
-        output.results = keeper.close(closed.watermark)?;
+        output.results = keeper.close(closed.watermark, closed.barrier)?;
         output.open = keeper.open();
     }
     let frozen = if closed.barrier {

@@ -7,11 +7,11 @@ mod text;
 use datafusion_physical_expr::PhysicalExpr;
 use serde::Serialize;
 
-use super::plan::{Aggregate, Insert, Plan, Publish, ResultColumn, WindowEdge};
+use super::plan::{Aggregate, Insert, Plan, Publish, ResultColumn};
 use crate::event::{
-    Column, FormatKind, LiveFace, Metadata, Micros, Origin, PartitionField, Stream, TableName, TimestampUnit, Transform,
+    Column, FormatKind, LiveFace, Metadata, Origin, PartitionField, Stream, TableName, TimestampUnit, Transform,
 };
-use crate::windows::{Tumbling, Window};
+use crate::windows::{Window, WindowEdge, WindowExplanation};
 
 pub use difference::{describe, difference};
 
@@ -100,17 +100,6 @@ pub struct InsertExplanation {
     pub state: StateExplanation,
     /// What a backfill reads.
     pub backfill: BackfillExplanation,
-}
-
-/// How event time is cut.
-#[derive(Clone, Debug, PartialEq, Serialize)]
-pub struct WindowExplanation {
-    /// `tumble`.
-    pub kind: &'static str,
-    /// Length of a window, in microseconds.
-    pub size_us: i64,
-    /// Shift of the grid against the Unix epoch, in microseconds.
-    pub offset_us: i64,
 }
 
 /// An expression under a name.
@@ -236,7 +225,6 @@ fn live_face(face: &LiveFace) -> String {
 
 fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
     let stream = &plan.streams[insert.stream];
-    let Window::Tumbling(window) = insert.window;
     let range = &insert.partitions[insert.range.partition];
     let name = |column: &ResultColumn| column.name.clone();
     let types = insert.result_schema.fields().iter().map(|field| type_name(field.data_type()));
@@ -250,7 +238,7 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         result: insert.table.to_string(),
         stream: stream.name.clone(),
         filter: insert.filter.as_ref().map(sql),
-        window: WindowExplanation { kind: "tumble", size_us: window.size.0, offset_us: window.offset.0 },
+        window: insert.window.explain(),
         allowed_lateness_us: insert.allowed.0,
         keys: keys
             .clone()
@@ -274,9 +262,9 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         state: StateExplanation {
             per: keys.map(|key| key.name.clone()).chain(["window".to_owned()]).collect(),
             accumulators: insert.aggregates.len(),
-            held_us: window.size.0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
+            held_us: insert.window.longest().0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
         },
-        backfill: read_around(&window, range.transform, insert.range.edge),
+        backfill: read_around(&insert.window, range.transform, insert.range.edge),
     }
 }
 
@@ -286,23 +274,9 @@ fn explain_aggregate(aggregate: &Aggregate) -> AggregateExplanation {
     AggregateExplanation { expression, filter: aggregate.filter.as_ref().map(sql) }
 }
 
-/// What a backfill reads outside its range. A range begins and ends at partitions' edges; where these are edges of windows
-/// too, no window crosses them.
-fn read_around(window: &Tumbling, partition: Transform, edge: WindowEdge) -> BackfillExplanation {
-    let unit = match partition {
-        Transform::Hour => Micros::from_seconds(3_600),
-        // Months begin with a day, so what divides days divides them.
-        _ => Micros::from_seconds(86_400),
-    };
-    let aligned = unit.0 % window.size.0 == 0 && window.offset.0 == 0;
-    let crossing = if aligned { 0 } else { window.size.0 };
-    match edge {
-        // Windows that start in the range may end behind it.
-        WindowEdge::Start => BackfillExplanation { warm_up_us: 0, run_out_us: crossing },
-        // Windows that end in the range, its first instant included, start before it.
-        WindowEdge::End => BackfillExplanation { warm_up_us: window.size.0, run_out_us: 0 },
-        WindowEdge::Time => BackfillExplanation { warm_up_us: crossing, run_out_us: 0 },
-    }
+fn read_around(window: &Window, partition: Transform, edge: WindowEdge) -> BackfillExplanation {
+    let around = window.read_around(edge, partition);
+    BackfillExplanation { warm_up_us: around.warm_up.0, run_out_us: around.run_out.0 }
 }
 
 /// The type as a stream would declare it; types that none can declare under Arrow's name.
@@ -338,31 +312,4 @@ fn sql(expression: &std::sync::Arc<dyn PhysicalExpr>) -> String {
         }
     }
     Sql(expression.as_ref()).to_string()
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn around(size_seconds: i64, offset_seconds: i64, partition: Transform, edge: WindowEdge) -> (i64, i64) {
-        let window =
-            Tumbling { size: Micros::from_seconds(size_seconds), offset: Micros::from_seconds(offset_seconds) };
-        let around = read_around(&window, partition, edge);
-        (around.warm_up_us / 1_000_000, around.run_out_us / 1_000_000)
-    }
-
-    #[test]
-    fn windows_that_divide_partitions_need_nothing_around_a_range() {
-        assert_eq!(around(60, 0, Transform::Hour, WindowEdge::Start), (0, 0));
-        assert_eq!(around(60, 0, Transform::Month, WindowEdge::Time), (0, 0));
-    }
-
-    #[test]
-    fn windows_that_cross_edges_are_read_to_their_ends() {
-        assert_eq!(around(7 * 60, 0, Transform::Hour, WindowEdge::Start), (0, 7 * 60));
-        assert_eq!(around(60, 30, Transform::Hour, WindowEdge::Start), (0, 60));
-        assert_eq!(around(60, 30, Transform::Hour, WindowEdge::Time), (60, 0));
-        assert_eq!(around(60, 0, Transform::Day, WindowEdge::End), (60, 0));
-        assert_eq!(around(7_200, 0, Transform::Hour, WindowEdge::Start), (0, 7_200));
-    }
 }

@@ -12,7 +12,6 @@ use xxhash_rust::xxh3::xxh3_128;
 use super::declaration::Declaration;
 use super::plan::{Aggregate, Insert, Plan, Publish};
 use crate::event::Stream;
-use crate::windows::Window;
 
 /// Version of what follows, and of what the engine makes of a plan: raised when the same plan would give other rows or
 /// other state.
@@ -56,12 +55,11 @@ fn canonical_stream(stream: &Stream) -> Value {
 }
 
 fn canonical_insert(insert: &Insert) -> Value {
-    let Window::Tumbling(tumbling) = insert.window;
     json!({
         "table": insert.table.to_string(),
         "stream": insert.stream,
         "filter": insert.filter.as_ref().map(canonical_expression),
-        "window": { "tumbling": { "size_us": tumbling.size.0, "offset_us": tumbling.offset.0 } },
+        "window": insert.window.canonical(),
         "allowed_us": insert.allowed.0,
         "keys": insert.keys.iter().map(|key| canonical_expression(&key.expression)).collect::<Vec<_>>(),
         "aggregates": insert.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),

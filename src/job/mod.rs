@@ -36,7 +36,7 @@ mod tests;
 pub use compile::{compile, compile_streams, compile_streams_with, compile_with};
 pub use declaration::{Declaration, DeclarationError, DeclaredColumn, DeclaredOrigin, Difference, Log};
 pub use include::ReadFile;
-pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn, WindowEdge};
+pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn};
 pub use problem::{Problem, Problems};
 pub use query::{plan_computed, plan_insert};
 pub use render::{Colour, JobErrors};

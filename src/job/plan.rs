@@ -8,7 +8,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use crate::event::{Micros, PartitionField, Stream, TableName};
-use crate::windows::Window;
+use crate::windows::{Window, WindowEdge};
 
 /// A job: all INSERTs of one file.
 #[derive(Clone, Debug)]
@@ -97,17 +97,6 @@ pub struct RangeColumn {
     pub partition: usize,
     /// Which edge of the window it is.
     pub edge: WindowEdge,
-}
-
-/// Which instant of a window a column holds.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum WindowEdge {
-    /// `window_start`
-    Start,
-    /// `window_end`
-    End,
-    /// `window_time`, the last microsecond inside
-    Time,
 }
 
 /// When rows become visible.

@@ -3,9 +3,9 @@
 
 use std::ops::Range;
 
-use super::{Insert, Publish, WindowEdge};
+use super::{Insert, Publish};
 use crate::event::{EventTime, Micros, Transform};
-use crate::windows::{PublishRange, Window};
+use crate::windows::{PublishRange, WindowEdge};
 
 impl Insert {
     /// The time transform that ranges go by.
@@ -13,63 +13,43 @@ impl Insert {
         self.partitions[self.range.partition].transform
     }
 
-    /// End (exclusive) of the window that starts at `start`.
-    pub fn end_of(&self, start: EventTime) -> EventTime {
-        let Window::Tumbling(tumbling) = self.window;
-        tumbling.end(start)
-    }
-
-    /// The range column is the window's start plus this much.
-    fn range_ahead(&self) -> Micros {
-        let Window::Tumbling(tumbling) = self.window;
-        match self.range.edge {
-            WindowEdge::Start => Micros(0),
-            WindowEdge::End => tumbling.size,
-            WindowEdge::Time => Micros(tumbling.size.0 - 1),
-        }
-    }
-
     /// The least value of the range column in windows that start at or after `start`.
     pub fn range_from(&self, start: EventTime) -> EventTime {
-        start.plus(self.range_ahead())
+        self.window.edge_from(self.range.edge, start)
     }
 
     /// Start of the first window whose range column lies at or after `edge`, or a time shortly before it.
     pub fn first_start(&self, edge: EventTime) -> EventTime {
-        edge.minus(self.range_ahead())
+        self.window.start_by(self.range.edge, edge)
     }
 
     /// How far before its start the records of a window may lie.
     pub fn reach(&self) -> Micros {
-        let Window::Tumbling(_) = self.window;
-        Micros(0)
+        self.window.reach()
     }
 
     /// The windows whose range column lies in `range`.
     pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
-        let ahead = self.range_ahead();
-        PublishRange { from: range.start.minus(ahead), to: range.end.minus(ahead) }
+        PublishRange { from: self.first_start(range.start), to: self.first_start(range.end) }
     }
 
     /// The event times of all records that can fall in these windows.
     pub fn times_of(&self, windows: PublishRange) -> Range<EventTime> {
-        let Window::Tumbling(tumbling) = self.window;
-        let first =
-            if windows.from == EventTime::MIN { windows.from } else { tumbling.start_at_or_after(windows.from) };
-        let end = if windows.to == EventTime::MAX { windows.to } else { tumbling.start_at_or_after(windows.to) };
-        first..end
+        let first = self.window.start_at_or_after(windows.from);
+        first..self.window.last_end_below(WindowEdge::Start, windows.to).max(first)
     }
 
     /// The watermark from which on no window below `edge` of the range column can change any more.
     pub fn complete_at(&self, edge: EventTime) -> EventTime {
-        if edge == EventTime::MIN || edge == EventTime::MAX {
-            return edge;
+        match self.window.last_end_below(self.range.edge, edge) {
+            never @ (EventTime::MIN | EventTime::MAX) => never,
+            end => end.plus(self.allowed),
         }
-        let Window::Tumbling(tumbling) = self.window;
-        let windows = self.windows_in(&(EventTime::MIN..edge));
-        // The last window that starts below the edge.
-        let last = tumbling.start(windows.to.minus(Micros(1)));
-        tumbling.end(last).plus(self.allowed)
+    }
+
+    /// The watermark from which on the state of a pane is needed no more.
+    pub fn pane_needed_until(&self, pane: EventTime) -> EventTime {
+        self.window.pane_needed_until(pane).plus(self.allowed)
     }
 
     /// The greatest partition edge below which no window can change any more at this watermark.
@@ -94,9 +74,8 @@ impl Insert {
         if watermark == EventTime::MIN || watermark == EventTime::MAX {
             return watermark;
         }
-        let Window::Tumbling(tumbling) = self.window;
         match self.publish {
-            Publish::EachWindow => self.range_from(tumbling.start(watermark)),
+            Publish::EachWindow => self.range_from(self.window.first_open(watermark)),
             Publish::WholePartitions => self.sealed_edge(watermark),
         }
     }
@@ -107,7 +86,7 @@ mod tests {
     use super::*;
     use crate::event::{PartitionField, TableName};
     use crate::job::RangeColumn;
-    use crate::windows::Tumbling;
+    use crate::windows::{Tumbling, Window};
 
     const HOUR: i64 = 3_600_000_000;
     const MINUTE: i64 = 60_000_000;

@@ -1,18 +1,16 @@
 //! Window functions in FROM: found among the tokens, taken out, and replaced by one name, so that sqlparser reads the
-//! rest as plain SQL and every place stays true.
+//! rest as plain SQL and every place stays true. What stands in the brackets of each is read by `functions`.
+
+mod functions;
+
+use functions::{FUNCTIONS, Function};
 
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
-use super::definition::{Spanned, WindowCall, WindowFunction};
-use super::interval;
+use super::definition::WindowCall;
 use super::problem::{Problem, Problems};
 use super::tokens::{Cursor, Parsed, is_word};
-
-const TUMBLE_HELP: &str = "write TUMBLE(stream, event_time, INTERVAL '1 minute'), with an offset of the windows' edges as a fourth argument if wanted";
-
-/// All window functions; only the first is supported.
-const FUNCTIONS: [&str; 6] = ["TUMBLE", "HOP", "CUMULATE", "SLIDING", "SESSION", "COUNT_WINDOW"];
 
 /// Words that begin a clause of a SELECT: they tell whether a comma stands in FROM.
 const CLAUSES: [&str; 11] =
@@ -44,8 +42,11 @@ pub(super) fn extract(tokens: &[TokenWithSpan], end: Location, problems: &mut Pr
         };
         let mut cursor = Cursor::new(&tokens[index..], end.span_to(end));
         let in_from = matches!(*clauses.last().expect("never empty"), "FROM" | "JOIN");
-        let call =
-            if in_from { parse_call(&mut cursor, function, long_form) } else { Err(misplaced(function, token.span)) };
+        let call = if in_from {
+            parse_call(&mut cursor, function, long_form)
+        } else {
+            Err(misplaced(function.name, token.span))
+        };
         let relation = match problems.keep(call) {
             Some(mut call) => {
                 call.relation = relation(&call.stream.value, &extracted.windows);
@@ -53,7 +54,7 @@ pub(super) fn extract(tokens: &[TokenWithSpan], end: Location, problems: &mut Pr
                 extracted.windows.push(call);
                 name
             }
-            None => function.to_ascii_lowercase(),
+            None => function.name.to_ascii_lowercase(),
         };
         let (taken, span) = call_extent(&tokens[index..], long_form);
         let word = Word { value: relation, quote_style: Some('"'), keyword: Keyword::NoKeyword };
@@ -68,9 +69,9 @@ fn next_is(tokens: &[TokenWithSpan], index: usize, token: &Token) -> bool {
 }
 
 /// The window function that is called at `index`.
-fn function_at(tokens: &[TokenWithSpan], index: usize) -> Option<&'static str> {
+fn function_at(tokens: &[TokenWithSpan], index: usize) -> Option<&'static Function> {
     let token = &tokens.get(index)?.token;
-    let function = FUNCTIONS.into_iter().find(|function| is_word(token, function))?;
+    let function = FUNCTIONS.iter().find(|function| is_word(token, function.name))?;
     next_is(tokens, index + 1, &Token::LParen).then_some(function)
 }
 
@@ -119,7 +120,7 @@ fn misplaced(function: &str, span: Span) -> Problem {
     )
 }
 
-fn parse_call(cursor: &mut Cursor<'_>, function: &'static str, long_form: bool) -> Parsed<WindowCall> {
+fn parse_call(cursor: &mut Cursor<'_>, function: &Function, long_form: bool) -> Parsed<WindowCall> {
     let start = cursor.span();
     if long_form {
         cursor.advance();
@@ -127,96 +128,19 @@ fn parse_call(cursor: &mut Cursor<'_>, function: &'static str, long_form: bool) 
     }
     let name = cursor.span();
     cursor.advance();
-    if function != "TUMBLE" {
+    let Some(parse) = function.parse else {
         let help = "TUMBLE(stream, event_time, INTERVAL '…') is supported now";
-        return Err(Problem::new(name, format!("{function} is not supported yet"), help));
+        return Err(Problem::new(name, format!("{} is not supported yet", function.name), help));
+    };
+    let mut inner = cursor.parenthesized(function.help)?.value;
+    let arguments = parse(&mut inner, function)?;
+    if !inner.is_at_end() {
+        return Err(inner.unexpected("`)`", function.help));
     }
-    let arguments = cursor.parenthesized(TUMBLE_HELP)?;
-    let mut inner = arguments.value;
-    let (stream, time, function) = parse_tumble(&mut inner)?;
     if long_form {
         cursor.expect(&Token::RParen, "TABLE(…) holds one window function and nothing else")?;
     }
-    Ok(WindowCall { relation: String::new(), span: cursor.span_since(start), function, stream, time })
-}
-
-fn parse_tumble(inner: &mut Cursor<'_>) -> Parsed<(Spanned<String>, Spanned<String>, WindowFunction)> {
-    refuse_named_argument(inner)?;
-    let stream = parse_stream(inner)?;
-    inner.expect(&Token::Comma, TUMBLE_HELP)?;
-    let time = parse_time(inner, &stream.value)?;
-    inner.expect(&Token::Comma, TUMBLE_HELP)?;
-    refuse_named_argument(inner)?;
-    let size = interval::parse_positive(inner, "the size of a window")?;
-    let mut offset = None;
-    if inner.eat(&Token::Comma) {
-        refuse_time_zone(inner)?;
-        offset = Some(interval::parse_any(inner)?);
-    }
-    refuse_time_zone(inner)?;
-    if !inner.is_at_end() {
-        return Err(inner.unexpected("`)`", TUMBLE_HELP));
-    }
-    Ok((stream, time, WindowFunction::Tumble { size, offset }))
-}
-
-fn refuse_named_argument(inner: &Cursor<'_>) -> Parsed<()> {
-    if inner.peek_at(1) == Some(&Token::RArrow) {
-        return Err(Problem::new(inner.span(), "named arguments are not supported", TUMBLE_HELP));
-    }
-    Ok(())
-}
-
-fn refuse_time_zone(inner: &mut Cursor<'_>) -> Parsed<()> {
-    let start = inner.span();
-    if inner.eat_words(&["TIME", "ZONE"]) || inner.eat_words(&["TIMEZONE"]) {
-        inner.advance();
-        let help = "windows are aligned to UTC; the fourth argument moves them: INTERVAL '-8' HOUR";
-        return Err(Problem::new(inner.span_since(start), "TIME ZONE is not supported yet", help));
-    }
-    Ok(())
-}
-
-/// `stream` or `TABLE stream`.
-fn parse_stream(inner: &mut Cursor<'_>) -> Parsed<Spanned<String>> {
-    if inner.peek() == Some(&Token::LParen) || inner.at_words(&["SELECT"]) {
-        let help = "name a stream here; a WHERE behind the window does the same, it goes before the window";
-        return Err(Problem::new(inner.span(), "a query as a window's input is not supported yet", help));
-    }
-    if inner.at_words(&["TABLE"]) && inner.peek_at(1) != Some(&Token::Comma) {
-        inner.advance();
-    }
-    let stream = inner.name("the name of a stream", TUMBLE_HELP)?;
-    if inner.at_words(&["PARTITION", "BY"]) {
-        let help = "leave it out and GROUP BY the column: windows of fixed length are the same for all keys";
-        return Err(Problem::new(inner.span(), "TUMBLE takes no PARTITION BY", help));
-    }
-    Ok(stream)
-}
-
-/// `column`, `stream.column` or `DESCRIPTOR(column)`.
-fn parse_time(inner: &mut Cursor<'_>, stream: &str) -> Parsed<Spanned<String>> {
-    const WHAT: &str = "the event-time column";
-    if inner.at_words(&["DESCRIPTOR"]) && inner.peek_at(1) == Some(&Token::LParen) {
-        inner.advance();
-        let descriptor = inner.parenthesized(TUMBLE_HELP)?;
-        let mut column = descriptor.value;
-        let time = column.name(WHAT, TUMBLE_HELP)?;
-        if !column.is_at_end() {
-            return Err(column.unexpected("`)`", TUMBLE_HELP));
-        }
-        return Ok(time);
-    }
-    let start = inner.span();
-    let mut time = inner.name(WHAT, TUMBLE_HELP)?;
-    if inner.peek() == Some(&Token::Period) && time.value == stream {
-        inner.advance();
-        time = inner.name(WHAT, TUMBLE_HELP)?;
-    }
-    if inner.peek() != Some(&Token::Comma) && !inner.is_at_end() {
-        let message = "windows go by the stream's event-time column, unchanged";
-        let help = "declare the time that you mean as a column, `t TIMESTAMP NOT NULL AS …`, with WATERMARK FOR t";
-        return Err(Problem::new(inner.span_since(start), message, help));
-    }
-    Ok(time)
+    let span = cursor.span_since(start);
+    let functions::Arguments { stream, time, function } = arguments;
+    Ok(WindowCall { relation: String::new(), span, function, stream, time })
 }

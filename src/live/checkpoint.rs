@@ -198,8 +198,7 @@ impl Writer {
             self.state.add(LiveFile { worker, insert, panes: starts, file }, &whole);
         }
         let plan = self.plan.clone();
-        self.state
-            .close(|insert, start| plan.inserts[insert].end_of(start).plus(plan.inserts[insert].allowed) <= watermark);
+        self.state.close(|insert, pane| plan.inserts[insert].pane_needed_until(pane) <= watermark);
         Ok(written)
     }
 

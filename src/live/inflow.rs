@@ -18,7 +18,6 @@ use crate::sinks::future_rejects;
 use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, Logs, TakeUp};
 use crate::standing::{Observer, Read};
 use crate::time::{Alignment, Watermarks};
-use crate::windows::Window;
 
 /// Bytes of rejected messages that may wait for a checkpoint before the logs are not read on.
 const REJECTS_BYTES_MAX: usize = 64 << 20;
@@ -308,10 +307,7 @@ fn size_of_reject(reject: &Reject) -> usize {
 }
 
 fn largest_window(plan: &Plan) -> Micros {
-    let sizes = plan.inserts.iter().map(|insert| match insert.window {
-        Window::Tumbling(tumbling) => tumbling.size,
-    });
-    sizes.max().unwrap_or_default()
+    plan.inserts.iter().map(|insert| insert.window.longest()).max().unwrap_or_default()
 }
 
 fn new_partition(from: ResumeOffset) -> PartitionProgress {

@@ -25,7 +25,7 @@ impl Verdicts {
 /// Judges each record for the window that ends at `ends[row]`.
 ///
 /// `closed_below` is the job's watermark when the batch was handed over: windows that end at or before it are closed.
-pub fn late(
+pub fn late_by_end(
     ends: &[i64],
     seen: &TimestampMicrosecondArray,
     bound: Micros,

@@ -1,7 +1,13 @@
 //! Windows: which spans of event time a record falls in, and what is kept for each until it closes.
 //! Half-open `[start, end)`, aligned to the Unix epoch plus an offset. Pure: no I/O, no clock, no async.
+//!
+//! A kind of window is one file with its arithmetic (`tumbling`) and one variant of [`Window`], whose methods say what
+//! the others need of it: they match on the kinds, nobody else looks into one. To add a kind: its file and variant
+//! here; its function in `job/window_call` and `job/query/window`; how records reach it in `engine/prepare`, and what is
+//! kept for it in `engine/keep` (their module docs say how).
 
 pub mod counting;
+mod explanation;
 mod groups;
 mod identities;
 pub mod made;
@@ -12,24 +18,31 @@ pub mod sliding;
 #[cfg(test)]
 mod tests;
 pub mod tumbling;
+mod window;
 
 pub use counting::{CountWindows, Counting, Fed};
+pub use explanation::WindowExplanation;
 pub use made::{Made, MadeWindows, Reason};
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
 pub use session::{Session, Sessions};
 pub use sliding::{Sliding, SlidingWindows};
 pub use tumbling::{Split, Tumbling};
+pub use window::{ReadAround, Window};
 
 use crate::event::EventTime;
 
 /// Window columns in the rows of a closed window, in this order, before the keys.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
 
-/// How a query cuts event time into windows.
+/// Which instant of a window a column holds.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Window {
-    /// `TUMBLE`: adjacent windows of one size.
-    Tumbling(Tumbling),
+pub enum WindowEdge {
+    /// `window_start`
+    Start,
+    /// `window_end`
+    End,
+    /// `window_time`, the last microsecond inside
+    Time,
 }
 
 /// Which windows an INSERT publishes, by their starts: `[from, to)`. Records of other windows are passed over.

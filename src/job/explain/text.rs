@@ -75,7 +75,7 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     if let Some(filter) = &insert.filter {
         line(f, "where", filter)?;
     }
-    line(f, "window", window(insert))?;
+    line(f, "window", &insert.window)?;
     line(f, "late", late(insert, bound))?;
     if !insert.keys.is_empty() {
         let keys = insert.keys.iter().map(|key| match key.name == key.expression {
@@ -116,15 +116,6 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
         (column.name.as_str(), column.column_type.clone(), from)
     });
     write_columns(f, &rows.collect::<Vec<_>>())
-}
-
-fn window(insert: &InsertExplanation) -> String {
-    let window = &insert.window;
-    let offset = match window.offset_us {
-        0 => String::new(),
-        offset => format!(", shifted by {}", Micros(offset)),
-    };
-    format!("{} of {}{offset}, aligned to 1970-01-01T00:00:00Z", window.kind.to_uppercase(), Micros(window.size_us))
 }
 
 /// By `end + allowed <= seen - bound`, as a distance of `seen` from the window's end.

@@ -7,11 +7,12 @@ use super::output::{self, Parts};
 use super::partitions::{self, Named};
 use super::select::Query;
 use super::shape::shape;
+use super::window::window;
 use crate::event::{Micros, Stream};
 use crate::job::Problems;
-use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall, WindowFunction};
-use crate::job::plan::{Insert, Publish, WindowEdge};
-use crate::windows::{Tumbling, WINDOW_COLUMNS, Window};
+use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall};
+use crate::job::plan::{Insert, Publish};
+use crate::windows::WindowEdge;
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
@@ -97,35 +98,6 @@ fn stream_index(
         problems.add(call.stream.span, format!("unknown stream `{name}`"), help);
     }
     index
-}
-
-/// The window of a call, its time argument checked.
-fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems) -> Option<Window> {
-    let time = &stream.columns[stream.event_time].name;
-    let mut fine = true;
-    if call.time.value != *time {
-        let message = format!("`{}` isn't the time of stream `{}`", call.time.value, stream.name);
-        problems.add(call.time.span, message, format!("windows go by the stream's watermark column: `{time}`"));
-        fine = false;
-    }
-    for name in WINDOW_COLUMNS {
-        if stream.columns.iter().any(|column| column.name == name) {
-            let message = format!("stream `{}` has a column `{name}`, which the window adds too", stream.name);
-            problems.add(
-                call.span,
-                message,
-                "name the stream's column differently: x TYPE FROM 'window_start'".replace("window_start", name),
-            );
-            fine = false;
-        }
-    }
-    let WindowFunction::Tumble { size, offset } = &call.function;
-    if size.value.0 <= 0 {
-        problems.add(size.span, "a window's size must be positive", "write INTERVAL '1 minute', for example");
-        return None;
-    }
-    let offset = offset.as_ref().map_or(Micros::default(), |offset| Micros(offset.value.0.rem_euclid(size.value.0)));
-    fine.then_some(Window::Tumbling(Tumbling { size: size.value, offset }))
 }
 
 /// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.

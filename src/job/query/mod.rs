@@ -5,7 +5,7 @@
 //! record schema of its stream or to the schema of closed windows. Nothing here is executed or read from outside.
 //!
 //! A query goes through `shape` (which clauses), `select` with `names` (which columns, functions and types; then DataFusion's
-//! logical plan), `output` with `aggregate` and `expression` (that plan taken apart; safe casts and divisions; bound), and
+//! logical plan), `window`, `output` with `aggregate` and `expression` (that plan taken apart; safe casts and divisions; bound), and
 //! `partitions`.
 
 mod aggregate;
@@ -21,6 +21,7 @@ mod partitions;
 mod select;
 mod shape;
 mod types;
+mod window;
 
 #[cfg(test)]
 mod tests;

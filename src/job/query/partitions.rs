@@ -8,7 +8,8 @@ use super::types::sql_name;
 use crate::event::{PartitionField, Transform};
 use crate::job::Problems;
 use crate::job::definition::InsertDefinition;
-use crate::job::plan::{RangeColumn, WindowEdge};
+use crate::job::plan::RangeColumn;
+use crate::windows::WindowEdge;
 
 /// A column of the result, as far as partitions need it.
 pub(super) struct Named {

@@ -27,8 +27,7 @@ use super::types::{result_type, sql_name};
 use crate::event::Stream;
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, WindowCall};
-use crate::job::plan::WindowEdge;
-use crate::windows::WINDOW_COLUMNS;
+use crate::windows::{WINDOW_COLUMNS, WindowEdge};
 
 /// One query on its way.
 pub(super) struct Query<'a> {

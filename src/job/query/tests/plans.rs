@@ -10,8 +10,8 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::{definition, partition, plan, plan_of, records, spanned, texts};
 use crate::event::{Micros, TIMESTAMP_ZONE, TableName, Transform, timestamp_type};
-use crate::job::plan::{Insert, Publish, RangeColumn, WindowEdge};
-use crate::windows::{Tumbling, Window};
+use crate::job::plan::{Insert, Publish, RangeColumn};
+use crate::windows::{Tumbling, Window, WindowEdge};
 
 fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
     expression.to_string()

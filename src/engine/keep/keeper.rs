@@ -1,0 +1,130 @@
+//! What all kinds of windows have in common on the worker that keeps them.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::filter_record_batch;
+use arrow::record_batch::RecordBatch;
+use datafusion_common::DataFusionError;
+
+use super::tumbling::TumblingPanes;
+use super::{Closed, Fault, Inputs, Keep, KeepError};
+use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
+use crate::engine::exchange::rows_of_worker;
+use crate::engine::prepare::Preparation;
+use crate::event::EventTime;
+use crate::job::{Insert, Plan};
+use crate::windows::Window;
+
+/// The open windows of one INSERT on one worker.
+pub(in crate::engine) struct Keeper {
+    index: usize,
+    plan: Arc<Plan>,
+    keep: Box<dyn Keep>,
+}
+
+impl Keeper {
+    /// Keeps INSERT `index` of the plan. Fails if an aggregate can't be set up.
+    pub(in crate::engine) fn new(
+        plan: &Arc<Plan>,
+        index: usize,
+        preparation: &Preparation,
+    ) -> Result<Keeper, EngineError> {
+        let insert = &plan.inserts[index];
+        let inputs = Inputs::new(insert, preparation)
+            .map_err(|source| told(insert, KeepError { window: None, fault: source.into() }))?;
+        let keep: Box<dyn Keep> = match insert.window {
+            Window::Tumbling(window) => Box::new(TumblingPanes::new(window, insert.allowed, inputs)),
+        };
+        Ok(Keeper { index, plan: plan.clone(), keep })
+    }
+
+    fn insert(&self) -> &Insert {
+        &self.plan.inserts[self.index]
+    }
+
+    /// Adds prepared rows.
+    pub(in crate::engine) fn add(&mut self, rows: &RecordBatch) -> Result<(), EngineError> {
+        self.keep.add(rows).map_err(|error| told(self.insert(), error))
+    }
+
+    /// Takes what worker `index` of `peers` is to keep of a frozen pane.
+    pub(in crate::engine) fn restore(
+        &mut self,
+        pane: &RestoredPane,
+        index: usize,
+        peers: usize,
+    ) -> Result<(), EngineError> {
+        let keys = &pane.rows.columns()[self.keep.keys_of_state()];
+        let mine = rows_of_worker(&pane.rows, keys, index, peers)
+            .map_err(|source| told(self.insert(), Fault::from(source).at(pane.start)))?;
+        if mine.num_rows() == 0 {
+            return Ok(());
+        }
+        self.keep.restore(pane.start, &mine).map_err(|error| told(self.insert(), error))
+    }
+
+    /// Closes every window that can't change any more at `watermark`, and gives the result's rows, earliest window first.
+    pub(in crate::engine) fn close(
+        &mut self,
+        watermark: EventTime,
+        barrier: bool,
+    ) -> Result<Vec<RecordBatch>, EngineError> {
+        let closed = self.keep.close(watermark, barrier).map_err(|error| told(self.insert(), error))?;
+        let mut results = Vec::with_capacity(closed.len());
+        for closed in closed {
+            let window = closed.window;
+            let rows =
+                self.result_rows(closed).map_err(|source| told(self.insert(), Fault::from(source).at(window)))?;
+            if rows.num_rows() > 0 {
+                results.push(rows);
+            }
+        }
+        Ok(results)
+    }
+
+    /// What changed in the open windows since the last call.
+    pub(in crate::engine) fn freeze(&mut self) -> Result<Vec<FrozenPane>, EngineError> {
+        let changed = self.keep.freeze().map_err(|error| told(self.insert(), error))?;
+        let frozen = changed.into_iter().map(|changed| FrozenPane {
+            insert: self.index,
+            start: changed.pane,
+            rows: changed.rows,
+            whole: changed.whole,
+        });
+        Ok(frozen.collect())
+    }
+
+    /// What the open windows hold.
+    pub(in crate::engine) fn open(&self) -> OpenWindows {
+        self.keep.open()
+    }
+
+    /// Puts the window's columns before closed rows, then HAVING, then the SELECT list.
+    fn result_rows(&self, closed: Closed) -> Result<RecordBatch, DataFusionError> {
+        let insert = self.insert();
+        let rows = closed.rows.num_rows();
+        let mut columns: Vec<ArrayRef> = closed.columns;
+        columns.extend(closed.rows.columns().iter().cloned());
+        let mut batch = RecordBatch::try_new(insert.closed_schema.clone(), columns)?;
+        if let Some(having) = &insert.having {
+            let mask = having.evaluate(&batch)?.into_array(rows)?;
+            batch = filter_record_batch(&batch, mask.as_boolean())?;
+        }
+        let selected: Result<Vec<ArrayRef>, DataFusionError> = insert
+            .columns
+            .iter()
+            .map(|column| column.expression.evaluate(&batch)?.into_array(batch.num_rows()))
+            .collect();
+        Ok(RecordBatch::try_new(insert.result_schema.clone(), selected?)?)
+    }
+}
+
+/// The error as the driver is told.
+fn told(insert: &Insert, error: KeepError) -> EngineError {
+    let (table, window) = (insert.table.clone(), error.window);
+    match error.fault {
+        Fault::Pane(source) => EngineError::Aggregate { table, window, source: Box::new(source) },
+        Fault::Evaluate(source) => EngineError::Evaluate { table, window, source: Box::new(source) },
+    }
+}

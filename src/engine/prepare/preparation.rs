@@ -1,0 +1,192 @@
+//! What all kinds of windows have in common before rows travel.
+
+use std::sync::Arc;
+
+use arrow::array::{AsArray, StringArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::{Field, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
+use datafusion_common::{DataFusionError, ScalarValue};
+use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::expressions::Literal;
+
+use super::fixed::InOneWindow;
+use super::{LateRows, Placing};
+use crate::event::{EventBatch, EventTime, Stream};
+use crate::job::Insert;
+use crate::windows::{PublishRange, Window};
+
+/// Where an aggregate finds an argument: shipped with the rows, or the same for all of them.
+#[derive(Clone, Debug)]
+pub(in crate::engine) enum Argument {
+    /// A column of the prepared rows.
+    Column(usize),
+    /// A literal, as in `count(*)`; never shipped.
+    Constant(ScalarValue),
+}
+
+/// How records of one stream become rows of one INSERT.
+pub(in crate::engine) struct Preparation {
+    stream_index: usize,
+    stream: Arc<Stream>,
+    filter: Option<Arc<dyn PhysicalExpr>>,
+    placing: Box<dyn Placing>,
+    result: String,
+    /// Keys, then the distinct arguments, then the distinct FILTERs; their values follow the window's columns.
+    shipped: Vec<Arc<dyn PhysicalExpr>>,
+    schema: SchemaRef,
+    /// Columns of the group keys, by which rows are dealt out to workers.
+    pub(in crate::engine) keys: std::ops::Range<usize>,
+    /// For each aggregate its arguments.
+    pub(in crate::engine) arguments: Vec<Vec<Argument>>,
+    /// For each aggregate its FILTER's column.
+    pub(in crate::engine) filters: Vec<Option<usize>>,
+}
+
+/// What became of a batch.
+#[derive(Default)]
+pub(in crate::engine) struct Prepared {
+    /// Rows for the keeper: the window's columns, keys, arguments, filters.
+    pub(in crate::engine) rows: Vec<RecordBatch>,
+    /// Rows for the late table ([`Stream::late_schema`]).
+    pub(in crate::engine) late: Vec<RecordBatch>,
+    pub(in crate::engine) late_count: u64,
+}
+
+impl Preparation {
+    pub(in crate::engine) fn new(
+        insert: &Insert,
+        stream: &Arc<Stream>,
+        publish: PublishRange,
+    ) -> Result<Self, DataFusionError> {
+        let placing: Box<dyn Placing> = match insert.window {
+            Window::Tumbling(window) => {
+                Box::new(InOneWindow { window, stream: stream.clone(), allowed: insert.allowed, publish })
+            }
+        };
+        let mut fields = placing.fields();
+        let before = fields.len();
+        let mut shipped: Vec<Arc<dyn PhysicalExpr>> = insert.keys.iter().map(|key| key.expression.clone()).collect();
+        let keys = before..before + shipped.len();
+        // Equal arguments of several aggregates travel once, but never as a key: a key column may be normalised.
+        let first_argument = shipped.len();
+        let mut ship = |expression: &Arc<dyn PhysicalExpr>| {
+            let known = shipped[first_argument..].iter().position(|other| other == expression);
+            before
+                + first_argument
+                + known.unwrap_or_else(|| {
+                    shipped.push(expression.clone());
+                    shipped.len() - 1 - first_argument
+                })
+        };
+        let mut arguments = Vec::with_capacity(insert.aggregates.len());
+        let mut filters = Vec::with_capacity(insert.aggregates.len());
+        for aggregate in &insert.aggregates {
+            let place = |expression: &Arc<dyn PhysicalExpr>| match expression.downcast_ref::<Literal>() {
+                Some(literal) => Argument::Constant(literal.value().clone()),
+                None => Argument::Column(ship(expression)),
+            };
+            arguments.push(aggregate.arguments.iter().map(place).collect());
+            filters.push(aggregate.filter.as_ref().map(&mut ship));
+        }
+        let records = stream.record_schema();
+        for (index, expression) in shipped.iter().enumerate() {
+            fields.push(Field::new(format!("c{index}"), expression.data_type(&records)?, true));
+        }
+        Ok(Preparation {
+            stream_index: insert.stream,
+            stream: stream.clone(),
+            filter: insert.filter.clone(),
+            placing,
+            result: insert.table.to_string(),
+            shipped,
+            schema: Arc::new(Schema::new(fields)),
+            keys,
+            arguments,
+            filters,
+        })
+    }
+
+    /// Index of the stream whose records it takes.
+    pub(in crate::engine) fn stream_index(&self) -> usize {
+        self.stream_index
+    }
+
+    /// Judges and prepares a batch. A record on which an expression fails is late with reason `expression`; the others
+    /// of its batch are not touched by it.
+    pub(in crate::engine) fn prepare(&self, batch: &EventBatch) -> Prepared {
+        let mut prepared = Prepared::default();
+        self.prepare_or_split(&batch.records, batch.closed_below, &mut prepared);
+        prepared
+    }
+
+    fn prepare_or_split(&self, records: &RecordBatch, closed_below: EventTime, into: &mut Prepared) {
+        if records.num_rows() == 0 {
+            return;
+        }
+        let before = (into.rows.len(), into.late.len(), into.late_count);
+        if self.try_prepare(records, closed_below, into).is_ok() {
+            return;
+        }
+        into.rows.truncate(before.0);
+        into.late.truncate(before.1);
+        into.late_count = before.2;
+        let rows = records.num_rows();
+        if rows == 1 {
+            if let Some(late) = self.placing.failed(records) {
+                self.add_late(late, into);
+            }
+            return;
+        }
+        let half = rows / 2;
+        self.prepare_or_split(&records.slice(0, half), closed_below, into);
+        self.prepare_or_split(&records.slice(half, rows - half), closed_below, into);
+    }
+
+    fn try_prepare(
+        &self,
+        records: &RecordBatch,
+        closed_below: EventTime,
+        into: &mut Prepared,
+    ) -> Result<(), DataFusionError> {
+        let selected;
+        let records = match &self.filter {
+            None => records,
+            Some(filter) => {
+                selected = select(records, filter)?;
+                &selected
+            }
+        };
+        let placed = self.placing.place(records, closed_below)?;
+        for late in placed.late {
+            self.add_late(late, into);
+        }
+        let taken = placed.taken;
+        if taken.num_rows() == 0 {
+            return Ok(());
+        }
+        let mut columns = placed.columns;
+        for expression in &self.shipped {
+            columns.push(expression.evaluate(&taken)?.into_array(taken.num_rows())?);
+        }
+        into.rows.push(RecordBatch::try_new(self.schema.clone(), columns)?);
+        Ok(())
+    }
+
+    fn add_late(&self, late: LateRows, into: &mut Prepared) {
+        let rows = late.records.num_rows();
+        let mut columns = late.records.columns().to_vec();
+        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(&self.result, rows))));
+        columns.push(Arc::new(StringArray::from_iter_values(std::iter::repeat_n(late.reason.as_str(), rows))));
+        columns.extend(late.windows);
+        let batch = RecordBatch::try_new(self.stream.late_schema(), columns)
+            .expect("the late layout is a record's and six more");
+        into.late.push(batch);
+        into.late_count += late.late_for_all;
+    }
+}
+
+fn select(records: &RecordBatch, filter: &Arc<dyn PhysicalExpr>) -> Result<RecordBatch, DataFusionError> {
+    let mask = filter.evaluate(records)?.into_array(records.num_rows())?;
+    Ok(filter_record_batch(records, mask.as_boolean())?)
+}
