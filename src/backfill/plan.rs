@@ -187,7 +187,8 @@ impl Counting<'_> {
     where
         F: AsyncFnMut(EpochOutput) -> Result<(), IcebergError>,
     {
-        let options = RecomputeOptions { workers: self.options.workers, include_late };
+        let options =
+            RecomputeOptions { workers: self.options.workers, include_late, drain: self.options.requested.drain };
         let watch = |records| (self.watch)(self.scope, records);
         Ok(recompute(self.job, self.scope, options, take, &watch).await?.records)
     }

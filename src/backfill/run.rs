@@ -62,7 +62,11 @@ pub async fn run(
         }
         Ok(())
     };
-    let recomputing = RecomputeOptions { workers: options.workers, include_late: options.include_late };
+    let recomputing = RecomputeOptions {
+        workers: options.workers,
+        include_late: options.include_late,
+        drain: options.requested.drain,
+    };
     let counted = recompute(job, &scope, recomputing, &mut take, &|records| watch(&scope, records)).await?;
     for staging in &mut stagings {
         staging.flush().await?;

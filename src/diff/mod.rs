@@ -128,7 +128,7 @@ pub async fn diff(
         }
         Ok(())
     };
-    let exact = RecomputeOptions { workers: options.workers, include_late: false };
+    let exact = RecomputeOptions { workers: options.workers, include_late: false, drain: options.drain };
     let counted =
         recompute(job, &scope, exact, &mut take, &|records| watch(&scope, records)).await.map_err(Box::new)?;
     let mut inserts = Vec::with_capacity(job.inserts.len());

@@ -16,7 +16,7 @@ use tokio::sync::mpsc;
 use super::container::Rows;
 use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
 use super::exchange::by_key;
-use super::keep::Keeper;
+use super::keep::{Keeper, Published};
 use super::prepare::Preparation;
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
@@ -48,6 +48,7 @@ pub(super) struct WorkerOutput {
 pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) publish: Vec<PublishRange>,
+    pub(super) complete_from: Vec<EventTime>,
     pub(super) restored: Vec<RestoredPane>,
     pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
@@ -149,7 +150,9 @@ fn keepers(
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
-        keepers.push(Keeper::new(&context.plan, insert, preparation)?);
+        let complete_from = context.complete_from.get(insert).copied().unwrap_or_default();
+        let published = Published { range: context.publish[insert], complete_from };
+        keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
     }
     for pane in &context.restored {
         keepers[pane.insert].restore(pane, index, peers)?;
@@ -197,7 +200,7 @@ fn build(
     shared: &Rc<RefCell<Shared>>,
 ) {
     let index = worker.index();
-    let keys = preparations.iter().map(|preparation| preparation.keys.clone()).collect();
+    let keys = preparations.iter().map(|preparation| preparation.dealt_by.clone()).collect();
     let outputs = context.outputs.clone();
     let shared = shared.clone();
     let mut waiting: BTreeMap<u64, Vec<Rows>> = BTreeMap::new();

@@ -38,7 +38,7 @@ pub(super) fn parse(statement: &StatementTokens, names: &Names, problems: &mut P
     }
     let query_tokens = cursor.take_until(begins_tail);
     let end = cursor.span().start;
-    let extracted = window_call::extract(query_tokens, end, problems);
+    let extracted = window_call::extract(query_tokens, end, names, problems);
     let query = problems.keep(parse_query(&extracted.tokens, end, names));
     let tail = parse_tail(&mut cursor, query.is_some(), problems);
     if problems.len() > wrong_before {

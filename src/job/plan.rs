@@ -3,12 +3,12 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use crate::event::{Micros, PartitionField, Stream, TableName};
-use crate::windows::{Window, WindowEdge};
+use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
 
 /// A job: all INSERTs of one file.
 #[derive(Clone, Debug)]
@@ -41,7 +41,8 @@ pub struct Insert {
     pub keys: Vec<Key>,
     /// Aggregates, with their arguments.
     pub aggregates: Vec<Aggregate>,
-    /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`], keys, aggregates.
+    /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`] (and the reason, for count windows), keys,
+    /// aggregates.
     pub closed_schema: SchemaRef,
     /// HAVING, over `closed_schema`.
     pub having: Option<Arc<dyn PhysicalExpr>>,
@@ -59,6 +60,14 @@ pub struct Insert {
     pub late: TableName,
     /// When rows are published.
     pub publish: Publish,
+}
+
+impl Insert {
+    /// The window columns of closed rows: three, and the reason behind them for count windows.
+    pub fn window_columns(&self) -> &[Arc<Field>] {
+        let columns = WINDOW_COLUMNS.len() + usize::from(self.window.has_reason());
+        &self.closed_schema.fields()[..columns]
+    }
 }
 
 /// One group key.

@@ -147,7 +147,10 @@ fn the_long_form_of_a_window_is_the_short_one() {
     let short = of("TUMBLE(requests, event_time, INTERVAL '1 day', INTERVAL '-8' HOUR)");
     let long = of("TABLE(TUMBLE(TABLE requests, DESCRIPTOR(event_time), INTERVAL '1' DAY, INTERVAL '-8 hours'))");
     let (WindowFunction::Tumble { size, offset }, WindowFunction::Tumble { size: long_size, offset: long_offset }) =
-        (&short.3, &long.3);
+        (&short.3, &long.3)
+    else {
+        panic!("both are tumbling windows")
+    };
     assert_eq!((&short.0, &short.1, &short.2), (&long.0, &long.1, &long.2));
     assert_eq!((size.value, long_size.value), (Micros::from_seconds(86_400), Micros::from_seconds(86_400)));
     let offsets = (offset.as_ref().map(|offset| offset.value), long_offset.as_ref().map(|offset| offset.value));

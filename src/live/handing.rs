@@ -18,7 +18,7 @@ use crate::sinks::HistoryProgress;
 use crate::sources::{
     Agreement, Anew, AnewError, DisagreementError, History, HistoryEvent, HistoryOptions, agree, declaration,
 };
-use crate::start::{ArchivedPartition, HistoryFacts, StartPlace};
+use crate::start::{ArchivedPartition, HistoryFacts, StartError, StartPlace};
 
 /// Files of history that are read at the same time.
 const READERS: usize = 2;
@@ -114,6 +114,10 @@ pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTim
     if one_to != other_to {
         let (one, other) = (one.clone(), other.clone());
         return Err(HandOverError::Differ { one, one_to, other, other_to }.into());
+    }
+    if let Some(insert) = plan.inserts.iter().find(|insert| !insert.can_begin_at_an_edge()) {
+        let window = insert.window.name();
+        return Err(StartError::CutsWindows { table: insert.table.clone(), window }.into());
     }
     Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_start(edge)).collect())
 }

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::record_batch::RecordBatch;
 
 use crate::engine::{Counts, EpochOutput, FrozenPane};
+use crate::event::EventTime;
 
 /// Rows that may wait for a checkpoint before the logs are not read on: an outage of store or catalog must not fill
 /// the memory. At 50 bytes a row, some 200 MB.
@@ -19,6 +20,9 @@ pub(super) struct Pending {
     pub(super) late: Vec<Vec<RecordBatch>>,
     /// For each INSERT and partition, what became of the records.
     pub(super) counts: Vec<BTreeMap<i32, Counts>>,
+    /// For each INSERT, before which time no open window begins ([`crate::engine::OpenWindows::opens_from`]), as of the last
+    /// epoch; where that says nothing, the least.
+    pub(super) opens_from: Vec<EventTime>,
     /// State that changed, at the barrier.
     pub(super) frozen: Vec<(usize, FrozenPane)>,
     rows: usize,
@@ -31,6 +35,7 @@ impl Pending {
             results: vec![Vec::new(); inserts],
             late: vec![Vec::new(); inserts],
             counts: vec![BTreeMap::new(); inserts],
+            opens_from: vec![EventTime::MIN; inserts],
             frozen: Vec::new(),
             rows: 0,
             bytes: 0,
@@ -40,6 +45,7 @@ impl Pending {
     /// Takes the output of one epoch.
     pub(super) fn take(&mut self, output: EpochOutput) {
         for (index, insert) in output.inserts.into_iter().enumerate() {
+            self.opens_from[index] = insert.open.opens_from.unwrap_or(EventTime::MIN);
             let rows = || insert.results.iter().chain(&insert.late);
             self.rows += rows().map(RecordBatch::num_rows).sum::<usize>();
             self.bytes += rows().map(RecordBatch::get_array_memory_size).sum::<usize>();

@@ -7,6 +7,7 @@ mod check;
 mod failing;
 mod pass;
 mod run;
+mod warm_up;
 
 pub use behind::behind_watermark;
 pub use check::{HistoryState, Incomplete, RangeError, Requested, Scope, check, covering, scope};

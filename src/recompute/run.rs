@@ -7,7 +7,9 @@ use thiserror::Error;
 use super::Scope;
 use super::failing::Failing;
 use super::pass::Pass;
+use super::warm_up::warmed_up;
 use crate::engine::{EngineError, EpochOutput};
+use crate::event::{EventTime, TableName};
 use crate::iceberg::IcebergError;
 use crate::job::Plan;
 use crate::sources::HistoryOptions;
@@ -19,6 +21,8 @@ pub struct RecomputeOptions {
     pub workers: usize,
     /// Count late records as if they had come in time.
     pub include_late: bool,
+    /// The end of history is the end of the log: windows that are open there are whole.
+    pub drain: bool,
 }
 
 /// What was read.
@@ -37,6 +41,35 @@ pub enum RecomputeError<E: std::error::Error + 'static> {
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A window of the range may have begun before history.
+    #[error(
+        "windows of {table} in the range may have begun before {complete_from}, from where on history {history} has all \
+         records, so they may be cut off; begin the range later"
+    )]
+    CutOff {
+        /// The history.
+        history: TableName,
+        /// The result.
+        table: TableName,
+        /// The first instant that is known.
+        complete_from: EventTime,
+    },
+    /// A window of the range is open where history ends.
+    #[error(
+        "history {history} isn't complete for the range: it is complete up to {watermark}, and windows of {table} that begin in \
+         it last until {needed}; archive on, end the range earlier, or take the end of history for the end of the log with \
+         --drain"
+    )]
+    StillOpen {
+        /// The history.
+        history: TableName,
+        /// The result.
+        table: TableName,
+        /// Where the last of them ends, by then.
+        needed: EventTime,
+        /// How far history is complete.
+        watermark: EventTime,
+    },
     /// The rows can't be taken.
     #[error(transparent)]
     Taken(E),
@@ -65,7 +98,17 @@ where
             anew: scope.histories[index].anew.clone(),
         };
         let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
-        let pass = Pass { plan, scope, stream: index, workers: options.workers, read, closing: true };
+        let scope = warmed_up(plan, scope, index, (options, &read)).await?;
+        let read = HistoryOptions { range: scope.histories[index].times.clone(), ..read };
+        let pass = Pass {
+            plan,
+            scope: &scope,
+            stream: index,
+            workers: options.workers,
+            read,
+            closing: true,
+            drain: options.drain,
+        };
         let mut failing = Failing::default();
         let mut count = |records: arrow::record_batch::RecordBatch| {
             counted.records += records.num_rows() as u64;

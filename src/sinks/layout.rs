@@ -16,7 +16,7 @@ use crate::event::{
 };
 use crate::iceberg::{RowCut, TableSpec, TimeCut};
 use crate::job::Insert;
-use crate::windows::PublishRange;
+use crate::windows::{PublishRange, Window};
 
 /// A result table: the SELECT list, partitioned as the job says.
 pub fn result(insert: &Insert) -> TableSpec {
@@ -47,14 +47,14 @@ pub fn late(insert: &Insert, stream: &Stream) -> TableSpec {
 
 /// The rows of a late table that are an INSERT's own and late for a window in `windows`.
 pub fn late_rows(insert: &Insert, stream: &Stream, windows: PublishRange) -> RowCut {
-    let event_times = insert.times_of(windows);
+    let event_times = insert.late_times_of(windows);
     let event_time = stream.columns[stream.event_time].name.clone();
-    let times = [
-        TimeCut { column: event_time, from: event_times.start, to: event_times.end },
-        TimeCut { column: "first_late".into(), from: windows.from, to: windows.to },
-    ];
+    let mut times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
+    if !matches!(insert.window, Window::ByData(_)) {
+        times.push(TimeCut { column: "first_late".into(), from: windows.from, to: windows.to });
+    }
     RowCut {
-        times: times.to_vec(),
+        times,
         equals: BTreeMap::from([("result".to_owned(), insert.table.to_string())]),
         positions: None,
         records: None,

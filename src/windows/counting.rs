@@ -14,23 +14,26 @@
 //!
 //! Invariants: a row is taken once, in that order, whenever the caller settles; what is open is a function of the rows
 //! taken. Where a window of a key begins depends on all earlier windows of that key, so behind a start in mid-log a key's
-//! windows are *whole* only once it was silent for the timeout: then any window that it had was over. Others are not given.
+//! windows are *whole* only once it was silent for the timeout: then any window that it had was over. Others say so.
 
-use std::cmp::Ordering;
+mod layout;
+mod order;
+
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BooleanArray, Int64Array, Int64Builder, UInt32Array, new_null_array,
-};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, Int64Builder, UInt32Array, new_null_array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat, concat_batches, filter_record_batch, take, take_record_batch};
-use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef};
+use arrow::compute::{concat, concat_batches, filter_record_batch, take};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::record_batch::RecordBatch;
-use arrow::row::{RowConverter, SortField};
 use datafusion_common::DataFusionError;
 use datafusion_expr::EmitTo;
 
+use self::layout::{
+    BOOKKEEPING, COUNT, FIRST, LAST, WHOLE, describe, open_schema, same_layout, state_schema,
+};
+use self::order::in_canonical_order;
 use super::identities::Identities;
 use super::made::{Made, MadeWindows, Reason};
 use super::numbered::Numbered;
@@ -108,14 +111,6 @@ struct Window {
     reason: Option<Reason>,
     /// Whether the key has had another since.
     is_past: bool,
-}
-
-/// What becomes of a window.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Fate {
-    Given,
-    Kept,
-    Dropped,
 }
 
 impl CountWindows {
@@ -300,7 +295,12 @@ impl CountWindows {
         self.open.clone().unwrap_or_else(|| RecordBatch::new_empty(open_schema(&self.aggregation)))
     }
 
-    fn advance(&mut self, settled: EventTime, ready: &RecordBatch, fed: &Fed) -> Result<Option<MadeWindows>, PaneError> {
+    fn advance(
+        &mut self,
+        settled: EventTime,
+        ready: &RecordBatch,
+        fed: &Fed,
+    ) -> Result<Option<MadeWindows>, PaneError> {
         let carried = self.carried();
         let count = self.aggregation.keys.fields().len();
         let carried_keys = &carried.columns()[..count];
@@ -311,14 +311,12 @@ impl CountWindows {
         let (mut windows, window_of_open, mut current) = self.take_up(&carried, &key_of_open, keys.len());
         let window_of_row = self.fill(times(ready).values(), &key_of_row, &mut windows, &mut current);
         self.time_out(&mut windows, settled);
-        let fates: Vec<Fate> = windows.iter().map(|window| self.fate(window, settled)).collect();
-
         let window_of: Vec<usize> = window_of_open.iter().chain(&window_of_row).copied().collect();
         let all_keys = together(carried_keys, &fed.keys).map_err(failed)?;
         let groups = self.group(&window_of, &all_keys)?;
         let input = Input { carried: &carried, fed, groups: &groups, window_of: &window_of, keys: &all_keys };
-        let given = self.portion(&input, |window| fates[window] == Fate::Given)?;
-        let kept = self.portion(&input, |window| fates[window] == Fate::Kept)?;
+        let given = self.portion(&input, |window| windows[window].reason.is_some())?;
+        let kept = self.portion(&input, |window| self.is_kept(&windows[window], settled))?;
         self.keep(kept, &windows)?;
         self.give(given, &windows)
     }
@@ -366,8 +364,8 @@ impl CountWindows {
                 window.count > 0 && window.reason.is_none() && time < self.window.deadline(window.first)
             });
             let index = joins.unwrap_or_else(|| {
-                let mut whole = self.complete_from == EventTime::MIN
-                    || time >= self.window.deadline(self.complete_from.0);
+                let mut whole =
+                    self.complete_from == EventTime::MIN || time >= self.window.deadline(self.complete_from.0);
                 if let Some(before) = current[key] {
                     let before = &mut windows[before];
                     whole = before.whole || (whole && time >= self.window.deadline(before.last));
@@ -400,14 +398,11 @@ impl CountWindows {
         }
     }
 
-    fn fate(&self, window: &Window, settled: EventTime) -> Fate {
-        if window.reason.is_some() && window.whole {
-            return Fate::Given;
-        }
+    fn is_kept(&self, window: &Window, settled: EventTime) -> bool {
         let is_open = window.count > 0 && window.reason.is_none();
-        // The next record of such a key is whole if it comes late enough, and that must be known then.
+        // The next window of such a key is whole if it begins late enough, and that must be known then.
         let is_remembered = !window.whole && !window.is_past && self.window.deadline(window.last) > settled.0;
-        if is_open || is_remembered { Fate::Kept } else { Fate::Dropped }
+        is_open || is_remembered
     }
 
     /// The group of each row: one a window, or several where further keys split it.
@@ -479,7 +474,7 @@ impl CountWindows {
                 Reason::Full => window.last + 1,
                 Reason::Timeout => self.window.deadline(window.first),
             };
-            Made { start: window.first, end, reason: Some(reason) }
+            Made { start: window.first, end, reason: Some(reason), whole: window.whole }
         });
         let columns = keys.into_iter().chain(results).collect();
         Ok(Some(MadeWindows::new(made.collect(), &self.aggregation.closed_schema(), columns)))
@@ -533,84 +528,12 @@ fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
     columns.iter().map(|column| take(column, rows, None).expect("row numbers are in range")).collect()
 }
 
-/// Columns behind the partial states of open windows, and where each stands.
-const BOOKKEEPING: usize = 4;
-const FIRST: usize = 0;
-const LAST: usize = 1;
-const COUNT: usize = 2;
-const WHOLE: usize = 3;
-
-fn open_schema(aggregation: &Aggregation) -> SchemaRef {
-    let mut fields: Vec<Field> = nullable(&aggregation.state_schema());
-    fields.extend(["_first", "_last", "_count", "_whole"].map(|name| Field::new(name, DataType::Int64, true)));
-    Arc::new(Schema::new(fields))
-}
-
-fn state_schema(aggregation: &Aggregation, shipped: &Schema) -> SchemaRef {
-    let mut fields = nullable(&open_schema(aggregation));
-    let keys = POSITION_COLUMNS..POSITION_COLUMNS + aggregation.keys.fields().len();
-    for (index, field) in shipped.fields().iter().enumerate().filter(|(index, _)| !keys.contains(index)) {
-        fields.push(Field::new(format!("w{index}"), field.data_type().clone(), true));
-    }
-    Arc::new(Schema::new(fields))
-}
-
-fn nullable(schema: &Schema) -> Vec<Field> {
-    schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect()
-}
-
-fn same_layout(expected: &Schema, found: &Schema) -> bool {
-    let (expected, found) = (expected.fields(), found.fields());
-    expected.len() == found.len()
-        && expected.iter().zip(found).all(|(a, b)| {
-            a.name() == b.name() && a.data_type().equals_datatype(b.data_type())
-        })
-}
-
-fn describe(schema: &Schema) -> String {
-    let fields = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
-    fields.collect::<Vec<_>>().join(", ")
-}
-
 fn times(rows: &RecordBatch) -> &Int64Array {
     rows.column(0).as_primitive::<Int64Type>()
 }
 
 fn together(one: &[ArrayRef], other: &[ArrayRef]) -> Result<Vec<ArrayRef>, ArrowError> {
     one.iter().zip(other).map(|(one, other)| concat(&[one.as_ref(), other.as_ref()])).collect()
-}
-
-/// By time, partition, offset. Rows without a position (a foreign history has none) follow by all their values.
-fn in_canonical_order(rows: &RecordBatch) -> Result<RecordBatch, ArrowError> {
-    let (times, partitions) = (times(rows).values(), rows.column(1).as_primitive::<Int32Type>());
-    let offsets = rows.column(2).as_primitive::<Int64Type>();
-    let mut order: Vec<u32> = (0..u32::try_from(rows.num_rows()).expect("fewer than 2^32 rows wait")).collect();
-    let values = if offsets.null_count() > 0 {
-        let columns = &rows.columns()[POSITION_COLUMNS..];
-        let fields = columns.iter().map(|column| SortField::new(column.data_type().clone())).collect();
-        Some(RowConverter::new(fields)?.convert_columns(columns)?)
-    } else {
-        None
-    };
-    let compare = |&a: &u32, &b: &u32| -> Ordering {
-        let (left, right) = (a as usize, b as usize);
-        let position = |row: usize| (times[row], partitions.value(row), offsets.value(row));
-        match &values {
-            None => position(left).cmp(&position(right)),
-            Some(values) => {
-                let known = |row: usize| (times[row], offsets.is_null(row));
-                known(left).cmp(&known(right)).then_with(|| {
-                    let by_position = position(left).cmp(&position(right));
-                    if offsets.is_null(left) { values.row(left).cmp(&values.row(right)) } else { by_position }
-                })
-            }
-        }
-    };
-    if order.is_sorted_by(|a, b| compare(a, b).is_le()) {
-        return Ok(rows.clone());
-    }
-    order.sort_unstable_by(compare);
-    take_record_batch(rows, &UInt32Array::from(order))
 }
 
 fn failed(source: ArrowError) -> PaneError {

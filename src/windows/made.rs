@@ -37,6 +37,8 @@ pub struct Made {
     pub end: i64,
     /// `window_reason`, of count windows.
     pub reason: Option<Reason>,
+    /// False: behind a start in mid-log it isn't known whether this is a window, or all of one.
+    pub whole: bool,
 }
 
 /// Rows of windows that are over: for each row its window, its keys and its aggregates.

@@ -6,6 +6,7 @@
 //! here; its function in `job/window_call` and `job/query/window`; how records reach it in `engine/prepare`, and what is
 //! kept for it in `engine/keep` (their module docs say how).
 
+mod by_data;
 pub mod counting;
 mod explanation;
 mod groups;
@@ -20,6 +21,7 @@ mod tests;
 pub mod tumbling;
 mod window;
 
+pub use by_data::ByData;
 pub use counting::{CountWindows, Counting, Fed};
 pub use explanation::WindowExplanation;
 pub use made::{Made, MadeWindows, Reason};
@@ -45,22 +47,43 @@ pub enum WindowEdge {
     Time,
 }
 
-/// Which windows an INSERT publishes, by their starts: `[from, to)`. Records of other windows are passed over.
+/// Those of count windows: why it closed comes behind [`WINDOW_COLUMNS`].
+pub const COUNT_WINDOW_COLUMNS: [&str; 4] = ["window_start", "window_end", "window_time", "window_reason"];
+
+/// Which windows an INSERT publishes: `[from, to)` of their starts, or of another column where starts don't tell. Records of
+/// other windows are passed over, where a record tells its windows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishRange {
-    /// First window start that is published.
+    /// First instant of the column that is published.
     pub from: EventTime,
     /// First one that is not published any more.
     pub to: EventTime,
+    /// The column. Windows with fixed ends always go by their starts.
+    pub by: WindowEdge,
 }
 
 impl PublishRange {
     /// Every window.
-    pub const ALL: PublishRange = PublishRange { from: EventTime::MIN, to: EventTime::MAX };
+    pub const ALL: PublishRange = PublishRange::of_starts(EventTime::MIN, EventTime::MAX);
+
+    /// The windows that start at `from` or later, and before `to`.
+    pub const fn of_starts(from: EventTime, to: EventTime) -> PublishRange {
+        PublishRange { from, to, by: WindowEdge::Start }
+    }
 
     /// Whether the window that starts at `start` (microseconds) is published.
     pub fn contains(&self, start: i64) -> bool {
         self.from.0 <= start && start < self.to.0
+    }
+
+    /// Whether a window that the data has made is published.
+    pub fn contains_made(&self, window: &Made) -> bool {
+        let instant = match self.by {
+            WindowEdge::Start => window.start,
+            WindowEdge::End => window.end,
+            WindowEdge::Time => window.end - 1,
+        };
+        self.from.0 <= instant && (instant < self.to.0 || self.to == EventTime::MAX)
     }
 
     /// Whether nothing is passed over.

@@ -90,10 +90,10 @@ impl Sessions {
         let partition: Vec<usize> = (0..window.partition_keys).collect();
         let partition = Arc::new(keys.project(&partition).expect("keys that tell sessions apart are group keys"));
         for (function, name) in [("min", "_first"), ("max", "_last")] {
-            functions.push(extreme_time(function, name).map_err(|source| PaneError::Aggregate {
-                aggregate: name.to_owned(),
-                source,
-            })?);
+            functions.push(
+                extreme_time(function, name)
+                    .map_err(|source| PaneError::Aggregate { aggregate: name.to_owned(), source })?,
+            );
         }
         let aggregation = Arc::new(Aggregation::new(keys, functions)?);
         let of_user: Vec<usize> = (0..aggregation.closed_schema().fields().len() - 2).collect();
@@ -244,10 +244,8 @@ impl Sessions {
     /// Walks along the pieces of each key, in order of time, and cuts where a gap lies between.
     fn walk(&self, pieces: &RecordBatch, keys: &[usize]) -> Walk {
         let (firsts, lasts) = (self.firsts(pieces).values(), self.lasts(pieces).values());
-        let mut order: Vec<(usize, i64, u32)> = (0_u32..)
-            .zip(keys.iter().zip(firsts))
-            .map(|(row, (&key, &first))| (key, first, row))
-            .collect();
+        let mut order: Vec<(usize, i64, u32)> =
+            (0_u32..).zip(keys.iter().zip(firsts)).map(|(row, (&key, &first))| (key, first, row)).collect();
         order.sort_unstable();
         let mut found: Vec<Found> = Vec::new();
         for (place, &(key, first, row)) in order.iter().enumerate() {
@@ -312,12 +310,7 @@ impl Sessions {
         Ok(Some(joined.expect("accumulators emit what their state fields say")))
     }
 
-    fn evaluate(
-        &self,
-        pieces: &RecordBatch,
-        order: &[u32],
-        over: &[Found],
-    ) -> Result<Option<MadeWindows>, PaneError> {
+    fn evaluate(&self, pieces: &RecordBatch, order: &[u32], over: &[Found]) -> Result<Option<MadeWindows>, PaneError> {
         if over.is_empty() {
             return Ok(None);
         }
@@ -333,6 +326,7 @@ impl Sessions {
             start: session.first,
             end: self.window.end(session.last),
             reason: None,
+            whole: true,
         });
         let windows = windows.collect();
         Ok(Some(MadeWindows::new(windows, &self.closed, columns)))

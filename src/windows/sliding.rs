@@ -49,7 +49,7 @@ impl Sliding {
     }
 
     fn window(&self, time: i64) -> Made {
-        Made { start: time.saturating_sub(self.size.0 - 1), end: time.saturating_add(1), reason: None }
+        Made { start: time.saturating_sub(self.size.0 - 1), end: time.saturating_add(1), reason: None, whole: true }
     }
 }
 
@@ -151,8 +151,19 @@ impl SlidingWindows {
 
     /// The windows of times before `settled`, when no record before it can come any more. They are given once.
     pub fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError> {
+        let oldest = settled.0.saturating_sub(self.window.size.0);
         let fresh = self.take_fresh(settled)?;
-        let Some(fresh) = fresh else { return Ok(Vec::new()) };
+        let Some(fresh) = fresh else {
+            if self
+                .settled
+                .as_ref()
+                .is_some_and(|states| self.times(states).values().iter().all(|&time| time <= oldest))
+            {
+                self.settled = None;
+                self.settled_changed = true;
+            }
+            return Ok(Vec::new());
+        };
         let before = self.settled.take();
         let known = before.as_ref().map_or(0, RecordBatch::num_rows);
         let states = self.together(&before.into_iter().chain([fresh]).collect::<Vec<_>>());
@@ -160,7 +171,6 @@ impl SlidingWindows {
         let states = take_record_batch(&states, &UInt32Array::from(order)).expect("row numbers are in range");
         let made = self.evaluate(&states, &runs)?;
         let times = self.times(&states).values();
-        let oldest = settled.0.saturating_sub(self.window.size.0);
         let is_needed = BooleanBuffer::collect_bool(times.len(), |row| times[row] > oldest);
         let kept = filter_record_batch(&states, &BooleanArray::new(is_needed, None));
         let kept = kept.expect("the mask is as long as the states");

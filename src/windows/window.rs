@@ -4,7 +4,7 @@
 
 use serde_json::{Value, json};
 
-use super::{Tumbling, WindowEdge, WindowExplanation};
+use super::{ByData, Tumbling, WindowEdge};
 use crate::event::{EventTime, Micros, Transform};
 
 /// How a query cuts event time into windows.
@@ -12,6 +12,8 @@ use crate::event::{EventTime, Micros, Transform};
 pub enum Window {
     /// `TUMBLE`: adjacent windows of one size.
     Tumbling(Tumbling),
+    /// `SESSION`, `COUNT_WINDOW` and `SLIDING`.
+    ByData(ByData),
 }
 
 /// Event time that is read beside a range of a window's column, at most.
@@ -28,6 +30,7 @@ impl Window {
     pub fn last_end(&self, start: EventTime) -> EventTime {
         match self {
             Window::Tumbling(tumbling) => tumbling.end(start),
+            Window::ByData(by_data) => by_data.last_end_below(WindowEdge::Start, start.plus(Micros(1))),
         }
     }
 
@@ -36,6 +39,7 @@ impl Window {
         match (time, self) {
             (EventTime::MIN | EventTime::MAX, _) => time,
             (_, Window::Tumbling(tumbling)) => tumbling.start_at_or_after(time),
+            (_, Window::ByData(_)) => time,
         }
     }
 
@@ -44,6 +48,7 @@ impl Window {
         match (watermark, self) {
             (EventTime::MIN | EventTime::MAX, _) => watermark,
             (_, Window::Tumbling(tumbling)) => tumbling.start(watermark),
+            (_, Window::ByData(by_data)) => by_data.start_by(WindowEdge::End, watermark.plus(Micros(1))),
         }
     }
 
@@ -51,6 +56,7 @@ impl Window {
     pub fn edge_from(&self, edge: WindowEdge, start: EventTime) -> EventTime {
         match self {
             Window::Tumbling(tumbling) => start.plus(ahead(tumbling.size, edge)),
+            Window::ByData(by_data) => by_data.edge_from(edge, start),
         }
     }
 
@@ -58,6 +64,7 @@ impl Window {
     pub fn start_by(&self, edge: WindowEdge, time: EventTime) -> EventTime {
         match self {
             Window::Tumbling(tumbling) => time.minus(ahead(tumbling.size, edge)),
+            Window::ByData(by_data) => by_data.start_by(edge, time),
         }
     }
 
@@ -65,6 +72,7 @@ impl Window {
     pub fn last_end_below(&self, edge: WindowEdge, time: EventTime) -> EventTime {
         match (time, self) {
             (EventTime::MIN | EventTime::MAX, _) => time,
+            (_, Window::ByData(by_data)) => by_data.last_end_below(edge, time),
             (_, Window::Tumbling(tumbling)) => {
                 let starts_below = self.start_by(edge, time);
                 tumbling.end(tumbling.start(starts_below.minus(Micros(1))))
@@ -76,6 +84,8 @@ impl Window {
     pub fn pane_needed_until(&self, pane: EventTime) -> EventTime {
         match self {
             Window::Tumbling(tumbling) => tumbling.end(pane),
+            // What is kept says itself when it goes.
+            Window::ByData(_) => EventTime::MAX,
         }
     }
 
@@ -83,6 +93,7 @@ impl Window {
     pub fn reach(&self) -> Micros {
         match self {
             Window::Tumbling(_) => Micros(0),
+            Window::ByData(by_data) => by_data.reach(),
         }
     }
 
@@ -90,7 +101,26 @@ impl Window {
     pub fn longest(&self) -> Micros {
         match self {
             Window::Tumbling(tumbling) => tumbling.size,
+            Window::ByData(by_data) => by_data.longest(),
         }
+    }
+
+    /// Its function in SQL.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Window::Tumbling(_) => "TUMBLE",
+            Window::ByData(by_data) => by_data.name(),
+        }
+    }
+
+    /// Whether the order of records decides which window holds them.
+    pub fn goes_by_positions(&self) -> bool {
+        self.has_reason()
+    }
+
+    /// Whether its windows have a `window_reason`.
+    pub fn has_reason(&self) -> bool {
+        matches!(self, Window::ByData(ByData::Counting(_)))
     }
 
     /// What is read outside a range of the column `edge`. A range begins and ends at the edges of `partition`; where these
@@ -103,6 +133,12 @@ impl Window {
         };
         let none = Micros(0);
         match self {
+            Window::ByData(by_data) => match (edge, by_data) {
+                (WindowEdge::Start, ByData::Sliding(sliding)) => ReadAround { warm_up: none, run_out: sliding.size },
+                (WindowEdge::Start, _) => ReadAround { warm_up: by_data.reach(), run_out: by_data.longest() },
+                (_, ByData::Sliding(sliding)) => ReadAround { warm_up: sliding.size, run_out: none },
+                (_, _) => ReadAround { warm_up: by_data.reach(), run_out: none },
+            },
             Window::Tumbling(Tumbling { size, offset }) => {
                 let aligned = unit.0 % size.0 == 0 && offset.0 == 0;
                 let crossing = if aligned { none } else { *size };
@@ -120,17 +156,9 @@ impl Window {
     /// Everything that decides which records a window holds, for a plan's fingerprint.
     pub fn canonical(&self) -> Value {
         match self {
+            Window::ByData(by_data) => by_data.canonical(),
             Window::Tumbling(Tumbling { size, offset }) => {
                 json!({ "tumbling": { "size_us": size.0, "offset_us": offset.0 } })
-            }
-        }
-    }
-
-    /// What there is to say of it.
-    pub fn explain(&self) -> WindowExplanation {
-        match self {
-            Window::Tumbling(Tumbling { size, offset }) => {
-                WindowExplanation { kind: "tumble", size_us: size.0, offset_us: offset.0 }
             }
         }
     }

@@ -2,6 +2,7 @@
 //! the rows and late records that the live run gave, bit by bit.
 
 mod archive;
+mod by_data;
 mod conflicts;
 mod drift;
 mod fidelity;

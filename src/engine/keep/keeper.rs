@@ -7,14 +7,27 @@ use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
+use super::counting::OpenCounts;
+use super::session::OpenSessions;
+use super::sliding::OpenSliding;
 use super::tumbling::TumblingPanes;
-use super::{Closed, Fault, Inputs, Keep, KeepError};
+use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
 use crate::engine::prepare::Preparation;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
-use crate::windows::Window;
+use crate::windows::pane::PaneError;
+use crate::windows::{ByData, PublishRange, Window};
+
+/// Which windows of an INSERT are published.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Published {
+    /// Those that are published at all.
+    pub(in crate::engine) range: PublishRange,
+    /// The event time from which on all records are read.
+    pub(in crate::engine) complete_from: EventTime,
+}
 
 /// The open windows of one INSERT on one worker.
 pub(in crate::engine) struct Keeper {
@@ -29,12 +42,14 @@ impl Keeper {
         plan: &Arc<Plan>,
         index: usize,
         preparation: &Preparation,
+        published: Published,
     ) -> Result<Keeper, EngineError> {
         let insert = &plan.inserts[index];
-        let inputs = Inputs::new(insert, preparation)
-            .map_err(|source| told(insert, KeepError { window: None, fault: source.into() }))?;
+        let failed = |source: PaneError| told(insert, KeepError { window: None, fault: source.into() });
+        let inputs = Inputs::new(insert, preparation).map_err(failed)?;
         let keep: Box<dyn Keep> = match insert.window {
             Window::Tumbling(window) => Box::new(TumblingPanes::new(window, insert.allowed, inputs)),
+            Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
         };
         Ok(Keeper { index, plan: plan.clone(), keep })
     }
@@ -118,6 +133,21 @@ impl Keeper {
             .collect();
         Ok(RecordBatch::try_new(insert.result_schema.clone(), selected?)?)
     }
+}
+
+fn keep_by_data(
+    window: ByData,
+    insert: &Insert,
+    inputs: Inputs,
+    preparation: &Preparation,
+    published: Published,
+) -> Result<Box<dyn Keep>, PaneError> {
+    let wanted = Wanted { window, range: published.range, complete_from: published.complete_from };
+    Ok(match window {
+        ByData::Session(window) => Box::new(OpenSessions::new(window, insert.allowed, inputs, wanted)?),
+        ByData::Sliding(window) => Box::new(OpenSliding::new(window, insert.allowed, inputs, wanted)?),
+        ByData::Counting(window) => Box::new(OpenCounts::new(window, inputs, preparation.schema(), wanted)),
+    })
 }
 
 /// The error as the driver is told.

@@ -5,8 +5,12 @@
 //! [`Keep`], one implementation a kind. To add a kind: a file with its [`Keep`], its line in [`Keeper::new`]; and a
 //! [`super::prepare::Placing`], which ships the columns that it goes by.
 
+mod by_data;
+mod counting;
 mod inputs;
 mod keeper;
+mod session;
+mod sliding;
 mod tumbling;
 
 use std::ops::Range;
@@ -20,8 +24,9 @@ use super::epoch::OpenWindows;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::windows::pane::PaneError;
 
+pub(super) use by_data::Wanted;
 pub(super) use inputs::Inputs;
-pub(super) use keeper::Keeper;
+pub(super) use keeper::{Keeper, Published};
 
 /// What one worker keeps of the open windows of one INSERT.
 ///
@@ -100,6 +105,13 @@ impl Fault {
     /// The error of the window that starts at `start`.
     pub(super) fn at(self, start: EventTime) -> KeepError {
         KeepError { window: Some(start), fault: self }
+    }
+}
+
+impl Fault {
+    /// The error where windows of several times were at hand.
+    fn anywhere(self) -> KeepError {
+        KeepError { window: None, fault: self }
     }
 }
 

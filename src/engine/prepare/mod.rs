@@ -7,6 +7,7 @@
 //!
 //! Invariant: row-local. What becomes of a record depends on the record, its `_seen` and the stated watermark alone.
 
+mod by_data;
 mod fixed;
 mod preparation;
 
@@ -19,6 +20,7 @@ use datafusion_common::DataFusionError;
 
 use crate::event::EventTime;
 
+pub(super) use by_data::TIME_COLUMN;
 pub(super) use fixed::PANE_COLUMN;
 pub(super) use preparation::{Argument, Preparation};
 

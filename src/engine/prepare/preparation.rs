@@ -10,6 +10,7 @@ use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 
+use super::by_data::InTime;
 use super::fixed::InOneWindow;
 use super::{LateRows, Placing};
 use crate::event::{EventBatch, EventTime, Stream};
@@ -35,8 +36,10 @@ pub(in crate::engine) struct Preparation {
     /// Keys, then the distinct arguments, then the distinct FILTERs; their values follow the window's columns.
     shipped: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
-    /// Columns of the group keys, by which rows are dealt out to workers.
+    /// Columns of the group keys.
     pub(in crate::engine) keys: std::ops::Range<usize>,
+    /// Those of them by which rows are dealt out to workers.
+    pub(in crate::engine) dealt_by: std::ops::Range<usize>,
     /// For each aggregate its arguments.
     pub(in crate::engine) arguments: Vec<Vec<Argument>>,
     /// For each aggregate its FILTER's column.
@@ -62,6 +65,10 @@ impl Preparation {
         let placing: Box<dyn Placing> = match insert.window {
             Window::Tumbling(window) => {
                 Box::new(InOneWindow { window, stream: stream.clone(), allowed: insert.allowed, publish })
+            }
+            Window::ByData(_) => {
+                let with_positions = insert.window.goes_by_positions();
+                Box::new(InTime { stream: stream.clone(), allowed: insert.allowed, publish, with_positions })
             }
         };
         let mut fields = placing.fields();
@@ -101,10 +108,16 @@ impl Preparation {
             result: insert.table.to_string(),
             shipped,
             schema: Arc::new(Schema::new(fields)),
+            dealt_by: keys.start..keys.start + insert.partition_keys(),
             keys,
             arguments,
             filters,
         })
+    }
+
+    /// The layout of prepared rows.
+    pub(in crate::engine) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Index of the stream whose records it takes.

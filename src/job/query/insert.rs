@@ -12,7 +12,7 @@ use crate::event::{Micros, Stream};
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall};
 use crate::job::plan::{Insert, Publish};
-use crate::windows::WindowEdge;
+use crate::windows::{ByData, Counting, Session, Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
@@ -43,8 +43,9 @@ fn plan(
     let stream = streams[index].as_ref();
     let window = window(call, stream, problems);
     let (shape, window) = (shape?, window?);
-    let query = Query::new(insert, shape, call, stream, problems)?;
+    let mut query = Query::new(insert, shape, call, stream, problems)?;
     let columns = query.check(problems);
+    query.plan_partition_by(problems);
     // What is missing by default only shows in a SELECT list that is right.
     let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
     let partitions =
@@ -58,8 +59,10 @@ fn plan(
     if !partitions::check_types(insert, &fields, &parts.result_schema, problems) {
         return None;
     }
+    let window = by_partition_keys(window, query.partition_keys(&parts, problems)?);
+    by_data_allows(insert, &window, range.edge, problems)?;
     let sort = output::sort(&columns, &parts);
-    let Parts { filter, keys, aggregates, closed_schema, having, columns, result_schema } = parts;
+    let Parts { filter, keys, aggregates, closed_schema, having, columns, result_schema, .. } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
         stream: index,
@@ -98,6 +101,39 @@ fn stream_index(
         problems.add(call.stream.span, format!("unknown stream `{name}`"), help);
     }
     index
+}
+
+/// The window, told apart by so many of the group keys.
+fn by_partition_keys(window: Window, partition_keys: usize) -> Window {
+    match window {
+        Window::ByData(ByData::Session(window)) => {
+            Window::ByData(ByData::Session(Session { partition_keys, ..window }))
+        }
+        Window::ByData(ByData::Counting(window)) => {
+            Window::ByData(ByData::Counting(Counting { partition_keys, ..window }))
+        }
+        other => other,
+    }
+}
+
+/// Refuses what can't be had of windows that the data makes.
+fn by_data_allows(insert: &InsertDefinition, window: &Window, edge: WindowEdge, problems: &mut Problems) -> Option<()> {
+    let Window::ByData(window) = window else { return Some(()) };
+    let before = problems.len();
+    if let (ByData::Counting(_), Some(allowed)) = (window, &insert.allow_lateness) {
+        let help = "leave it out: one late record would move every later window of its key; a greater bound in WATERMARK FOR waits for late records";
+        problems.add(allowed.span, "COUNT_WINDOW takes no ALLOW LATENESS", help);
+    }
+    if let (false, Some(publish)) = (window.closes_in_order_of(edge), &insert.publish)
+        && publish.value == Publish::WholePartitions
+    {
+        let message = format!(
+            "{} windows don't close in the order of window_start, so no partition of it is known to be whole",
+            window.name()
+        );
+        problems.add(publish.span, message, "partition by a transform of window_end, or PUBLISH EACH WINDOW");
+    }
+    (problems.len() == before).then_some(())
 }
 
 /// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.

@@ -7,7 +7,7 @@ use super::names::did_you_mean;
 use super::types::sql_name;
 use crate::event::{PartitionField, Transform};
 use crate::job::Problems;
-use crate::job::definition::InsertDefinition;
+use crate::job::definition::{InsertDefinition, WindowFunction};
 use crate::job::plan::RangeColumn;
 use crate::windows::WindowEdge;
 
@@ -69,21 +69,25 @@ fn way_out(columns: &[Named]) -> String {
     }
 }
 
-/// `day(window_start)`, where that is in the result.
+/// `day(window_start)`, where that is in the result; for sessions `day(window_end)`, as one without end would hold all others
+/// back by its start.
 fn by_default(
     insert: &InsertDefinition,
     columns: &[Named],
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
-    if let Some(start) = columns.iter().find(|column| column.edge == Some(WindowEdge::Start)) {
-        let field = PartitionField { column: start.name.clone(), transform: Transform::Day };
-        return Some((vec![field], RangeColumn { partition: 0, edge: WindowEdge::Start }));
+    let is_session = insert.windows.first().is_some_and(|call| matches!(call.function, WindowFunction::Session { .. }));
+    let (edge, name) = if is_session { (WindowEdge::End, "window_end") } else { (WindowEdge::Start, "window_start") };
+    if let Some(column) = columns.iter().find(|column| column.edge == Some(edge)) {
+        let field = PartitionField { column: column.name.clone(), transform: Transform::Day };
+        return Some((vec![field], RangeColumn { partition: 0, edge }));
     }
     let help = match columns.iter().find(|column| column.edge.is_some()) {
-        Some(column) => format!("select window_start, or write PARTITIONED BY (day({}))", column.name),
-        None => "select window_start".to_owned(),
+        Some(column) => format!("select {name}, or write PARTITIONED BY (day({}))", column.name),
+        None => format!("select {name}"),
     };
-    problems.add(insert.table.span, "a result is partitioned by day(window_start), and it has no window_start", help);
+    let message = format!("a result is partitioned by day({name}), and it has no {name}");
+    problems.add(insert.table.span, message, help);
     None
 }
 

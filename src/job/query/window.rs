@@ -3,7 +3,7 @@
 use crate::event::{Micros, Stream};
 use crate::job::Problems;
 use crate::job::definition::{Spanned, WindowCall, WindowFunction};
-use crate::windows::{Tumbling, WINDOW_COLUMNS, Window};
+use crate::windows::{ByData, COUNT_WINDOW_COLUMNS, Counting, Session, Sliding, Tumbling, WINDOW_COLUMNS, Window};
 
 /// The window of a call, its time argument checked.
 pub(super) fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems) -> Option<Window> {
@@ -27,8 +27,31 @@ pub(super) fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems
     }
     let window = match &call.function {
         WindowFunction::Tumble { size, offset } => tumbling(size, offset.as_ref(), problems).map(Window::Tumbling),
+        // How many keys tell windows apart shows when GROUP BY is planned.
+        WindowFunction::Session { gap } => {
+            Some(Window::ByData(ByData::Session(Session { gap: gap.value, partition_keys: 0 })))
+        }
+        WindowFunction::Counting { size, timeout } => Some(Window::ByData(ByData::Counting(Counting {
+            size: size.value.into(),
+            timeout: timeout.value,
+            partition_keys: 0,
+        }))),
+        WindowFunction::Sliding { size } => Some(Window::ByData(ByData::Sliding(Sliding { size: size.value }))),
     };
     window.filter(|_| fine)
+}
+
+/// The names of the columns that a call's window adds.
+pub(super) fn window_columns(call: &WindowCall) -> &'static [&'static str] {
+    match call.function {
+        WindowFunction::Counting { .. } => &COUNT_WINDOW_COLUMNS,
+        _ => &WINDOW_COLUMNS,
+    }
+}
+
+/// Whether `window_start` and `window_end` each decide the other, so that GROUP BY needs one of them only.
+pub(super) fn edges_decide_each_other(call: &WindowCall) -> bool {
+    !matches!(call.function, WindowFunction::Session { .. } | WindowFunction::Counting { .. })
 }
 
 fn tumbling(size: &Spanned<Micros>, offset: Option<&Spanned<Micros>>, problems: &mut Problems) -> Option<Tumbling> {

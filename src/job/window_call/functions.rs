@@ -3,7 +3,8 @@
 
 use datafusion_sql::sqlparser::tokenizer::Token;
 
-use crate::job::definition::{Spanned, WindowFunction};
+use super::by_data::{parse_count, parse_session, parse_sliding};
+use crate::job::definition::{PartitionTokens, Spanned, WindowFunction};
 use crate::job::interval;
 use crate::job::problem::Problem;
 use crate::job::tokens::{Cursor, Parsed};
@@ -22,6 +23,7 @@ pub(super) struct Function {
 /// What stood in the brackets.
 pub(super) struct Arguments {
     pub(super) stream: Spanned<String>,
+    pub(super) partition_by: Vec<PartitionTokens>,
     pub(super) time: Spanned<String>,
     pub(super) function: WindowFunction,
 }
@@ -35,9 +37,21 @@ pub(super) static FUNCTIONS: [Function; 6] = [
     },
     Function { name: "HOP", help: "", parse: None },
     Function { name: "CUMULATE", help: "", parse: None },
-    Function { name: "SLIDING", help: "", parse: None },
-    Function { name: "SESSION", help: "", parse: None },
-    Function { name: "COUNT_WINDOW", help: "", parse: None },
+    Function {
+        name: "SLIDING",
+        help: "write SLIDING(stream PARTITION BY key, event_time, INTERVAL '1 hour')",
+        parse: Some(parse_sliding),
+    },
+    Function {
+        name: "SESSION",
+        help: "write SESSION(stream PARTITION BY key, event_time, INTERVAL '30 minutes')",
+        parse: Some(parse_session),
+    },
+    Function {
+        name: "COUNT_WINDOW",
+        help: "write COUNT_WINDOW(stream PARTITION BY key, event_time, 10, TIMEOUT INTERVAL '1 hour')",
+        parse: Some(parse_count),
+    },
 ];
 
 fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> {
@@ -51,7 +65,7 @@ fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> 
         offset = Some(interval::parse_any(inner)?);
     }
     refuse_time_zone(inner)?;
-    Ok(Arguments { stream, time, function: WindowFunction::Tumble { size, offset } })
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Tumble { size, offset } })
 }
 
 /// The two arguments that every function begins with.
@@ -67,7 +81,7 @@ fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<(Spanned<S
     Ok((stream, time))
 }
 
-fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> {
+pub(super) fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> {
     if inner.peek_at(1) == Some(&Token::RArrow) {
         return Err(Problem::new(inner.span(), "named arguments are not supported", function.help));
     }
@@ -85,7 +99,7 @@ fn refuse_time_zone(inner: &mut Cursor<'_>) -> Parsed<()> {
 }
 
 /// `stream` or `TABLE stream`.
-fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<String>> {
+pub(super) fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<String>> {
     if inner.peek() == Some(&Token::LParen) || inner.at_words(&["SELECT"]) {
         let help = "name a stream here; a WHERE behind the window does the same, it goes before the window";
         return Err(Problem::new(inner.span(), "a query as a window's input is not supported yet", help));
@@ -97,7 +111,7 @@ fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<S
 }
 
 /// `column`, `stream.column` or `DESCRIPTOR(column)`.
-fn parse_time(inner: &mut Cursor<'_>, stream: &str, function: &Function) -> Parsed<Spanned<String>> {
+pub(super) fn parse_time(inner: &mut Cursor<'_>, stream: &str, function: &Function) -> Parsed<Spanned<String>> {
     const WHAT: &str = "the event-time column";
     if inner.at_words(&["DESCRIPTOR"]) && inner.peek_at(1) == Some(&Token::LParen) {
         inner.advance();

@@ -72,7 +72,8 @@ fn sessions(rows: &[Row], gap: i64) -> Vec<Expected> {
             _ => found.push(vec![row.clone()]),
         }
     }
-    let bounds = |rows: &[Row]| Made { start: rows[0].time, end: rows[rows.len() - 1].time + gap, reason: None };
+    let bounds =
+        |rows: &[Row]| Made { start: rows[0].time, end: rows[rows.len() - 1].time + gap, reason: None, whole: true };
     found.into_iter().map(|rows| (bounds(&rows), rows)).collect()
 }
 
@@ -86,7 +87,10 @@ fn counted(rows: &[Row], size: u64, timeout: i64, complete_from: Option<i64>) ->
     for row in rows {
         if open.first().is_some_and(|first| row.time >= first.time + timeout) {
             let first = open[0].time;
-            found.push((Made { start: first, end: first + timeout, reason: Some(Reason::Timeout) }, open.split_off(0)));
+            found.push((
+                Made { start: first, end: first + timeout, reason: Some(Reason::Timeout), whole: true },
+                open.split_off(0),
+            ));
         }
         known |= open.is_empty() && before.is_some_and(|before| row.time >= before + timeout);
         if open.is_empty() {
@@ -95,12 +99,12 @@ fn counted(rows: &[Row], size: u64, timeout: i64, complete_from: Option<i64>) ->
         before = before.map(|before| before.max(row.time));
         open.push(row.clone());
         if open.len() as u64 == size {
-            let bounds = Made { start: open[0].time, end: row.time + 1, reason: Some(Reason::Full) };
+            let bounds = Made { start: open[0].time, end: row.time + 1, reason: Some(Reason::Full), whole: true };
             found.push((bounds, open.split_off(0)));
         }
     }
     if let Some(first) = open.first().map(|row| row.time) {
-        found.push((Made { start: first, end: first + timeout, reason: Some(Reason::Timeout) }, open));
+        found.push((Made { start: first, end: first + timeout, reason: Some(Reason::Timeout), whole: true }, open));
     }
     found.into_iter().zip(is_known).filter(|(_, known)| *known).map(|(window, _)| window).collect()
 }
@@ -110,7 +114,7 @@ fn sliding(rows: &[Row], size: i64) -> Vec<Expected> {
     times.dedup();
     let window = |end: i64| {
         let inside = rows.iter().filter(|row| row.time > end - size && row.time <= end).cloned().collect();
-        (Made { start: end - size + 1, end: end + 1, reason: None }, inside)
+        (Made { start: end - size + 1, end: end + 1, reason: None, whole: true }, inside)
     };
     times.into_iter().map(window).collect()
 }
@@ -212,7 +216,7 @@ impl Workers {
     pub(super) fn lines(&self) -> Vec<(Made, Vec<ScalarValue>)> {
         let mut lines = Vec::new();
         for made in &self.given {
-            for (row, window) in made.windows().iter().enumerate() {
+            for (row, window) in made.windows().iter().enumerate().filter(|(_, window)| window.whole) {
                 lines.push((*window, values(made.rows(), row)));
             }
         }
@@ -364,9 +368,10 @@ fn then() -> impl Strategy<Value = Then> {
 fn kind() -> impl Strategy<Value = Kind> {
     let session = (1i64..15, any::<bool>()).prop_map(|(gap, split_by_flag)| Kind::Session { gap, split_by_flag });
     let from = prop::option::weighted(0.4, -30i64..40);
-    let counting = (1u64..6, 1i64..25, any::<bool>(), from).prop_map(|(size, timeout, split_by_flag, complete_from)| {
-        Kind::Counting { size, timeout, split_by_flag, complete_from }
-    });
+    let counting =
+        (1u64..6, 1i64..25, any::<bool>(), from).prop_map(|(size, timeout, split_by_flag, complete_from)| {
+            Kind::Counting { size, timeout, split_by_flag, complete_from }
+        });
     prop_oneof![session, counting, (1i64..25).prop_map(|size| Kind::Sliding { size })]
 }
 

@@ -259,7 +259,9 @@ fn clauses_behind_the_query_are_taken_over() {
     insert.allow_lateness = Some(spanned(Micros(5)));
     insert.late_into = Some(spanned(TableName::parse("late.all").expect("two parts")));
     insert.publish = Some(spanned(Publish::WholePartitions));
-    let crate::job::definition::WindowFunction::Tumble { offset, .. } = &mut insert.windows[0].function;
+    let crate::job::definition::WindowFunction::Tumble { offset, .. } = &mut insert.windows[0].function else {
+        panic!("the test's window is a tumbling one")
+    };
     *offset = Some(spanned(Micros(-1)));
     let insert = plan_of(&insert).expect("fine");
     assert_eq!(insert.allowed, Micros(5));
