@@ -1,5 +1,6 @@
 //! The command line as users meet it: help texts, and how wrong usage is refused.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
 use std::process::{Command, Output};
 
@@ -35,10 +36,7 @@ fn check(command: &mut clap::Command, name: &str) {
     settings.set_prepend_module_to_snapshot(false);
     settings.set_omit_expression(true);
     let help = command.render_long_help().to_string();
-    // The tree as a whole changes with every command; its own page is the binary's.
-    if name != "kappa" {
-        settings.bind(|| insta::assert_snapshot!(name, help));
-    }
+    settings.bind(|| insta::assert_snapshot!(name, help));
     for child in command.get_subcommands_mut().filter(|child| child.get_name() != "help") {
         let name = format!("{name}-{}", child.get_name());
         check(child, &name);
@@ -50,6 +48,51 @@ fn every_command_has_a_help_page_with_an_example() {
     let mut tree = tree();
     tree.build();
     check(&mut tree, "kappa");
+}
+
+/// The commands of a page's examples, without what is said of them and what a shell does with their output.
+fn examples(command: &clap::Command) -> Vec<String> {
+    let after = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let (_, examples) = after.split_once("Examples:\n").unwrap_or_else(|| panic!("{} has none", command.get_name()));
+    let lines = examples.lines().inspect(|line| {
+        assert!(line.starts_with("  kappa ") && line.chars().count() <= COLUMNS, "at the end, unwrapped: {line}");
+    });
+    let given = lines.map(|line| line.trim().split("  ").next().unwrap_or_default());
+    given.map(|line| line.split([';', '|', '>', '&']).next().unwrap_or_default().trim().to_owned()).collect()
+}
+
+#[test]
+fn every_page_ends_with_examples_that_the_program_takes() {
+    fn check(tree: &clap::Command, command: &clap::Command) {
+        for example in examples(command) {
+            let words: Vec<&str> = example.split_whitespace().collect();
+            let taken = tree.clone().try_get_matches_from(&words);
+            assert!(taken.is_ok(), "{example}: {}", taken.expect_err("refused"));
+        }
+        command.get_subcommands().for_each(|child| check(tree, child));
+    }
+    check(&tree(), &tree());
+}
+
+#[test]
+fn an_option_of_several_commands_has_the_same_words_everywhere() {
+    /// What they mean differs with what is begun, ended or taken over, or looked at without them.
+    const THEIR_OWN: [&str; 7] = ["jobs", "start", "until", "drain", "take-over", "whole-from", "allow-partial"];
+    fn collect(command: &clap::Command, words: &mut BTreeMap<String, BTreeSet<String>>) {
+        for argument in command.get_arguments() {
+            let name = argument.get_long().map_or_else(|| argument.get_id().to_string(), str::to_owned);
+            let help = argument.get_long_help().or(argument.get_help()).map(ToString::to_string).unwrap_or_default();
+            words.entry(name).or_default().insert(help);
+        }
+        command.get_subcommands().for_each(|child| collect(child, words));
+    }
+    let mut words = BTreeMap::new();
+    collect(&tree(), &mut words);
+    // Two names for one: those of savepoints.
+    words.remove("name");
+    let differing: Vec<_> =
+        words.into_iter().filter(|(name, words)| words.len() > 1 && !THEIR_OWN.contains(&name.as_str())).collect();
+    assert!(differing.is_empty(), "{differing:#?}");
 }
 
 #[test]

@@ -29,6 +29,8 @@ pub struct BackfillOptions {
     pub include_late: bool,
     /// Engine workers, and files read at the same time; at least 1.
     pub workers: usize,
+    /// Bytes that the process may hold; `None`: no limit.
+    pub memory_max: Option<u64>,
 }
 
 /// Why a backfill was refused or stopped. Nothing was published, unless the message says so.

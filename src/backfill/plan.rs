@@ -13,6 +13,7 @@ use crate::engine::EpochOutput;
 use crate::event::{EventTime, TableName};
 use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, TableSpec, plan_files};
 use crate::job::{Insert, Plan};
+use crate::memory::{Kept, Pressure};
 use crate::ownership::{NotWritable, Owned, Writer, writable};
 use crate::recompute::{
     Incomplete, RangeError, RecomputeError, RecomputeOptions, Scope, behind_watermark, check, recompute, scope,
@@ -161,22 +162,22 @@ impl Counting<'_> {
         }
         let include = self.options.include_late;
         // The late ones are told by leaving them out, whatever becomes of them.
-        let mut exact = async |output: EpochOutput| -> Result<(), IcebergError> {
+        let mut exact = async |output: EpochOutput, _: Pressure| -> Result<Kept, IcebergError> {
             for ((planned, insert), output) in inserts.iter_mut().zip(&self.job.inserts).zip(output.inserts) {
                 let late = output.late.iter().map(|rows| rows.num_rows() as u64).sum::<u64>();
                 planned.late = planned.late.map(|before| before + late);
                 let results = output.results.iter().filter(|_| !include);
                 results.for_each(|rows| add_expected(insert, rows, &mut planned.partitions));
             }
-            Ok(())
+            Ok(Kept::default())
         };
         let records = self.recompute(false, &mut exact).await?;
         if include {
-            let mut all = async |output: EpochOutput| -> Result<(), IcebergError> {
+            let mut all = async |output: EpochOutput, _: Pressure| -> Result<Kept, IcebergError> {
                 for ((planned, insert), output) in inserts.iter_mut().zip(&self.job.inserts).zip(output.inserts) {
                     output.results.iter().for_each(|rows| add_expected(insert, rows, &mut planned.partitions));
                 }
-                Ok(())
+                Ok(Kept::default())
             };
             self.recompute(true, &mut all).await?;
         }
@@ -185,10 +186,10 @@ impl Counting<'_> {
 
     async fn recompute<F>(&self, include_late: bool, take: &mut F) -> Result<u64, RecomputeError<IcebergError>>
     where
-        F: AsyncFnMut(EpochOutput) -> Result<(), IcebergError>,
+        F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, IcebergError>,
     {
-        let options =
-            RecomputeOptions { workers: self.options.workers, include_late, drain: self.options.requested.drain };
+        let &BackfillOptions { workers, memory_max, .. } = self.options;
+        let options = RecomputeOptions { workers, include_late, drain: self.options.requested.drain, memory_max };
         let watch = |records| (self.watch)(self.scope, records);
         Ok(recompute(self.job, self.scope, options, take, &watch).await?.records)
     }

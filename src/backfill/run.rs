@@ -11,6 +11,7 @@ use crate::engine::EpochOutput;
 use crate::event::TableName;
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::{Insert, Plan};
+use crate::memory::{Kept, Pressure};
 use crate::recompute::{RecomputeOptions, Scope, check, recompute, scope};
 use crate::sinks::layout;
 
@@ -55,18 +56,16 @@ pub async fn run(
     for insert in &job.inserts {
         stagings.push(open(job, catalog, insert, &scope).await?);
     }
-    let mut take = async |output: EpochOutput| -> Result<(), IcebergError> {
+    let mut take = async |output: EpochOutput, pressure: Pressure| -> Result<Kept, IcebergError> {
         for (staging, output) in stagings.iter_mut().zip(output.inserts) {
             staging.add_late(output.late);
-            staging.add(output.results).await?;
+            staging.add(output.results, pressure).await?;
         }
-        Ok(())
+        let bytes = stagings.iter().map(Staging::bytes).sum();
+        Ok(Kept { what: "rows that wait to be written", bytes })
     };
-    let recomputing = RecomputeOptions {
-        workers: options.workers,
-        include_late: options.include_late,
-        drain: options.requested.drain,
-    };
+    let &BackfillOptions { workers, include_late, memory_max, .. } = options;
+    let recomputing = RecomputeOptions { workers, include_late, drain: options.requested.drain, memory_max };
     let counted = recompute(job, &scope, recomputing, &mut take, &|records| watch(&scope, records)).await?;
     for staging in &mut stagings {
         staging.flush().await?;

@@ -16,6 +16,7 @@ use crate::iceberg::{
     Table, TableSpec,
 };
 use crate::job::Insert;
+use crate::memory::Pressure;
 use crate::sinks::stage;
 
 /// Rows that wait to be written: enough for files of a good size.
@@ -23,6 +24,9 @@ const STAGE_ROWS: usize = 1_000_000;
 
 /// Bytes of Arrow data that wait to be written: sorting them takes about as much again.
 const STAGE_BYTES: usize = 64 << 20;
+
+/// By how much fewer bytes wait when memory is short: smaller files are better than none.
+const STAGE_SMALLER: usize = 8;
 
 /// Property by which a table shows that a backfill has landed.
 const MARKER: &str = "kappa.backfill";
@@ -79,11 +83,23 @@ impl Staging {
         std::mem::take(&mut self.late)
     }
 
-    pub(super) async fn add(&mut self, results: Vec<RecordBatch>) -> Result<(), IcebergError> {
+    /// Bytes that it holds.
+    pub(super) fn bytes(&self) -> u64 {
+        let late = self.late.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        (self.waiting_bytes + late) as u64
+    }
+
+    /// Takes rows; writes those that wait if there are enough of them, or memory is short.
+    pub(super) async fn add(&mut self, results: Vec<RecordBatch>, pressure: Pressure) -> Result<(), IcebergError> {
         self.waiting_rows += results.iter().map(RecordBatch::num_rows).sum::<usize>();
         self.waiting_bytes += results.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
         self.waiting.extend(results);
-        let full = self.waiting_rows >= STAGE_ROWS || self.waiting_bytes >= STAGE_BYTES;
+        let bytes_max = match pressure {
+            Pressure::None => STAGE_BYTES,
+            Pressure::Near => STAGE_BYTES / STAGE_SMALLER,
+            Pressure::Over => 0,
+        };
+        let full = self.waiting_rows >= STAGE_ROWS || self.waiting_bytes >= bytes_max;
         if full { self.flush().await } else { Ok(()) }
     }
 

@@ -28,19 +28,21 @@ use crate::time::clock::Clock;
 #[command(
     long_about = "Copies the live face of a job's streams into their history tables, exactly once.\n\n\
         History is what backfill and diff read. It is one table a stream, whatever job it was started from, and goes on \
-        where it stopped. Records that can't be read go to <history>_rejects with their bytes.",
+        where it stopped. Records that can't be read go to <history>_rejects with their bytes. SIGINT or SIGTERM stops it \
+        after a last checkpoint; a second one stops it at once, which loses nothing either. Exits 1 if a restart may help, 5 \
+        if a person has to act first.",
     after_long_help = "Examples:\n  \
         kappa archive jobs/page_hits.sql                        all streams of the job, until stopped\n  \
         kappa archive jobs/page_hits.sql --until end            up to now, then exit\n  \
         kappa archive jobs/page_hits.sql --stream web_requests  one of them\n  \
         kappa archive jobs/page_hits.sql --evolve               after columns were added to the stream\n  \
-        kappa archive jobs/page_hits.sql --rejects              after its declaration takes what was rejected"
+        kappa archive jobs/page_hits.sql --rejects              after it takes what was rejected"
 )]
 pub struct ArchiveArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
-    /// Only this stream of the job
+    /// Copy this stream of the job only [default: all that have a history]
     #[arg(long, value_name = "STREAM")]
     pub stream: Option<String>,
     /// Where to begin a history that isn't there yet: earliest, latest, a time, or a CSV file of lines

@@ -13,7 +13,7 @@ pub fn workers() -> RangedI64ValueParser<u16> {
 /// How results are written.
 #[derive(Args, Clone, Copy, Debug)]
 pub struct OutputArgs {
-    /// Write data as one JSON document on stdout, and progress as JSON lines on stderr
+    /// Write data as one JSON document on stdout, and progress, if there is any, as JSON lines on stderr
     #[arg(long)]
     pub json: bool,
 }

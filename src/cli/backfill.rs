@@ -30,7 +30,7 @@ use crate::recompute::{Requested, Scope};
         `plan` shows what `run` would do and writes nothing.",
     after_long_help = "Examples:\n  \
         kappa backfill plan jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08\n  \
-        kappa backfill run  jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08"
+        kappa backfill run jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08"
 )]
 pub struct BackfillArgs {
     /// What to do
@@ -43,17 +43,20 @@ pub struct BackfillArgs {
 pub enum BackfillCommand {
     /// Shows everything a backfill would do; writes nothing
     #[command(
-        long_about = "Shows everything a backfill would do, and writes nothing: partitions with their current and \
-            expected rows, files and bytes to read, late records, conflicts, and about how long it takes. \
-            Exits 4 if it would be refused.",
-        after_long_help = "Example:\n  kappa backfill plan jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08"
+        long_about = "Shows everything a backfill would do; writes nothing.\n\n\
+            That is: partitions with their current and expected rows, files and bytes to read, late records, conflicts, and \
+            about how long it takes. Exits 0 if `run` would do it, 4 if it would be refused.",
+        after_long_help = "Examples:\n  \
+            kappa backfill plan jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08\n  \
+            kappa backfill plan jobs/page_hits.sql --from now-7d --to now-1d --widen --json"
     )]
     Plan(BackfillRangeArgs),
     /// Recomputes the range and replaces its partitions, all at once
     #[command(
-        long_about = "Recomputes the range from history and replaces every result partition in it, all in one snapshot: \
-            readers see the old rows or the new ones, never a mixture. Partitions for which no rows come out are \
-            emptied. A backfill that was stopped has published nothing: give the command again.",
+        long_about = "Recomputes the range and replaces its partitions, all at once.\n\n\
+            It reads history and replaces every result partition in the range in one snapshot: readers see the old rows or \
+            the new ones, never a mixture. Partitions for which no rows come out are emptied. A backfill that was stopped has \
+            published nothing: give the command again. Exits 4 if it is refused.",
         after_long_help = "Examples:\n  \
             kappa backfill run jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08\n  \
             kappa backfill run jobs/page_hits.sql --from 2026-11-20 --to 2026-11-22 --drain"
@@ -64,13 +67,13 @@ pub enum BackfillCommand {
 /// A job and a range of its result.
 #[derive(Args, Clone, Debug)]
 pub struct BackfillRangeArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub range: RangeArgs,
-    /// Whether late records count
+    /// What becomes of records that were late
     #[arg(long, value_name = "POLICY", default_value = "exact")]
     pub late: Late,
     /// Treat the end of history as the end of the log: windows that are still open there are whole
@@ -79,7 +82,7 @@ pub struct BackfillRangeArgs {
     /// Grow the range to the edges of the result's partitions, instead of refusing one that cuts them
     #[arg(long)]
     pub widen: bool,
-    /// Worker threads [default: `workers` in kappa.toml, else the cores]
+    /// Worker threads, 1 to 256 [default: run.workers of kappa.toml, which is the number of cores unless set]
     #[arg(long, value_name = "N", value_parser = workers())]
     pub workers: Option<u16>,
     #[command(flatten)]
@@ -179,6 +182,7 @@ impl BackfillRangeArgs {
             requested: options.requested(),
             include_late: options.late == Late::Include,
             workers: options.workers,
+            memory_max: connect::memory_max(&project),
         };
         let watch = connect::range_watch(clock.clone(), ProgressMode::choose(terminal, self.output.json));
         let started = clock.elapsed();

@@ -36,22 +36,39 @@ const EVERYWHERE: &str = "Options of every command";
     long_about = "A replayable stream processor.\n\n\
         One SQL job file runs live from Kafka, or as a backfill over Iceberg history, and publishes windowed results to \
         Iceberg tables: whole windows, exactly once, the same rows either way. Brokers, catalog and state are in \
-        kappa.toml, in the folder of the job or above it.",
-    after_long_help = "Exit codes: 0 done; 1 failed while running (worth a restart); 2 wrong command line; 3 invalid \
-        job, profile or table; 4 checked and not equal or not safe; 5 will fail again until a person acts; 130 interrupted \
-        twice."
+        kappa.toml, in the folder of the job or above it; without one, everything is embedded.",
+    after_long_help = "Exit codes:\n  \
+        0    done\n  \
+        1    failed while running; worth a restart\n  \
+        2    wrong command line\n  \
+        3    invalid job, profile or table\n  \
+        4    checked, and not equal or not safe\n  \
+        5    will fail again until a person acts\n  \
+        130  interrupted twice\n\n\
+        Environment:\n  \
+        KAPPA_PROFILE     the profile, unless --profile names one\n  \
+        KAPPA_TABLE__KEY  a key of kappa.toml, such as KAPPA_RUN__WORKERS=4; see `kappa config --help`\n  \
+        AWS_…             credentials and settings of buckets that [store] of kappa.toml doesn't set\n  \
+        NO_COLOR          no colours\n\n\
+        Examples:\n  \
+        kappa demo                                   the whole story on embedded parts\n  \
+        kappa validate jobs/page_hits.sql --connect  what a run would meet\n  \
+        kappa run jobs/page_hits.sql                 live, from its newest checkpoint on\n  \
+        kappa archive jobs/page_hits.sql             its topics into history tables\n  \
+        kappa backfill run jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08\n  \
+        kappa diff jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08"
 )]
 struct Cli {
-    /// Lay [profile.NAME.*] of kappa.toml over its tables [default: KAPPA_PROFILE]
+    /// Lay [profile.NAME.*] of kappa.toml over its tables [env: KAPPA_PROFILE]
     #[arg(long, value_name = "NAME", global = true, display_order = 900, help_heading = EVERYWHERE)]
     profile: Option<String>,
-    /// Set a key of kappa.toml for this once, such as --set run.workers=4; may be repeated
+    /// Set a key of kappa.toml for this once, such as --set run.workers=4; may be repeated [env: KAPPA_TABLE__KEY]
     #[arg(long, value_name = "TABLE.KEY=VALUE", global = true, display_order = 901, help_heading = EVERYWHERE)]
     set: Vec<String>,
-    /// No notes and no progress, only data and errors
+    /// Write no notes and no progress, only data and errors
     #[arg(short, long, global = true, display_order = 902, help_heading = EVERYWHERE)]
     quiet: bool,
-    /// Log what is done; twice: everything
+    /// Log what is done; given twice, everything
     #[arg(
         short,
         long,

@@ -6,6 +6,7 @@ use clap::Args;
 use serde::Serialize;
 use serde_json::Value;
 
+use super::arguments::OutputArgs;
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::terminal::Terminal;
@@ -24,14 +25,14 @@ const COMMENT_COLUMN_MAX: usize = 60;
         In kappa.toml and in --set, ${VAR} stands for a variable of the environment and ${file:PATH} for the content of a \
         file, such as a mounted secret; $${ stands for the characters ${.",
     after_long_help = "Examples:\n  \
-        kappa config\n  \
-        kappa config --profile prod --json\n  \
-        kappa config --set run.workers=8"
+        kappa config                        what holds here, and why\n  \
+        kappa config --profile prod --json  what would hold in production, for a script\n  \
+        kappa config --set run.workers=8    what would hold with that"
 )]
 pub struct ConfigArgs {
-    /// Write data as one JSON document on stdout
-    #[arg(long)]
-    pub json: bool,
+    #[command(flatten)]
+    #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
+    pub output: OutputArgs,
 }
 
 impl ConfigArgs {
@@ -39,7 +40,7 @@ impl ConfigArgs {
     pub fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let project = open_project(Path::new("."), terminal)?;
         let settings = project.list();
-        match self.json {
+        match self.output.json {
             true => terminal.json(&Document::new(&project, &settings))?,
             false => terminal.data(&text(&project, &settings))?,
         }

@@ -11,7 +11,7 @@ use super::terminal::Terminal;
 use crate::checkpoints::{CheckpointError, CheckpointStore};
 use crate::config::{self, Project, SizeText};
 use crate::event::Micros;
-use crate::iceberg::{Catalog, CatalogConfig, CatalogKind};
+use crate::iceberg::{Catalog, CatalogConfig, CatalogKind, IcebergError};
 use crate::memory;
 use crate::recompute::Scope;
 use crate::sources::{Logs, RealLogs, SourceSettings};
@@ -78,6 +78,16 @@ pub async fn catalog(project: &Project) -> Result<Catalog, Failure> {
 pub fn state(project: &Project) -> Result<Place, Failure> {
     let place = Stores::new(&project.store).place(&project.state.location, &project.root);
     Ok(place.map_err(CheckpointError::from)?)
+}
+
+/// Opens the place of new tables, with its location; `None` where the catalog decides it.
+pub fn warehouse(project: &Project) -> Result<Option<(Place, String)>, Failure> {
+    let settings = &project.catalog;
+    let Some(location) = settings.warehouse.as_ref().filter(|_| settings.kind == config::CatalogKind::Sql) else {
+        return Ok(None);
+    };
+    let place = Stores::new(&project.store).place(location, &project.root);
+    Ok(Some((place.map_err(IcebergError::from)?, location.clone())))
 }
 
 /// Opens the checkpoints of a job or an archiver.

@@ -27,7 +27,7 @@ use crate::event::EventTime;
         kappa diff jobs/page_hits.sql --from now-1d --to now-1h --json"
 )]
 pub struct DiffArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
     #[command(flatten)]
@@ -73,6 +73,7 @@ impl DiffArgs {
             drain: options.drain,
             workers: project.run.workers,
             limit: options.limit,
+            memory_max: connect::memory_max(&project),
         };
         let watch = connect::range_watch(clock.clone(), ProgressMode::choose(terminal, self.output.json));
         let report = connect::runtime()?.block_on(async {

@@ -88,7 +88,7 @@ impl Display for Failure {
 }
 
 /// An error and its causes, without those that its text has in it already.
-fn with_causes(error: &anyhow::Error) -> String {
+pub(super) fn with_causes(error: &anyhow::Error) -> String {
     error
         .chain()
         .skip(1)

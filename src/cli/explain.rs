@@ -18,7 +18,7 @@ use crate::job::explain;
     after_long_help = "Examples:\n  kappa explain jobs/page_hits.sql\n  kappa explain jobs/page_hits.sql --json"
 )]
 pub struct ExplainArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
     #[command(flatten)]

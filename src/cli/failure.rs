@@ -16,6 +16,7 @@ use crate::recompute::{RangeError, RecomputeError};
 use crate::reposition::RepositionError;
 use crate::sinks::{PublishError, is_outage};
 use crate::sources::{AnewError, SourceError};
+use crate::store::failure_in;
 
 impl From<RunError> for Failure {
     fn from(error: RunError) -> Failure {
@@ -185,6 +186,7 @@ impl From<DiffError> for Failure {
             DiffError::Range(error) => error.into(),
             DiffError::Recompute(error) => (*error).into(),
             DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
+            DiffError::Memory(_) => Failure::Person(error.into()),
             DiffError::Iceberg(error) => error.into(),
         }
     }
@@ -198,6 +200,10 @@ impl From<PreflightError> for Failure {
             PreflightError::Table(error) => error.into(),
             PreflightError::State(error) => error.into(),
             PreflightError::Slow { .. } => Failure::running(error),
+            PreflightError::Files { .. } => match failure_in(&error) {
+                Some(failure) if !failure.cause.is_lasting() => Failure::running(error),
+                _ => Failure::Person(error.into()),
+            },
             PreflightError::Start(_)
             | PreflightError::Rejects { .. }
             | PreflightError::History(_)
@@ -222,7 +228,7 @@ impl From<RecomputeError<IcebergError>> for Failure {
     fn from(error: RecomputeError<IcebergError>) -> Failure {
         match error {
             RecomputeError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
-            RecomputeError::Engine(_) => Failure::Person(error.into()),
+            RecomputeError::Engine(_) | RecomputeError::Memory(_) => Failure::Person(error.into()),
             RecomputeError::CutOff { .. } | RecomputeError::StillOpen { .. } => Failure::Unsafe(error.to_string()),
             RecomputeError::Iceberg(error) => error.into(),
             RecomputeError::Taken(_) => Failure::running(error),

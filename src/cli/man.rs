@@ -3,6 +3,7 @@
 use std::path::{Path, PathBuf};
 
 use clap::Args;
+use clap::builder::Resettable;
 
 use super::command;
 use super::exit::{Exit, Failure};
@@ -44,10 +45,47 @@ impl ManArgs {
 
 /// Writes the page of a command and those below it; answers how many.
 fn write_pages(command: &clap::Command, folder: &Path) -> std::io::Result<u64> {
-    clap_mangen::Man::new(command.clone()).generate_to(folder)?;
+    // What stands behind the options in help would become one section, with its lines run together.
+    let after = command.get_after_long_help().map(ToString::to_string).unwrap_or_default();
+    let man = clap_mangen::Man::new(command.clone().after_long_help(Resettable::Reset));
+    let mut page = Vec::new();
+    man.render(&mut page)?;
+    page.extend(sections(&after).bytes());
+    std::fs::write(folder.join(man.get_filename()), page)?;
     let mut pages = 1;
     for child in command.get_subcommands() {
         pages += write_pages(child, folder)?;
     }
     Ok(pages)
+}
+
+/// What stands behind the options in help, as sections of a manual page: blocks of a title and indented lines, which are kept.
+fn sections(after: &str) -> String {
+    let mut page = String::new();
+    for block in after.split("\n\n") {
+        let Some((title, lines)) = block.split_once(":\n") else { continue };
+        let title = if title == "Exit codes" { "EXIT STATUS".to_owned() } else { title.to_uppercase() };
+        page += &format!(".SH \"{title}\"\n.nf\n");
+        for line in lines.lines() {
+            // A hyphen that can be copied, a backslash that is one, and no line that begins a request.
+            let line = line.trim().replace('\\', "\\e").replace('-', "\\-").replace('\'', "\\*(Aq");
+            page += &format!("\\&{line}\n");
+        }
+        page += ".fi\n";
+    }
+    page
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn titles_become_sections_and_lines_stay_lines() {
+        let page = sections("Exit codes:\n  0  done\n\nExamples:\n  kappa demo --keep x\n  kappa man y\n\n");
+        let expected = ".SH \"EXIT STATUS\"\n.nf\n\\&0  done\n.fi\n\
+                        .SH \"EXAMPLES\"\n.nf\n\\&kappa demo \\-\\-keep x\n\\&kappa man y\n.fi\n";
+        assert_eq!(page, expected);
+        assert_eq!(sections(""), "");
+    }
 }

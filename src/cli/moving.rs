@@ -22,7 +22,7 @@ pub struct MovingArgs {
     /// an unchanged job it does nothing
     #[arg(long)]
     pub upgrade: bool,
-    /// Go back to a savepoint first: windows published since are published again. Each time it is given
+    /// Go back to a savepoint first, each time that this is given: windows published since are published again
     #[arg(long, value_name = "NAME", conflicts_with_all = ["upgrade", "start"])]
     pub savepoint: Option<SavepointName>,
 }

@@ -16,6 +16,15 @@ pub use ways::{Selection, WayArgs};
 
 /// Shows where a job stands in its topics, and moves it
 #[derive(Args, Clone, Debug)]
+#[command(
+    long_about = "Shows where a job stands in its topics, and moves it.\n\n\
+        `get` shows positions of jobs and archives; `reset` puts a job that isn't running elsewhere, by the ways of \
+        kafka-consumer-groups.",
+    after_long_help = "Examples:\n  \
+        kappa offsets get jobs/page_hits.sql\n  \
+        kappa offsets reset jobs/page_hits.sql --to-datetime 2026-11-21            what would be\n  \
+        kappa offsets reset jobs/page_hits.sql --to-datetime 2026-11-21 --execute  do it"
+)]
 pub struct OffsetsArgs {
     /// What to do
     #[command(subcommand)]
@@ -27,17 +36,20 @@ pub struct OffsetsArgs {
 pub enum OffsetsCommand {
     /// Shows for each partition: position, log start and end, lag in records and in time
     #[command(after_long_help = "Examples:\n  \
-        kappa offsets get jobs/page_hits.sql\n  \
-        kappa offsets get --archive raw.web_requests --json")]
+        kappa offsets get jobs/page_hits.sql                 where a job stands in its topics\n  \
+        kappa offsets get --archive raw.web_requests --json  where an archive does, for a script")]
     Get(OffsetsGetArgs),
     /// Moves a job that isn't running to other positions; without --execute it only shows what that would do
-    #[command(after_long_help = "Examples:\n  \
-        kappa offsets reset jobs/page_hits.sql --to-datetime 2026-11-21T08:00:00Z            what would happen\n  \
-        kappa offsets reset jobs/page_hits.sql --to-datetime 2026-11-21T08:00:00Z --execute  do it\n  \
-        kappa offsets reset jobs/page_hits.sql --shift-by -1000 --topic web-requests:0,2\n  \
-        kappa offsets reset jobs/page_hits.sql --to-current --export offsets.csv             write them down\n\n\
-        A time means the first window that is published, as with `kappa run --start`. How the job stood is kept as \
-        savepoint before-reset-<time>: `kappa run JOB --savepoint NAME` undoes a reset.")]
+    #[command(
+        long_about = "Moves a job that isn't running to other positions; without --execute it only shows what that would \
+            do.\n\n\
+            A time means the first window that is published, as with `kappa run --start`. How the job stood is kept as \
+            savepoint before-reset-<time>: `kappa run JOB --savepoint NAME` undoes a reset. Exits 4 if the job runs.",
+        after_long_help = "Examples:\n  \
+            kappa offsets reset jobs/page_hits.sql --to-datetime 2026-11-21 --export to.csv  what would be\n  \
+            kappa offsets reset jobs/page_hits.sql --to-datetime 2026-11-21 --execute        do it\n  \
+            kappa offsets reset jobs/page_hits.sql --shift-by -1000 --topic web-requests:0,2"
+    )]
     Reset(OffsetsResetArgs),
 }
 

@@ -11,10 +11,10 @@ use crate::event::EventTime;
 /// The range of a backfill or a diff.
 #[derive(Args, Clone, Debug)]
 pub struct RangeArgs {
-    /// First instant of the range: RFC 3339, a date, now-7d, or epoch seconds
+    /// First instant of the range: RFC 3339, a date, now-7d, or epoch seconds; UTC where no zone is given
     #[arg(long, value_name = "TIME")]
     pub from: TimeArgument,
-    /// End of the range, not in it
+    /// End of the range, which isn't in it; written as --from
     #[arg(long, value_name = "TIME")]
     pub to: TimeArgument,
 }

@@ -30,7 +30,8 @@ use crate::start::Vouched;
     long_about = "Runs a job live.\n\n\
         It goes on from its newest checkpoint; without one it begins at --start. With a checkpoint --start is ignored \
         with a note, so the same command line serves the first start and every later one. SIGINT or SIGTERM stops it \
-        after a last checkpoint; a second one stops it at once, which loses nothing either.",
+        after a last checkpoint; a second one stops it at once, which loses nothing either. Exits 1 if a restart may help, 5 \
+        if a person has to act first.",
     after_long_help = "Examples:\n  \
         kappa run jobs/page_hits.sql                             all of the topic, then live\n  \
         kappa run jobs/page_hits.sql --start 2026-11-21          windows from that day on\n  \
@@ -39,7 +40,7 @@ use crate::start::Vouched;
         kappa run jobs/page_hits.sql --upgrade                   the job file was changed"
 )]
 pub struct RunArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
     /// Where to begin without a checkpoint: earliest, latest, a time (the first window that is published), a CSV file of
@@ -64,7 +65,7 @@ pub struct RunArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub moving: MovingArgs,
-    /// Worker threads [default: `workers` in kappa.toml, else the cores]
+    /// Worker threads, 1 to 256 [default: run.workers of kappa.toml, which is the number of cores unless set]
     #[arg(long, value_name = "N", value_parser = workers())]
     pub workers: Option<u16>,
     #[command(flatten)]

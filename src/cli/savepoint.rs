@@ -21,10 +21,10 @@ use crate::job::Plan;
     long_about = "Keeps checkpoints of a job, to go back to.\n\n\
         A savepoint is a copy of the newest checkpoint: positions, watermark and open windows. It stays until it is \
         deleted. `kappa run JOB --savepoint NAME` goes back to it: windows published since are then published again, \
-        each once in the end. A reset and an upgrade keep one by themselves.",
+        each once in the end. A reset, an upgrade and going back keep one by themselves.",
     after_long_help = "Examples:\n  \
         kappa savepoint create jobs/page_hits.sql before-holidays\n  \
-        kappa savepoint list   jobs/page_hits.sql\n  \
+        kappa savepoint list jobs/page_hits.sql\n  \
         kappa run jobs/page_hits.sql --savepoint before-holidays"
 )]
 pub struct SavepointArgs {
@@ -37,26 +37,26 @@ pub struct SavepointArgs {
 #[derive(Subcommand, Clone, Debug)]
 pub enum SavepointCommand {
     /// Keeps the newest checkpoint; a running job is not disturbed
-    #[command(after_long_help = "Example:\n  kappa savepoint create jobs/page_hits.sql before-holidays")]
+    #[command(after_long_help = "Examples:\n  kappa savepoint create jobs/page_hits.sql before-holidays")]
     Create(CreateArgs),
     /// Lists the savepoints of a job, oldest first
-    #[command(after_long_help = "Example:\n  kappa savepoint list jobs/page_hits.sql")]
+    #[command(after_long_help = "Examples:\n  kappa savepoint list jobs/page_hits.sql")]
     List(ListArgs),
     /// Shows a savepoint: where it stands, and what it holds
-    #[command(after_long_help = "Example:\n  kappa savepoint show jobs/page_hits.sql before-holidays")]
+    #[command(after_long_help = "Examples:\n  kappa savepoint show jobs/page_hits.sql before-holidays")]
     Show(NamedArgs),
     /// Deletes a savepoint
-    #[command(after_long_help = "Example:\n  kappa savepoint delete jobs/page_hits.sql before-holidays")]
+    #[command(after_long_help = "Examples:\n  kappa savepoint delete jobs/page_hits.sql before-holidays")]
     Delete(NamedArgs),
 }
 
 /// Arguments of `kappa savepoint create`.
 #[derive(Args, Clone, Debug)]
 pub struct CreateArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
-    /// Its name: small letters, digits and `-` [default: the time of now]
+    /// The savepoint's name: small letters, digits and `-` [default: the time as it is now]
     #[arg(value_name = "NAME")]
     pub name: Option<SavepointName>,
     #[command(flatten)]
@@ -67,7 +67,7 @@ pub struct CreateArgs {
 /// Arguments of `kappa savepoint list`.
 #[derive(Args, Clone, Debug)]
 pub struct ListArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
     #[command(flatten)]
@@ -78,10 +78,10 @@ pub struct ListArgs {
 /// A job and one of its savepoints.
 #[derive(Args, Clone, Debug)]
 pub struct NamedArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
-    /// The savepoint
+    /// The savepoint's name
     #[arg(value_name = "NAME")]
     pub name: SavepointName,
     #[command(flatten)]

@@ -27,15 +27,15 @@ const VERSION_CHARS: usize = 8;
 #[derive(Args, Clone, Debug)]
 #[command(
     long_about = "Shows which jobs and archives run, where, and how far they are.\n\n\
-        Without a JOB: all that ever ran with this state.location. It reads checkpoints and claims, and asks the broker for \
-        the ends of the topics; a broker that doesn't answer is said so, and is no error.",
+        Without a JOB it shows all that ever ran with this state.location. It reads checkpoints and claims, and asks the \
+        broker for the ends of the topics; it says so when a broker doesn't answer, which is no error.",
     after_long_help = "Examples:\n  \
         kappa status                          all jobs and archives\n  \
         kappa status jobs/page_hits.sql       one job and the archives of its streams\n  \
         kappa status --json | jq '.[] | select(.running == false) | .owner'"
 )]
 pub struct StatusArgs {
-    /// Job files
+    /// The jobs' SQL files, such as jobs/page_hits.sql [default: all jobs and archives]
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub jobs: Vec<PathBuf>,
     #[command(flatten)]

@@ -21,20 +21,21 @@ use crate::job::Plan;
 /// Checks job files: parses, plans and type-checks them
 #[derive(Args, Clone, Debug)]
 #[command(
-    long_about = "Checks job files: parses, plans and type-checks them, and shows all problems of all of them at once, \
-        each with its line. The kappa.toml of each is checked too. Connects to nothing, unless --connect asks for it. \
-        Exits 3 if anything is wrong, 1 if with --connect something can't be reached.",
+    long_about = "Checks job files: parses, plans and type-checks them.\n\n\
+        It shows all problems of all of them at once, each with its line; the kappa.toml of each is checked too. It connects \
+        to nothing, unless --connect asks for it. Exits 0 if all is well, 3 if anything is wrong, 1 if with --connect \
+        something can't be reached.",
     after_long_help = "Examples:\n  \
-        kappa validate jobs/*.sql\n  \
-        kappa validate jobs/page_hits.sql --json\n  \
-        kappa validate jobs/page_hits.sql --connect --profile prod"
+        kappa validate jobs/*.sql                                   all problems of all jobs\n  \
+        kappa validate jobs/page_hits.sql --json                    for an editor or a pipeline\n  \
+        kappa validate jobs/page_hits.sql --connect --profile prod  what a run in production would meet"
 )]
 pub struct ValidateArgs {
-    /// The job files
+    /// The jobs' SQL files, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", required = true, value_parser = job_path)]
     pub jobs: Vec<PathBuf>,
-    /// Look at what a run would meet, too: topics and their newest 1,000 records, tables, state, the first window.
-    /// Nothing is left behind
+    /// Look at what a run would meet, too: topics and their newest 1,000 records, tables, state, the rights on all of them,
+    /// the first window. Nothing is left behind
     #[arg(long)]
     pub connect: bool,
     #[command(flatten)]

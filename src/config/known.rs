@@ -6,9 +6,9 @@ pub const TABLES: [&str; 5] = ["kafka", "catalog", "store", "state", "run"];
 /// Keys of `[catalog]` for catalogs of every type.
 pub const CATALOG: [&str; 4] = ["type", "uri", "name", "warehouse"];
 /// Keys of `[catalog]` for REST catalogs, beside `header.…`.
-pub const CATALOG_REST: [&str; 7] = {
+pub const CATALOG_REST: [&str; 8] = {
     let [token, credential, scope, audience, resource, server] = crate::iceberg::AUTH_KEYS;
-    [token, credential, scope, audience, resource, server, "prefix"]
+    [token, credential, scope, audience, resource, server, "prefix", crate::iceberg::CA]
 };
 /// What a key of a REST catalog begins with that is sent along with every request.
 const HEADER: &str = "header.";

@@ -13,8 +13,9 @@ use super::overrides::Overrides;
 use super::problem::{ConfigError, ConfigProblem, Place};
 use super::settings::{Layer, Origin, Setting, Value};
 use super::size::SizeText;
+use crate::iceberg::CA;
 use crate::secret::{Properties, Redactor, without_password};
-use crate::store::check_location;
+use crate::store::{CA_BUNDLE, check_location};
 
 /// The file that makes a folder a project.
 pub const PROJECT_FILE: &str = "kappa.toml";
@@ -216,8 +217,7 @@ impl Project {
         let mut reader = Reader { root: &root, settings, problems };
         let kafka = reader.kafka();
         let catalog = reader.catalog();
-        let store = reader.settings.below("store").map(|(key, setting)| (key.to_owned(), setting.value.to_text()));
-        let store = store.collect();
+        let store = reader.properties("store", &[], CA_BUNDLE);
         let state = reader.state();
         let run = reader.run();
         let Reader { settings, mut problems, .. } = reader;
@@ -343,9 +343,18 @@ impl Reader<'_> {
             CatalogKind::Rest => warehouse,
         });
         let name = self.text("catalog.name").map(|(name, _)| name).unwrap_or_default();
-        let others = self.settings.below("catalog").filter(|(key, _)| !known::CATALOG.contains(key));
-        let properties = others.map(|(key, setting)| (key.to_owned(), setting.value.to_text())).collect();
+        let properties = self.properties("catalog", &known::CATALOG, CA);
         CatalogSettings { kind, uri, name, warehouse, properties }
+    }
+
+    /// The keys of a table as text, but for `others`; the path at the key `path`, if there is one, made absolute.
+    fn properties(&self, table: &str, others: &[&str], path: &str) -> Properties {
+        let settings = self.settings.below(table).filter(|(key, _)| !others.contains(key));
+        let value = |key: &str, text: String| match key == path {
+            true => self.root.join(text).display().to_string(),
+            false => text,
+        };
+        settings.map(|(key, setting)| (key.to_owned(), value(key, setting.value.to_text()))).collect()
     }
 
     /// `sqlite:` with an absolute path (`sqlite://` as other programs write it means the same), or PostgreSQL's address.

@@ -18,11 +18,18 @@ use crate::engine::EpochOutput;
 use crate::event::{EventTime, TableName};
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
+use crate::memory::{Held, Kept, Pressure};
 use crate::recompute::{
-    RangeError, RecomputeError, RecomputeOptions, Scope, behind_watermark, check, covering, recompute,
+    MemoryExhausted, RangeError, RecomputeError, RecomputeOptions, Scope, behind_watermark, check, check_memory,
+    covering, recompute,
 };
 
 pub use compare::{Differing, Kind};
+
+/// What a comparison holds, for the message of one that has too little memory.
+const RECOMPUTED: &str = "recomputed rows that wait to be compared";
+/// And when it compares.
+const BOTH: &str = "recomputed and published rows";
 
 /// How a range is compared.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -35,6 +42,8 @@ pub struct DiffOptions {
     pub workers: usize,
     /// Differing rows to keep; all are counted.
     pub limit: usize,
+    /// Bytes that the process may hold; `None`: no limit.
+    pub memory_max: Option<u64>,
 }
 
 /// What a comparison has found.
@@ -87,6 +96,9 @@ pub enum DiffError {
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
+    /// There is too little memory to compare the rows.
+    #[error(transparent)]
+    Memory(#[from] MemoryExhausted),
     /// What is published has other columns.
     #[error("{table} doesn't fit the job: {difference}; compare with the job file that published it")]
     Layout {
@@ -122,18 +134,23 @@ pub async fn diff(
         tables.push(table);
     }
     let mut recomputed: Vec<Vec<RecordBatch>> = vec![Vec::new(); job.inserts.len()];
-    let mut take = async |output: EpochOutput| -> Result<(), IcebergError> {
+    let mut bytes = 0;
+    let mut take = async |output: EpochOutput, _: Pressure| -> Result<Kept, IcebergError> {
         for (rows, output) in recomputed.iter_mut().zip(output.inserts) {
+            bytes += bytes_of(&output.results);
             rows.extend(output.results);
         }
-        Ok(())
+        Ok(Kept { what: RECOMPUTED, bytes })
     };
-    let exact = RecomputeOptions { workers: options.workers, include_late: false, drain: options.drain };
+    let &DiffOptions { workers, memory_max, drain, .. } = options;
+    let exact = RecomputeOptions { workers, include_late: false, drain, memory_max };
     let counted =
         recompute(job, &scope, exact, &mut take, &|records| watch(&scope, records)).await.map_err(Box::new)?;
     let mut inserts = Vec::with_capacity(job.inserts.len());
     for ((insert, table), recomputed) in job.inserts.iter().zip(&tables).zip(recomputed) {
         let rows = published::rows(insert, table, &scope.range).await?;
+        let kept = || Kept { what: BOTH, bytes: bytes_of(&rows) + bytes_of(&recomputed) };
+        check_memory(memory_max, || Held { kept: kept(), ..Held::default() })?;
         let compared = compare::compare(insert, &rows, &recomputed, options.limit)
             .map_err(IcebergError::rows(&insert.table, "compare rows"))?;
         inserts.push(InsertDiff {
@@ -148,6 +165,10 @@ pub async fn diff(
         });
     }
     Ok(DiffReport { records: counted.records, inserts })
+}
+
+fn bytes_of(batches: &[RecordBatch]) -> u64 {
+    batches.iter().map(|batch| batch.get_array_memory_size() as u64).sum()
 }
 
 fn rows_of(batches: &[RecordBatch]) -> u64 {

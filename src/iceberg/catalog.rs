@@ -111,6 +111,11 @@ pub(crate) trait Backend: std::fmt::Debug + Send + Sync {
     async fn drop_table(&self, name: &TableName) -> Result<bool, IcebergError>;
     /// Tables of a namespace, by name; none if there is no such namespace.
     async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError>;
+    /// Fails if whoever asks may not commit to the table, or nobody answers. Changes nothing; a catalog that can't tell
+    /// before a commit says nothing.
+    async fn check_commit(&self, table: &Table) -> Result<(), IcebergError>;
+    /// Fails if whoever asks may not look into the namespace or create tables, or nobody answers, as [`Self::check_commit`].
+    async fn check_create(&self, namespace: &[String]) -> Result<(), IcebergError>;
     /// Moves the table on from the state `base`. Not repeated inside: an outcome that is not known is
     /// [`CommitFailure::Unknown`]. On the other failures metadata that this call wrote is gone again.
     async fn commit(&self, base: &Table, change: &MetadataChange) -> Result<(), CommitFailure>;
@@ -149,6 +154,17 @@ impl Catalog {
     /// Forgets the table in the catalog and leaves its files; false if there was none.
     pub async fn drop(&self, name: &TableName) -> Result<bool, IcebergError> {
         self.backend.drop_table(name).await
+    }
+
+    /// Fails if whoever asks may not commit to the table, as far as the catalog tells without a commit. Changes nothing.
+    pub async fn check_commit(&self, table: &Table) -> Result<(), IcebergError> {
+        self.backend.check_commit(table).await
+    }
+
+    /// Fails if whoever asks may not create tables in the namespace, as far as the catalog tells without creating one.
+    /// Changes nothing.
+    pub async fn check_create(&self, namespace: &[String]) -> Result<(), IcebergError> {
+        self.backend.check_create(namespace).await
     }
 
     /// Tables of a namespace, sorted by name; none if there is no such namespace.

@@ -38,7 +38,7 @@ pub use order::Sorted;
 pub use overwrite::{Change, CommitError, Committed, Expect, Operation, Remove};
 pub use partition::PartitionRange;
 pub use read::{RowStream, read_file};
-pub use rest::AUTH_KEYS;
+pub use rest::{AUTH_KEYS, CA};
 pub use scan::{ScanFile, ScanFilter, plan_files};
 pub use staged::StagedFile;
 pub use table::Table;

@@ -17,6 +17,7 @@ use iceberg::spec::TableMetadata;
 use reqwest::{Method, StatusCode};
 use serde::Deserialize;
 use serde_json::json;
+use uuid::Uuid;
 
 use self::answer::Problem;
 use self::client::{Call, RestClient};
@@ -27,6 +28,7 @@ use crate::event::TableName;
 use crate::time::clock::SystemClock;
 
 pub use self::auth::KEYS as AUTH_KEYS;
+pub use self::client::CA;
 
 #[derive(Debug)]
 pub(crate) struct RestCatalog {
@@ -117,6 +119,11 @@ impl RestCatalog {
     }
 }
 
+/// Whether an answer to a commit that must fail is about who asks, or the server, and not about the commit.
+fn tells_of_access(status: StatusCode) -> bool {
+    status == StatusCode::FORBIDDEN || answer::is_unknown_caller(status) || status.is_server_error()
+}
+
 #[async_trait]
 impl Backend for RestCatalog {
     async fn load(&self, name: &TableName) -> Result<Option<Table>, IcebergError> {
@@ -183,6 +190,24 @@ impl Backend for RestCatalog {
                 return Ok(tables);
             }
         }
+    }
+
+    async fn check_commit(&self, table: &Table) -> Result<(), IcebergError> {
+        // A commit that must fail, as no table has this identity: who isn't let in is told so before that.
+        let body = json!({
+            "identifier": { "namespace": table.name.namespace, "name": table.name.name },
+            "requirements": [{ "type": "assert-table-uuid", "uuid": Uuid::nil() }],
+            "updates": [],
+        });
+        let sent = self.client.send(&Call::post(&self.client.table(&table.name), &body)).await;
+        match &sent {
+            Ok(answer) if !tells_of_access(answer.status()) => Ok(()),
+            _ => self.client.success(&format!("commit to table {}", table.name), sent).await.map(drop),
+        }
+    }
+
+    async fn check_create(&self, namespace: &[String]) -> Result<(), IcebergError> {
+        self.list(namespace).await.map(drop)
     }
 
     async fn commit(&self, base: &Table, change: &MetadataChange) -> Result<(), CommitFailure> {

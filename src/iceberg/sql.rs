@@ -64,6 +64,22 @@ impl SqlCatalog {
         bounded(query.execute(&self.pool)).await.map(|done| done.rows_affected())
     }
 
+    /// Runs a statement that changes nothing, to learn whether one like it may be run.
+    async fn permitted(&self, statement: &str, action: &str) -> Result<(), IcebergError> {
+        let Err(error) = self.execute(sqlx::query(statement)).await else { return Ok(()) };
+        match database::is_refusal(&error) {
+            true => Err(IcebergError::Refused {
+                catalog: self.name.clone(),
+                action: action.to_owned(),
+                detail: format!(
+                    "{error}; the user needs SELECT, INSERT and UPDATE on iceberg_tables and iceberg_namespace_properties, \
+                     and a SQLite file must be writable"
+                ),
+            }),
+            false => Err(self.failed(action, &error)),
+        }
+    }
+
     async fn metadata_location(&self, name: &TableName) -> Result<Option<String>, sqlx::Error> {
         // Views share the table in newer versions of Java's catalog; older databases have no value there.
         let query = sqlx::query(
@@ -189,6 +205,20 @@ impl Backend for SqlCatalog {
             rows.and_then(|rows| rows.iter().map(|row| row.try_get::<String, _>(0)).collect::<Result<Vec<_>, _>>());
         let names = names.map_err(|error| self.failed("list tables", &error))?;
         Ok(names.into_iter().map(|name| TableName { namespace: namespace.to_vec(), name }).collect())
+    }
+
+    async fn check_commit(&self, table: &Table) -> Result<(), IcebergError> {
+        // Rights are checked before rows are looked for, and there are none.
+        let statement = "UPDATE iceberg_tables SET metadata_location = metadata_location WHERE 1 = 0";
+        self.permitted(statement, &format!("commit to table {}", table.name)).await
+    }
+
+    async fn check_create(&self, namespace: &[String]) -> Result<(), IcebergError> {
+        let action = format!("create tables in {}", namespace.join("."));
+        for table in ["iceberg_tables", "iceberg_namespace_properties"] {
+            self.permitted(&format!("INSERT INTO {table} SELECT * FROM {table} WHERE 1 = 0"), &action).await?;
+        }
+        Ok(())
     }
 
     async fn commit(&self, base: &Table, change: &MetadataChange) -> Result<(), CommitFailure> {

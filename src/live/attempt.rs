@@ -16,14 +16,13 @@ use super::checkpoint::{Cut, Writer, Written};
 use super::inflow::{Inflow, Taken};
 use super::pending::{PENDING_ROWS_MAX, Pending};
 use super::positions::Positions;
-use super::relief::Relief;
 use super::sealing::Sealing;
 use super::{RunError, RunOptions, RunReport, Setup, SoFar, Until};
 use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
-use crate::memory::{Bytes, HeldByOperator, Memory};
+use crate::memory::{Bytes, HeldByOperator, Memory, Relief};
 use crate::sinks::PublishError;
 use crate::sources::Intake;
 use crate::standing::{Observer, Phase};
@@ -279,7 +278,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             return Ok(());
         }
         let before = self.inflow.watermarks().stated();
-        if may_cut && (self.is_checkpoint_due() || self.relief.wants_checkpoint(self.pending.bytes() as u64)) {
+        if may_cut && (self.is_checkpoint_due() || self.relief.wants_cut(self.pending.bytes() as u64)) {
             let watermark = self.inflow.watermarks().state();
             self.cut(watermark)?;
         } else if self.engine.rows_open() >= self.epoch_rows() || self.is_quiet_with_news() {

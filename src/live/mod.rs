@@ -13,7 +13,6 @@ mod handing;
 mod inflow;
 mod pending;
 mod positions;
-mod relief;
 mod republish;
 mod sealing;
 mod starting;

@@ -1,9 +1,10 @@
 //! Preflight: what a run of a job would meet, looked at without leaving anything behind.
 //!
-//! Logs, their newest records, tables, histories and the place of the state are looked at each on its own, whatever the
-//! others say, so that all problems come at once. Invariant: never claims, creates or publishes anything; the one object
-//! that is put is removed again.
+//! Logs, their newest records, tables, histories and the places of tables and state are looked at each on its own, whatever
+//! the others say, so that all problems come at once. Rights are tried: objects are put and removed again, and a catalog is
+//! asked for commits that can't succeed. Invariant: never claims, creates or publishes anything.
 
+mod files;
 mod sample;
 mod state;
 mod tables;
@@ -20,7 +21,7 @@ use crate::job::{Insert, Plan};
 use crate::sinks::PublishError;
 use crate::sources::{DisagreementError, Logs, SourceError, ask};
 use crate::start::{LogFacts, Start, StartError, Vouched, admit, begin};
-use crate::store::Place;
+use crate::store::{CallError, Place};
 use crate::time::clock::Clock;
 
 pub use sample::{RejectExample, SAMPLE_RECORDS_MAX, Sample};
@@ -32,6 +33,8 @@ pub struct Setup {
     pub catalog: CatalogLook,
     /// The place of the state; `None`: it can't be opened, so nothing is known of it.
     pub state: Option<Place>,
+    /// The place of new tables and its location; `None`: the catalog decides it, or it can't be opened.
+    pub warehouse: Option<(Place, String)>,
     /// The streams' logs.
     pub logs: Arc<dyn Logs>,
     /// For waiting only.
@@ -60,9 +63,13 @@ pub struct Preflight {
     pub tables: Vec<TableLook>,
     /// Whether files can be put into the place of the state, and not twice under one name.
     pub state_writable: bool,
+    /// Whether files can be put where new tables will be, and removed; `None`: it wasn't tried, as all tables are there or
+    /// the catalog decides where they go.
+    pub warehouse_writable: Option<bool>,
     /// The checkpoint that a run would go on from.
     pub checkpoint: Option<(ManifestId, EventTime)>,
-    /// What a run without options would publish first; `None` when a log didn't answer, or with a checkpoint.
+    /// What a run without options would publish first; `None` when a log or the place of the state didn't answer, or with a
+    /// checkpoint.
     pub first_window: Option<Result<EventTime, StartError>>,
     /// Everything that is wrong, in the order of looking.
     pub problems: Vec<PreflightError>,
@@ -130,6 +137,16 @@ pub enum PreflightError {
     /// With a table that a run writes to.
     #[error(transparent)]
     Table(#[from] PublishError),
+    /// Files can't be put or removed.
+    #[error("no file can be {action} {location}: {source}")]
+    Files {
+        /// What was tried, as `put into`.
+        action: &'static str,
+        /// Where.
+        location: String,
+        /// What the store says.
+        source: CallError,
+    },
     /// With a history.
     #[error(transparent)]
     History(#[from] DisagreementError),
@@ -170,28 +187,38 @@ pub async fn check(plan: &Plan, setup: &Setup) -> Preflight {
     for look in &logs {
         problems.extend(sample::judge(&look.stream, &look.sample, setup.rejects_max_millionths));
     }
-    let mut newest = Newest { manifest: None, abandoned: None };
+    // Nothing known is not the same as no checkpoint.
+    let mut newest = None;
     let mut state_writable = false;
     if let Some(place) = &setup.state {
         match CheckpointStore::at(place, &plan.name).newest().await {
-            Ok(found) => newest = found,
+            Ok(found) => newest = Some(found),
             Err(error) => problems.push(error.into()),
         }
         state_writable = state::probe(place).await.map_err(|error| problems.push(error)).is_ok();
     }
-    let tables = tables::look(plan, &setup.catalog, &newest, &mut problems).await;
-    if let Some(manifest) = &newest.manifest
+    let tables = tables::look(plan, &setup.catalog, newest.as_ref(), &mut problems).await;
+    let makes_tables = tables.iter().any(|look| look.found == Found::Missing && look.role != Role::History);
+    let warehouse_writable = match setup.warehouse.as_ref().filter(|_| makes_tables) {
+        Some((place, location)) => {
+            let probed = files::probe_place(place, location).await;
+            Some(probed.map_err(|error| problems.push(error)).is_ok())
+        }
+        None => None,
+    };
+    if let Some(Newest { manifest: Some(manifest), .. }) = &newest
         && manifest.fingerprint != plan.fingerprint
     {
         problems.push(PreflightError::Version { job: plan.name.clone(), checkpoint: manifest.id });
     }
-    let checkpoint = newest.manifest.map(|manifest| (manifest.id, manifest.watermark));
+    let is_new = newest.as_ref().is_some_and(|newest| newest.manifest.is_none());
+    let checkpoint = newest.and_then(|newest| newest.manifest).map(|manifest| (manifest.id, manifest.watermark));
     let all_answered = logs.len() == plan.streams.len();
-    let first_window = match checkpoint.is_none() && all_answered {
+    let first_window = match is_new && all_answered {
         true => first_window(plan, setup, &mut problems).await,
         false => None,
     };
-    Preflight { logs, tables, state_writable, checkpoint, first_window, problems }
+    Preflight { logs, tables, state_writable, warehouse_writable, checkpoint, first_window, problems }
 }
 
 async fn look_at_log(stream: &Arc<Stream>, setup: &Setup) -> Result<LogLook, SourceError> {

@@ -1,9 +1,11 @@
-//! The tables of a job as the catalog has them.
+//! The tables of a job as the catalog has them, and whether the job may write to them.
 
-use super::{CatalogLook, PreflightError};
+use std::collections::BTreeSet;
+
+use super::{CatalogLook, PreflightError, files};
 use crate::checkpoints::{Newest, TableProperties, check_not_lost};
 use crate::event::{EventTime, TableName};
-use crate::iceberg::{Table, TableSpec};
+use crate::iceberg::{Catalog, Table, TableSpec};
 use crate::job::Plan;
 use crate::sinks::{PublishError, layout, targets};
 use crate::sources::{agree, declaration};
@@ -28,6 +30,8 @@ pub struct TableLook {
     pub role: Role,
     /// What was found of it.
     pub found: Found,
+    /// Whether it takes files and commits; `None`: it wasn't tried, as it isn't there or a run only reads it.
+    pub writable: Option<bool>,
 }
 
 /// What was found of a table.
@@ -46,17 +50,20 @@ pub enum Found {
     },
 }
 
-/// Looks at every table of the job; what is wrong goes to `problems`.
+/// Looks at every table of the job; what is wrong goes to `problems`. `newest` is what the place of the state has; `None`:
+/// it isn't known.
 pub(super) async fn look(
     plan: &Plan,
     catalog: &CatalogLook,
-    newest: &Newest,
+    newest: Option<&Newest>,
     problems: &mut Vec<PreflightError>,
 ) -> Vec<TableLook> {
     let wanted = wanted(plan);
     let without_catalog = |found: Found| {
-        let looks =
-            wanted.iter().map(|(table, role, _)| TableLook { table: table.clone(), role: *role, found: found.clone() });
+        let looks = wanted.iter().map(|(table, role, _)| {
+            let (table, found) = (table.clone(), found.clone());
+            TableLook { table, role: *role, found, writable: None }
+        });
         looks.collect()
     };
     let catalog = match catalog {
@@ -65,18 +72,42 @@ pub(super) async fn look(
         CatalogLook::Closed => return without_catalog(Found::Unknown),
     };
     let mut looks = Vec::with_capacity(wanted.len());
+    // Tables of one namespace are refused alike.
+    let mut refused = BTreeSet::new();
     for (table, role, spec) in wanted {
+        let mut writable = None;
         let found = match catalog.load(&table).await {
             Err(error) => {
                 problems.push(error.into());
                 Found::Unknown
             }
-            Ok(None) => Found::Missing,
-            Ok(Some(loaded)) => judge(plan, role, &loaded, &spec, newest, problems),
+            Ok(None) => {
+                let may_create = catalog.check_create(&table.namespace).await;
+                if let Err(error) = may_create
+                    && refused.insert(error.to_string())
+                {
+                    problems.push(error.into());
+                }
+                Found::Missing
+            }
+            Ok(Some(loaded)) => {
+                if role != Role::History {
+                    writable = Some(is_writable(catalog, &loaded, problems).await);
+                }
+                judge(plan, role, &loaded, &spec, newest, problems)
+            }
         };
-        looks.push(TableLook { table, role, found });
+        looks.push(TableLook { table, role, found, writable });
     }
     looks
+}
+
+/// Whether files can be put into the table's folder, and commits may be made; what stands against it goes to `problems`.
+async fn is_writable(catalog: &Catalog, table: &Table, problems: &mut Vec<PreflightError>) -> bool {
+    let before = problems.len();
+    problems.extend(files::probe_table(table).await.err());
+    problems.extend(catalog.check_commit(table).await.err().map(PreflightError::from));
+    problems.len() == before
 }
 
 fn wanted(plan: &Plan) -> Vec<(TableName, Role, TableSpec)> {
@@ -96,7 +127,7 @@ fn judge(
     role: Role,
     table: &Table,
     spec: &TableSpec,
-    newest: &Newest,
+    newest: Option<&Newest>,
     problems: &mut Vec<PreflightError>,
 ) -> Found {
     let name = table.name().clone();
@@ -119,8 +150,8 @@ fn judge(
             problems.push(PublishError::OtherOwner { table: name, owner: owner.clone() }.into());
         }
         _ => {
-            let kept = check_not_lost(newest.id(), newest.abandoned, &name, properties.checkpoint);
-            problems.extend(kept.err().map(PreflightError::from));
+            let kept = newest.map(|newest| check_not_lost(newest.id(), newest.abandoned, &name, properties.checkpoint));
+            problems.extend(kept.and_then(Result::err).map(PreflightError::from));
         }
     }
     Found::There { owner: properties.owner, sealed_edge: properties.sealed_edge }

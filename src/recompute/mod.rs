@@ -5,10 +5,12 @@
 mod behind;
 mod check;
 mod failing;
+mod memory;
 mod pass;
 mod run;
 mod warm_up;
 
 pub use behind::behind_watermark;
 pub use check::{HistoryState, Incomplete, RangeError, Requested, Scope, check, covering, scope};
+pub use memory::{MemoryExhausted, check_memory};
 pub use run::{Counted, RecomputeError, RecomputeOptions, recompute};

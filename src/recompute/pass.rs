@@ -5,10 +5,12 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 
 use super::Scope;
+use super::memory::Guard;
 use super::run::RecomputeError;
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
+use crate::memory::{Kept, Pressure};
 use crate::sources::{History, HistoryEvent, HistoryOptions};
 use crate::windows::PublishRange;
 
@@ -22,6 +24,8 @@ pub(super) struct Pass<'a> {
     /// Index of the stream.
     pub(super) stream: usize,
     pub(super) workers: usize,
+    /// Bytes that the process may hold; `None`: no limit.
+    pub(super) memory_max: Option<u64>,
     pub(super) read: HistoryOptions,
     /// Whether windows close as history is read; else none ever does, and only late rows come out.
     pub(super) closing: bool,
@@ -30,7 +34,8 @@ pub(super) struct Pass<'a> {
 }
 
 impl Pass<'_> {
-    /// Reads, feeds what `alter` leaves of each batch, and gives each epoch's output to `take`, in order.
+    /// Reads, feeds what `alter` leaves of each batch, and gives each epoch's output to `take`, in order. When memory gets
+    /// short, epochs get smaller; at the limit nothing is read until what is under way has been taken.
     pub(super) async fn run<E, F>(
         &self,
         alter: &mut (dyn FnMut(RecordBatch) -> RecordBatch + Send),
@@ -38,24 +43,37 @@ impl Pass<'_> {
     ) -> Result<(), RecomputeError<E>>
     where
         E: std::error::Error + 'static,
-        F: AsyncFnMut(EpochOutput) -> Result<(), RecomputeError<E>>,
+        F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, RecomputeError<E>>,
     {
         let mut engine = self.engine()?;
         let history = &self.scope.histories[self.stream];
         let mut records = History::open(&history.table, &self.plan.streams[self.stream], self.read.clone()).await?;
         let mut ended = false;
         let mut stated = EventTime::MIN;
+        let mut guard = Guard::new(self.memory_max);
+        let edge = |watermark: EventTime| if self.closing { watermark } else { EventTime::MIN };
         while !(ended && engine.in_flight() == 0) {
-            let may_take = !ended && (engine.rows_open() < EPOCH_ROWS || engine.in_flight() < EPOCHS_IN_FLIGHT_MAX);
+            if !ended && guard.wants_cut() && engine.in_flight() < EPOCHS_IN_FLIGHT_MAX {
+                stated = records.watermark();
+                engine.close_epoch(edge(stated), false);
+                guard.cut();
+            }
+            let epoch_rows = guard.epoch_rows(EPOCH_ROWS);
+            let has_room = engine.rows_open() < epoch_rows || engine.in_flight() < EPOCHS_IN_FLIGHT_MAX;
+            let may_take = !ended && guard.may_take() && has_room;
             tokio::select! {
                 biased;
                 output = engine.next(), if engine.in_flight() > 0 => {
                     let output = output?;
                     self.check_by_data(&output)?;
-                    take(output).await?;
+                    guard.note(self.plan, &output);
+                    let kept = take(output, guard.pressure()).await?;
+                    // What has ended gives back all that it holds.
+                    guard.taken(kept, !ended && engine.in_flight() == 0)?;
                 }
                 event = records.next(), if may_take => match event {
                     Some(HistoryEvent::Records(batch)) => {
+                        guard.read(batch.num_rows());
                         let records = alter(batch);
                         if records.num_rows() > 0 {
                             let (stream, closed_below) = (self.stream, EventTime::MIN);
@@ -73,10 +91,10 @@ impl Pass<'_> {
             let watermark = records.watermark();
             ended = watermark == EventTime::MAX;
             if ended {
-                engine.close_epoch(if self.closing { EventTime::MAX } else { EventTime::MIN }, false);
-            } else if engine.rows_open() >= EPOCH_ROWS || (watermark > stated && engine.in_flight() == 0) {
+                engine.close_epoch(edge(EventTime::MAX), false);
+            } else if engine.rows_open() >= epoch_rows || (watermark > stated && engine.in_flight() == 0) {
                 stated = watermark;
-                engine.close_epoch(if self.closing { watermark } else { EventTime::MIN }, false);
+                engine.close_epoch(edge(watermark), false);
             }
         }
         Ok(())

@@ -6,12 +6,14 @@ use thiserror::Error;
 
 use super::Scope;
 use super::failing::Failing;
+use super::memory::MemoryExhausted;
 use super::pass::Pass;
 use super::warm_up::warmed_up;
 use crate::engine::{EngineError, EpochOutput};
 use crate::event::{EventTime, TableName};
 use crate::iceberg::IcebergError;
 use crate::job::Plan;
+use crate::memory::{Kept, Pressure};
 use crate::sources::HistoryOptions;
 
 /// How windows are recomputed.
@@ -23,6 +25,8 @@ pub struct RecomputeOptions {
     pub include_late: bool,
     /// The end of history is the end of the log: windows that are open there are whole.
     pub drain: bool,
+    /// Bytes that the process may hold; `None`: no limit.
+    pub memory_max: Option<u64>,
 }
 
 /// What was read.
@@ -70,13 +74,17 @@ pub enum RecomputeError<E: std::error::Error + 'static> {
         /// How far history is complete.
         watermark: EventTime,
     },
+    /// There is too little memory.
+    #[error(transparent)]
+    Memory(#[from] MemoryExhausted),
     /// The rows can't be taken.
     #[error(transparent)]
     Taken(E),
 }
 
-/// Recomputes the windows of `scope` and gives each epoch's output to `take`, in order. `watch` is told the records read
-/// so far.
+/// Recomputes the windows of `scope` and gives each epoch's output to `take`, in order, with how short memory is: it
+/// answers what it keeps of all that it was given, and should keep less when memory is short. `watch` is told the records
+/// read so far.
 pub async fn recompute<E, F>(
     plan: &Arc<Plan>,
     scope: &Scope,
@@ -86,7 +94,7 @@ pub async fn recompute<E, F>(
 ) -> Result<Counted, RecomputeError<E>>
 where
     E: std::error::Error + 'static,
-    F: AsyncFnMut(EpochOutput) -> Result<(), E>,
+    F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, E>,
 {
     let mut counted = Counted::default();
     for (index, stream) in plan.streams.iter().enumerate() {
@@ -100,26 +108,19 @@ where
         let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
         let scope = warmed_up(plan, scope, index, (options, &read)).await?;
         let read = HistoryOptions { range: scope.histories[index].times.clone(), ..read };
-        let pass = Pass {
-            plan,
-            scope: &scope,
-            stream: index,
-            workers: options.workers,
-            read,
-            closing: true,
-            drain: options.drain,
-        };
+        let RecomputeOptions { workers, drain, memory_max, .. } = options;
+        let pass = Pass { plan, scope: &scope, stream: index, workers, memory_max, read, closing: true, drain };
         let mut failing = Failing::default();
         let mut count = |records: arrow::record_batch::RecordBatch| {
             counted.records += records.num_rows() as u64;
             watch(counted.records);
             records
         };
-        let mut hand_on = async |mut output: EpochOutput| {
+        let mut hand_on = async |mut output: EpochOutput, pressure: Pressure| {
             if !whole {
                 failing.take_out(stream, &mut output);
             }
-            take(output).await.map_err(RecomputeError::Taken)
+            take(output, pressure).await.map_err(RecomputeError::Taken)
         };
         pass.run(&mut count, &mut hand_on).await?;
         if failing.range().is_some() {
@@ -133,7 +134,7 @@ where
 async fn take_failing<E, F>(pass: &Pass<'_>, failing: Failing, take: &mut F) -> Result<(), RecomputeError<E>>
 where
     E: std::error::Error + 'static,
-    F: AsyncFnMut(EpochOutput) -> Result<(), E>,
+    F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, E>,
 {
     let stream = &pass.plan.streams[pass.stream];
     let hidden = pass.read.unseen;
@@ -151,9 +152,9 @@ where
         let records = failing.candidates(stream, &records);
         if hidden { failing.hide_seen(stream, records) } else { records }
     };
-    let mut hand_on = async |mut output: EpochOutput| {
+    let mut hand_on = async |mut output: EpochOutput, pressure: Pressure| {
         lock().put_back(stream, &mut output);
-        take(output).await.map_err(RecomputeError::Taken)
+        take(output, pressure).await.map_err(RecomputeError::Taken)
     };
     Pass { read, closing: false, ..*pass }.run(&mut narrow, &mut hand_on).await
 }

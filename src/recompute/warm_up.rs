@@ -12,6 +12,7 @@ use super::run::{RecomputeError, RecomputeOptions};
 use crate::engine::EpochOutput;
 use crate::event::{EventTime, Micros};
 use crate::job::{Insert, Plan};
+use crate::memory::{Kept, Pressure};
 use crate::sources::HistoryOptions;
 use crate::windows::{ByData, Window};
 
@@ -56,21 +57,23 @@ pub(super) async fn warmed_up<E: std::error::Error + 'static>(
         history.times.start = from;
         history.complete_from = history.complete_from.max(from);
         let read = HistoryOptions { range: history.times.clone(), ..read.clone() };
-        let pass = Pass { plan, scope: &tried, stream, workers: options.workers, read, closing: true, drain: true };
-        let mut take = async |output: EpochOutput| -> Result<(), RecomputeError<Tried>> {
+        let RecomputeOptions { workers, memory_max, .. } = options;
+        let pass = Pass { plan, scope: &tried, stream, workers, memory_max, read, closing: true, drain: true };
+        let mut take = async |output: EpochOutput, _: Pressure| -> Result<Kept, RecomputeError<Tried>> {
             let is_before = |insert: &&Insert| {
                 let place = plan.inserts.iter().position(|other| std::ptr::eq(other, *insert));
                 let open = place.and_then(|place| output.inserts[place].open.opens_from);
                 open.is_none_or(|from| from < scope.range.start)
             };
             let is_enough = ends_early && output.watermark >= scope.range.start && !of_stream.iter().any(is_before);
-            if is_enough { Err(RecomputeError::Taken(Tried::Enough)) } else { Ok(()) }
+            if is_enough { Err(RecomputeError::Taken(Tried::Enough)) } else { Ok(Kept::default()) }
         };
         match pass.run(&mut |records| records, &mut take).await {
             Ok(()) | Err(RecomputeError::Taken(Tried::Enough)) => return Ok(tried),
             Err(RecomputeError::CutOff { .. }) => back = Micros(back.0.saturating_mul(FURTHER)),
             Err(RecomputeError::Iceberg(error)) => return Err(error.into()),
             Err(RecomputeError::Engine(error)) => return Err(error.into()),
+            Err(RecomputeError::Memory(error)) => return Err(error.into()),
             Err(RecomputeError::StillOpen { .. }) => unreachable!("a try takes the end of history for the end of the log"),
         }
     }

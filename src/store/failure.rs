@@ -10,6 +10,8 @@ use thiserror::Error;
 
 use crate::secret::without_password;
 
+/// What rustls says of bytes that are no TLS.
+pub const NO_TLS: &str = "InvalidContentType";
 /// Longest text of a server that a message shows.
 const DETAIL_CHARS_MAX: usize = 300;
 
@@ -46,6 +48,11 @@ pub enum Cause {
         /// What is wrong with it.
         detail: String,
     },
+    /// Something answers at the endpoint, but not with TLS.
+    NoTls {
+        /// The endpoint.
+        endpoint: String,
+    },
     /// No keys are configured, and the machine has no role to get them by.
     NoCredentials,
     /// The store doesn't know the access key, or the secret key isn't that one's.
@@ -79,6 +86,7 @@ impl Cause {
         match self {
             Cause::Unreachable { .. } | Cause::Other(_) => false,
             Cause::Certificate { .. }
+            | Cause::NoTls { .. }
             | Cause::NoCredentials
             | Cause::WrongKey { .. }
             | Cause::Expired
@@ -98,8 +106,12 @@ impl fmt::Display for Cause {
             }
             Cause::Certificate { endpoint, detail } => write!(
                 f,
-                "the certificate of {endpoint} isn't trusted: {detail}; add its CA to the system's, or name it in the \
-                 environment variable SSL_CERT_FILE"
+                "the certificate of {endpoint} isn't trusted: {detail}; name the file of its CA as aws_ca_bundle in \
+                 [store], or add it to the system's"
+            ),
+            Cause::NoTls { endpoint } => write!(
+                f,
+                "{endpoint} doesn't speak TLS; if plain http is meant, write http:// and set aws_allow_http = true in [store]"
             ),
             Cause::NoCredentials => f.write_str(
                 "no credentials; set aws_access_key_id and aws_secret_access_key in [store], or the environment's AWS_…, \
@@ -224,6 +236,9 @@ impl Bucket {
         let deepest = texts.last().map(|text| clipped(text)).unwrap_or_default();
         if has("invalid peer certificate") || has("certificate") {
             return Cause::Certificate { endpoint: endpoint(), detail: deepest };
+        }
+        if has(NO_TLS) {
+            return Cause::NoTls { endpoint: endpoint() };
         }
         let away =
             ["error trying to connect", "tcp connect error", "dns error", "operation timed out", "Connection refused"];

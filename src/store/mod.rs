@@ -4,6 +4,7 @@
 //! the same messages. Invariant: every call on a network ends within named bounds, and its error names bucket, key, cause
 //! and way out, and no secret. Never decides what is stored, never caches content.
 
+mod ca;
 mod durable;
 mod explained;
 mod failure;
@@ -13,8 +14,9 @@ mod s3;
 #[cfg(test)]
 pub(crate) mod testing;
 
+pub use ca::read_ca;
 pub use durable::make_durable;
-pub use failure::{CallError, Cause, StoreFailure, failure_in};
+pub use failure::{CallError, Cause, NO_TLS, StoreFailure, failure_in};
 pub use location::{LocationError, check_location};
 pub use open::{Located, Place, Stores};
-pub use s3::KEYS;
+pub use s3::{CA_BUNDLE, KEYS};

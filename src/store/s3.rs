@@ -1,11 +1,13 @@
 //! Buckets of S3 and of what speaks its protocol.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
 use object_store::aws::{AmazonS3Builder, AmazonS3ConfigKey, AwsCredentialProvider, S3ConditionalPut};
-use object_store::{BackoffConfig, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
+use object_store::{BackoffConfig, Certificate, ClientConfigKey, ClientOptions, ObjectStore, RetryConfig};
 
+use super::ca::read_ca;
 use super::explained::Explained;
 use super::failure::Bucket;
 use crate::secret::Properties;
@@ -22,9 +24,13 @@ const RETRIES_MAX: usize = 8;
 /// Pauses between attempts grow to this.
 const RETRY_PAUSE_MAX: Duration = Duration::from_secs(2);
 
-/// Keys of `[store]`, as `object_store` names them. Not among them: the bucket, which stands in the location, and what
-/// would switch off the conditional puts that checkpoints are built on.
-pub const KEYS: [&str; 35] = [
+/// Key of `[store]` for a file of CAs that are trusted beside the system's. `object_store` has no name for it; as a
+/// variable of the environment, AWS_CA_BUNDLE, other clients of S3 know it too.
+pub const CA_BUNDLE: &str = "aws_ca_bundle";
+
+/// Keys of `[store]`, as `object_store` names them, and [`CA_BUNDLE`]. Not among them: the bucket, which stands in the
+/// location, and what would switch off the conditional puts that checkpoints are built on.
+pub const KEYS: [&str; 36] = [
     "aws_access_key_id",
     "aws_secret_access_key",
     "aws_session_token",
@@ -60,6 +66,7 @@ pub const KEYS: [&str; 35] = [
     "proxy_url",
     "proxy_ca_certificate",
     "proxy_excludes",
+    CA_BUNDLE,
 ];
 
 /// Settings of the environment that are one set of credentials: with any of them in `[store]`, the environment's don't
@@ -75,8 +82,8 @@ pub(super) fn open(
     settings: &Properties,
     credentials: Option<AwsCredentialProvider>,
 ) -> Result<Arc<dyn ObjectStore>, String> {
-    let mut builder = from_environment(settings);
-    for (key, value) in settings.iter() {
+    let mut builder = from_environment(settings)?;
+    for (key, value) in settings.iter().filter(|(key, _)| *key != CA_BUNDLE) {
         let parsed = key.parse::<AmazonS3ConfigKey>().map_err(|_| format!("[store] has no key `{key}`"))?;
         builder = builder.with_config(parsed, value);
     }
@@ -103,10 +110,10 @@ pub(super) fn open(
 }
 
 /// What the environment's `AWS_…` say, without its credentials if the settings have some.
-fn from_environment(settings: &Properties) -> AmazonS3Builder {
+fn from_environment(settings: &Properties) -> Result<AmazonS3Builder, String> {
     let has_credentials = CREDENTIALS.iter().any(|key| settings.get(key).is_some());
     let bounds = ClientOptions::new().with_connect_timeout(CONNECT_TIMEOUT).with_timeout(REQUEST_TIMEOUT);
-    let mut builder = AmazonS3Builder::new().with_client_options(bounds);
+    let mut builder = AmazonS3Builder::new().with_client_options(trusting(bounds, settings)?);
     for (name, value) in std::env::vars() {
         let key = name.to_ascii_lowercase();
         if !KEYS.contains(&key.as_str()) || !key.starts_with("aws_") {
@@ -119,7 +126,18 @@ fn from_environment(settings: &Properties) -> AmazonS3Builder {
             builder = builder.with_config(key, value);
         }
     }
-    builder
+    Ok(builder)
+}
+
+/// With the CAs that settings, or else the environment, name.
+fn trusting(options: ClientOptions, settings: &Properties) -> Result<ClientOptions, String> {
+    let of_environment = || std::env::var(CA_BUNDLE.to_ascii_uppercase()).ok().filter(|path| !path.is_empty());
+    let Some(path) = settings.get(CA_BUNDLE).map(str::to_owned).or_else(of_environment) else { return Ok(options) };
+    let refuse = |detail: String| format!("{CA_BUNDLE} in [store]: {detail}");
+    let pem = read_ca(Path::new(&path)).map_err(refuse)?;
+    let certificates = Certificate::from_pem_bundle(&pem);
+    let certificates = certificates.map_err(|error| refuse(format!("{path}: {}", innermost(&error))))?;
+    Ok(certificates.into_iter().fold(options, ClientOptions::with_root_certificate))
 }
 
 /// Where requests go, as messages name it.
@@ -150,7 +168,7 @@ mod tests {
 
     #[test]
     fn every_key_is_one_of_object_store() {
-        for key in KEYS {
+        for key in KEYS.iter().filter(|key| **key != CA_BUNDLE) {
             assert!(key.parse::<AmazonS3ConfigKey>().is_ok(), "{key}");
         }
     }
@@ -165,6 +183,8 @@ mod tests {
         );
         assert_eq!(refused(&[("aws_access_key_id", "k")]), "[store]: Missing SecretAccessKey");
         assert!(refused(&[("aws_s3_express", "perhaps")]).contains("perhaps"));
+        let no_ca = refused(&[("aws_ca_bundle", "/no/such/ca.pem")]);
+        assert!(no_ca.starts_with("aws_ca_bundle in [store]: /no/such/ca.pem can't be read: "), "{no_ca}");
     }
 
     #[test]

@@ -45,7 +45,7 @@ async fn interrupted(
     others: impl Future<Output = ()>,
 ) -> Result<BackfillReport, BackfillError> {
     let requested = Requested { range, widen: false, drain: false };
-    let options = BackfillOptions { requested, include_late: false, workers: 1 };
+    let options = BackfillOptions { requested, include_late: false, workers: 1, memory_max: None };
     let reads = AtomicBool::new(false);
     let watch = |_: &Scope, _: u64| reads.store(true, Ordering::SeqCst);
     let mut backfill = std::pin::pin!(backfill::run(plan, &rig.catalog, &options, &watch));

@@ -49,7 +49,7 @@ pub const DRAINED: How = How { drain: true, widen: false, include_late: false };
 impl How {
     fn options(&self, range: Range<EventTime>) -> BackfillOptions {
         let requested = Requested { range, widen: self.widen, drain: self.drain };
-        BackfillOptions { requested, include_late: self.include_late, workers: 2 }
+        BackfillOptions { requested, include_late: self.include_late, workers: 2, memory_max: None }
     }
 }
 
@@ -227,7 +227,7 @@ impl Rig {
     }
 
     pub async fn diff(&self, plan: &Arc<Plan>, range: Range<EventTime>, drain: bool) -> DiffReport {
-        let options = DiffOptions { range, drain, workers: 2, limit: 5 };
+        let options = DiffOptions { range, drain, workers: 2, limit: 5, memory_max: None };
         diff::diff(plan, &self.catalog, &options, &|_, _| {}).await.expect("the range can be compared")
     }
 

@@ -65,7 +65,11 @@ fn every_command_has_a_manual_page() {
         page.starts_with(".ie") || page.starts_with(".TH") || page.contains("\n.TH kappa-backfill-plan 1"),
         "{page}"
     );
-    assert!(page.contains("\\-\\-from") && page.contains("Example"), "{page}");
+    assert!(page.contains("\\-\\-from") && page.contains(".SH \"EXAMPLES\"\n.nf\n\\&kappa backfill plan"), "{page}");
+    let top = std::fs::read_to_string(project.path().join("man/man1/kappa.1")).expect("it is there");
+    for section in ["EXIT STATUS", "ENVIRONMENT", "EXAMPLES"] {
+        assert!(top.contains(&format!(".SH \"{section}\"\n")), "{section}: {top}");
+    }
     project.write("file", "");
     let refused = kappa(&project, &["man", "file"], &[]).exits(1);
     assert!(refused.stderr.contains("manual pages can't be written to file"), "{}", refused.stderr);

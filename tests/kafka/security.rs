@@ -123,8 +123,12 @@ fn a_missing_topic_is_named_with_a_near_one() {
 fn a_missing_right_is_named() {
     let hours = project(&tls::sasl("PLAIN", "guest", GUEST_PASSWORD));
     refused("no-right-to-describe", &hours);
+    let looked = hours.kappa(&["validate"], &["--connect"]).exits(3);
+    assert!(looked.stderr.contains("--operation Describe"), "{}", looked.stderr);
     allow_guest("Describe", &hours.topic);
     refused("no-right-to-read", &hours);
+    let looked = hours.kappa(&["validate"], &["--connect"]).exits(3);
+    assert!(looked.stderr.contains("--operation Read"), "{}", looked.stderr);
     allow_guest("Read", &hours.topic);
     // All but the right on the group, which only lag tools need.
     let finished = hours.kappa(&["run"], &["--until", "end"]).ok();

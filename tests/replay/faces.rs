@@ -150,7 +150,7 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
     }
     let range = EventTime(first * 24 * HOUR)..EventTime(last * 24 * HOUR);
     let requested = Requested { range, widen: false, drain: true };
-    let options = BackfillOptions { requested, include_late: false, workers: reading.workers };
+    let options = BackfillOptions { requested, include_late: false, workers: reading.workers, memory_max: None };
     let ended = backfill::run(&plan, &catalog, &options, &|_, _| {}).await;
     ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
 

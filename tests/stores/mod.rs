@@ -1,4 +1,8 @@
-//! Buckets, catalogs on servers, and credentials: whole jobs on all of them, and what is said when one of them refuses.
+//! Buckets, catalogs on servers, and credentials: whole jobs on all of them, what is said when one of them refuses, what a
+//! look at them finds beforehand, and that none of what they hand out is shown.
 
+mod canary;
+mod connect;
 mod everything;
 mod refused;
+mod secured;

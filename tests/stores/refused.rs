@@ -3,10 +3,11 @@
 //!
 //! `INSTA_UPDATE=always tests/run stores::refused` writes it anew; read the difference before you commit it.
 
+use std::io::{Read, Write};
 use std::time::{Duration, Instant};
 
 use crate::support::project::{BUCKET, Project, REST_CREDENTIAL, REST_TOKEN, S3_KEY, S3_SECRET};
-use crate::support::{guarded_rest_address, postgres_address, s3_address};
+use crate::support::{guarded_rest_address, postgres_address, rest_tls_address, s3_address, s3_tls_address, tls};
 
 /// The limit for a start that can't succeed.
 const LIMIT: Duration = Duration::from_secs(15);
@@ -98,7 +99,7 @@ fn of_rest_catalogs() -> Vec<Case> {
 fn of_postgres(address: &str) -> Vec<Case> {
     let password = address.split(['@', ':']).nth(2).expect("a password").to_owned();
     let closed = closed_port();
-    let (host, port) = address.split(['@', '/']).nth(3).and_then(|host| host.split_once(':')).expect("host and port");
+    let (host, _) = address.split(['@', '/']).nth(3).and_then(|host| host.split_once(':')).expect("host and port");
     let case = |what, uri: String| Case { what, config: sql(&uri) };
     vec![
         case("wrong password", address.replace(&password, "not-the-secret")),
@@ -107,9 +108,52 @@ fn of_postgres(address: &str) -> Vec<Case> {
         case("nobody answers", format!("postgres://kappa:{password}@{host}:{closed}/kappa")),
         case(
             "TLS that the server doesn't speak",
-            format!("postgres://kappa:{password}@{host}:{port}/kappa?sslmode=require"),
+            format!("postgres://kappa:{password}@127.0.0.1:{}/kappa?sslmode=require", without_tls()),
         ),
+        case("TLS by nobody's CA", format!("{address}?sslmode=verify-full")),
+        case("TLS by another CA", format!("{address}?sslmode=require&sslrootcert=other-ca.pem")),
+        case("a CA that isn't there", format!("{address}?sslmode=verify-full&sslrootcert=none.pem")),
         case("a misspelt parameter", format!("{address}?sslmod=require&password=a-secret")),
+    ]
+}
+
+/// The port of a PostgreSQL, as far as it is asked for TLS: it has none.
+fn without_tls() -> u16 {
+    let listener = std::net::TcpListener::bind("127.0.0.1:0").expect("a port");
+    let port = listener.local_addr().expect("an address").port();
+    std::thread::spawn(move || {
+        for mut client in listener.incoming().flatten() {
+            // Length and code of the question, then the one letter that says no.
+            if client.read_exact(&mut [0; 8]).is_ok() {
+                drop(client.write_all(b"N"));
+            }
+        }
+    });
+    port
+}
+
+fn of_tls() -> Vec<Case> {
+    let bucket = |endpoint: &str, lines: &str| {
+        state(&format!("{BUCKET}/x")) + &store(endpoint, S3_KEY, S3_SECRET).replace("aws_allow_http = true\n", lines)
+    };
+    let catalog = |uri: &str, lines: &str| {
+        let here = guarded_rest_address();
+        rest(&format!("credential = \"{REST_CREDENTIAL}\"\n{lines}")).replace(&here, uri)
+    };
+    let (s3, uri) = (s3_tls_address(), rest_tls_address());
+    let plain = |address: String| address.replace("http://", "https://");
+    let case = |what, config| Case { what, config };
+    vec![
+        case("a bucket by nobody's CA", bucket(&s3, "")),
+        case("a bucket by another CA", bucket(&s3, "aws_ca_bundle = \"other-ca.pem\"\n")),
+        case("a bucket's CA that isn't there", bucket(&s3, "aws_ca_bundle = \"none.pem\"\n")),
+        case("a bucket's CA that is none", bucket(&s3, "aws_ca_bundle = \"clicks.jsonl\"\n")),
+        case("a bucket without TLS", bucket(&plain(s3_address()), "aws_ca_bundle = \"ca.pem\"\n")),
+        case("a catalog by nobody's CA", catalog(&uri, "")),
+        case("a catalog by another CA", catalog(&uri, "ca = \"other-ca.pem\"")),
+        case("a catalog's CA that isn't there", catalog(&uri, "ca = \"none.pem\"")),
+        case("a catalog's CA that is none", catalog(&uri, "ca = \"clicks.jsonl\"")),
+        case("a catalog without TLS", catalog(&plain(guarded_rest_address()), "ca = \"ca.pem\"")),
     ]
 }
 
@@ -121,6 +165,9 @@ fn said(cases: Vec<Case>) -> String {
         project.write("kappa.toml", &config);
         project.write("jobs/hits.sql", JOB);
         project.write("clicks.jsonl", "{\"host\":\"a\",\"t\":\"2026-01-01T00:00:01Z\"}\n");
+        for certificate in ["ca.pem", "other-ca.pem"] {
+            project.write(certificate, std::fs::read(tls::file(certificate)).expect("the servers have it"));
+        }
         let started = now();
         let finished = project.kappa(&["run", "jobs/hits.sql"]);
         assert!(started.elapsed() < LIMIT, "{what}: {:?}\n{}", started.elapsed(), finished.stderr);
@@ -128,7 +175,9 @@ fn said(cases: Vec<Case>) -> String {
             assert!(!finished.stderr.contains(secret), "{what}:\n{}", finished.stderr);
         }
         let code = finished.code.map_or_else(|| "none".to_owned(), |code| code.to_string());
-        text.push_str(&format!("--- {what}: exit {code}\n{}{}\n", finished.stdout, finished.stderr));
+        let folder = project.path().canonicalize().expect("a folder").display().to_string();
+        let stderr = finished.stderr.replace(&folder, "[PROJECT]");
+        text.push_str(&format!("--- {what}: exit {code}\n{}{stderr}\n", finished.stdout));
     }
     text
 }
@@ -159,6 +208,11 @@ fn buckets_that_refuse_say_why_and_how_to_go_on() {
 #[test]
 fn rest_catalogs_that_refuse_say_why_and_how_to_go_on() {
     check("rest", of_rest_catalogs());
+}
+
+#[test]
+fn certificates_that_are_not_trusted_are_named_with_the_way_out() {
+    check("tls", of_tls());
 }
 
 #[test]

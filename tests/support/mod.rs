@@ -35,6 +35,16 @@ pub fn s3_address() -> String {
     from_environment("KAPPA_TEST_S3")
 }
 
+/// Address, by TLS, of the REST catalog that wants to know who asks.
+pub fn rest_tls_address() -> String {
+    from_environment("KAPPA_TEST_REST_TLS")
+}
+
+/// Endpoint, by TLS, of the S3 server.
+pub fn s3_tls_address() -> String {
+    from_environment("KAPPA_TEST_S3_TLS")
+}
+
 /// Address of the PostgreSQL database. `None`, with a line that says so, only where PostgreSQL isn't installed: it is the one
 /// server that `tests/run` can't fetch.
 pub fn postgres_address() -> Option<String> {

@@ -1,4 +1,5 @@
-//! The broker's listeners with TLS and SASL, as properties of `[kafka]`; who may do what: `tests/servers/kafka/server`.
+//! The broker's listeners with TLS and SASL, as properties of `[kafka]`; who may do what: `tests/servers/kafka/server`. The
+//! other servers have the same certificates.
 
 use super::from_environment;
 
@@ -47,9 +48,9 @@ pub fn sasl_ssl(mechanism: &str, user: &str, password: &str) -> Properties {
     properties
 }
 
-/// A file that belongs to the listeners, such as `ca.pem`.
+/// A file of the servers' certificates, such as `ca.pem`, which is that of their CA.
 pub fn file(name: &str) -> String {
-    format!("{}/{name}", from_environment("KAPPA_TEST_KAFKA_TLS"))
+    format!("{}/{name}", from_environment("KAPPA_TEST_TLS"))
 }
 
 fn tls(address: &str, protocol: &str) -> Properties {

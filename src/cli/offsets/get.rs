@@ -23,7 +23,7 @@ use crate::offsets::{self, Offsets, PartitionOffsets};
 #[derive(Args, Clone, Debug)]
 #[group(id = "whose", required = true, multiple = false)]
 pub struct OffsetsGetTarget {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: Option<PathBuf>,
     /// The history table of an archive, as namespace.table

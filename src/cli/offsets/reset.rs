@@ -25,7 +25,7 @@ use crate::start::Vouched;
 /// Arguments of `kappa offsets reset`.
 #[derive(Args, Clone, Debug)]
 pub struct OffsetsResetArgs {
-    /// The job file
+    /// The job's SQL file, such as jobs/page_hits.sql
     #[arg(value_name = "JOB", value_parser = job_path)]
     pub job: PathBuf,
     #[command(flatten)]

@@ -4,7 +4,7 @@ use std::path::Path;
 
 use serde::Serialize;
 
-use crate::cli::exit::{Exit, Failure};
+use crate::cli::exit::{Exit, Failure, with_causes};
 use crate::cli::terminal::Terminal;
 use crate::cli::{connect, output};
 use crate::config::{CatalogKind, Project};
@@ -22,7 +22,9 @@ impl Connected {
     /// Looks at everything that a run of `plan` would meet.
     pub fn look(plan: &Plan, project: &Project) -> Result<Connected, Failure> {
         let mut failures = Vec::new();
-        let made = Unmade::before(project);
+        let state_folder = &project.state.location;
+        let warehouse_folder = project.catalog.warehouse.as_ref().filter(|_| project.catalog.kind == CatalogKind::Sql);
+        let made = Unmade::before([Some(state_folder), warehouse_folder].into_iter().flatten());
         let found = connect::runtime()?.block_on(async {
             let catalog = match is_new(project) {
                 true => CatalogLook::New,
@@ -35,9 +37,11 @@ impl Connected {
                 },
             };
             let state = connect::state(project).map_err(|failure| failures.push(failure)).ok();
+            let warehouse = connect::warehouse(project).map_err(|failure| failures.push(failure)).ok().flatten();
             let setup = preflight::Setup {
                 catalog,
                 state,
+                warehouse,
                 logs: connect::logs(project, format!("kappa-{}", plan.name)),
                 clock: connect::clock(),
                 rejects_max_millionths: project.run.rejects_max.millionths(),
@@ -73,7 +77,7 @@ impl Connected {
 
     /// What was found, in lines.
     pub fn text(&self, plan: &Plan, project: &Project) -> String {
-        let Preflight { logs, tables, state_writable, checkpoint, first_window, .. } = &self.found;
+        let Preflight { logs, tables, state_writable, warehouse_writable, checkpoint, first_window, .. } = &self.found;
         let mut text = format!("{}:\n", plan.name);
         for look in logs {
             text += &log_text(look);
@@ -81,8 +85,8 @@ impl Connected {
         for look in tables {
             text += &format!("  {}\n", table_text(look));
         }
-        if tables.iter().any(|look| matches!(look.found, Found::There { .. })) {
-            text += "    (they were read; whether they can be written wasn't tried)\n";
+        if let (Some(true), Some(location)) = (warehouse_writable, &project.catalog.warehouse) {
+            text += &format!("  warehouse {location}: takes files (tried with one, which is gone again)\n");
         }
         if *state_writable {
             let location = &project.state.location;
@@ -106,11 +110,12 @@ impl Connected {
 
     /// What was found, as `--json` shows it.
     pub fn document(&self) -> ConnectedDocument {
-        let Preflight { logs, tables, state_writable, checkpoint, first_window, .. } = &self.found;
+        let Preflight { logs, tables, state_writable, warehouse_writable, checkpoint, first_window, .. } = &self.found;
         ConnectedDocument {
             logs: logs.iter().map(LogDocument::new).collect(),
             tables: tables.iter().map(TableDocument::new).collect(),
             state_writable: *state_writable,
+            warehouse_writable: *warehouse_writable,
             checkpoint: checkpoint.map(|(id, _)| id.to_string()),
             watermark: checkpoint.and_then(|(_, watermark)| output::time(watermark)),
             first_window: first_window.as_ref().and_then(|first| output::time(*first.as_ref().ok()?)),
@@ -128,7 +133,7 @@ fn terminal_free(message: &str) -> String {
 /// The failure without what is said of exit codes: this command has its own.
 fn message(failure: &Failure) -> String {
     match failure {
-        Failure::Person(error) => format!("error: {error:#}"),
+        Failure::Person(error) => format!("error: {}", with_causes(error)),
         other => other.to_string(),
     }
 }
@@ -139,25 +144,27 @@ fn is_new(project: &Project) -> bool {
     project.catalog.kind == CatalogKind::Sql && file.is_some_and(|file| !Path::new(file).exists())
 }
 
-/// Folders of the state that aren't there yet: opening the state makes them, and dropping this removes them while they are
-/// empty.
+/// Folders that aren't there yet: opening what is in them makes them, and dropping this removes them while they are empty.
 struct Unmade(Vec<std::path::PathBuf>);
 
 impl Unmade {
-    fn before(project: &Project) -> Unmade {
-        let folder = Path::new(&project.state.location);
-        let is_folder = folder.is_absolute();
-        let missing = folder.ancestors().take_while(|above| is_folder && !above.exists());
-        Unmade(missing.map(Path::to_owned).collect())
+    fn before<'a>(locations: impl Iterator<Item = &'a String>) -> Unmade {
+        let folders = locations.map(Path::new).filter(|folder| folder.is_absolute());
+        let missing = folders.flat_map(|folder| folder.ancestors().take_while(|above| !above.exists()));
+        let mut missing: Vec<_> = missing.map(Path::to_owned).collect();
+        // The innermost first.
+        missing.sort_by_key(|folder| (std::cmp::Reverse(folder.components().count()), folder.clone()));
+        missing.dedup();
+        Unmade(missing)
     }
 }
 
 impl Drop for Unmade {
     fn drop(&mut self) {
         for folder in &self.0 {
-            // Something else has put a file there meanwhile: then it stays.
-            if std::fs::remove_dir(folder).is_err() {
-                return;
+            // Something else has put a file there meanwhile: then it stays, and so do those above it.
+            if let Err(error) = std::fs::remove_dir(folder) {
+                tracing::debug!(folder = %folder.display(), %error, "a folder that was made to look at it stays");
             }
         }
     }
@@ -198,7 +205,7 @@ fn log_text(look: &LogLook) -> String {
 }
 
 fn table_text(look: &TableLook) -> String {
-    let TableLook { table, role, found } = look;
+    let TableLook { table, role, found, writable } = look;
     let what = match role {
         Role::Result => "result",
         Role::Shared => "late or rejected records",
@@ -211,7 +218,8 @@ fn table_text(look: &TableLook) -> String {
         (Found::There { owner, sealed_edge }, _) => {
             let owner = owner.as_ref().map(|owner| format!(", of job {owner}")).unwrap_or_default();
             let sealed = sealed_edge.map(|edge| format!(", sealed up to {edge}")).unwrap_or_default();
-            format!("is there{owner}{sealed}")
+            let rights = if *writable == Some(true) { "; takes files and commits (tried)" } else { "" };
+            format!("is there{owner}{sealed}{rights}")
         }
     };
     format!("table {table} ({what}): {state}")
@@ -223,6 +231,7 @@ pub struct ConnectedDocument {
     logs: Vec<LogDocument>,
     tables: Vec<TableDocument>,
     state_writable: bool,
+    warehouse_writable: Option<bool>,
     checkpoint: Option<String>,
     watermark: Option<String>,
     first_window: Option<String>,
@@ -267,6 +276,7 @@ struct TableDocument {
     found: &'static str,
     owner: Option<String>,
     sealed_edge: Option<String>,
+    writable: Option<bool>,
 }
 
 impl LogDocument {
@@ -308,6 +318,7 @@ impl TableDocument {
             Found::Missing => ("missing", None, None),
             Found::There { owner, sealed_edge } => ("there", owner.clone(), sealed_edge.and_then(output::time)),
         };
-        TableDocument { table: look.table.to_string(), role, found, owner, sealed_edge }
+        let (table, writable) = (look.table.to_string(), look.writable);
+        TableDocument { table, role, found, owner, sealed_edge, writable }
     }
 }

@@ -66,6 +66,15 @@ fn a_project_on_buckets_and_postgres_keeps_its_locations_and_hides_its_secrets()
 }
 
 #[test]
+fn files_of_certificates_are_below_the_project() {
+    let text = "[catalog]\ntype = \"rest\"\nuri = \"https://catalog\"\nca = \"certificates/ca.pem\"\n\
+                [store]\naws_ca_bundle = \"/etc/ca.pem\"\n";
+    let project = parse(text).expect("valid");
+    assert_eq!(project.catalog.properties.get("ca"), Some("/project/certificates/ca.pem"));
+    assert_eq!(project.store.get("aws_ca_bundle"), Some("/etc/ca.pem"));
+}
+
+#[test]
 fn keys_of_stores_and_catalogs_are_held_against_what_there_is() {
     let text = "[store]\naws_acces_key_id = \"k\"\naws_bucket = \"b\"\n\
                 [catalog]\ncredentials = \"a:b\"\n\"s3.endpoint\" = \"http://x\"\n";

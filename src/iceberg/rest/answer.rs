@@ -3,6 +3,8 @@
 use reqwest::{Response, StatusCode};
 use serde_json::Value;
 
+use crate::store::NO_TLS;
+
 /// Longest text of a server that a message shows.
 const DETAIL_CHARS_MAX: usize = 500;
 
@@ -20,9 +22,12 @@ pub(super) fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
     let detail = innermost(error);
     if detail.contains("certificate") {
         return Problem::Refused(format!(
-            "the certificate of {address} isn't trusted ({detail}); add its CA to the system's, or name it in the \
-             environment variable SSL_CERT_FILE"
+            "the certificate of {address} isn't trusted ({detail}); name the file of its CA as catalog.ca, or add it to \
+             the system's"
         ));
+    }
+    if detail.contains(NO_TLS) {
+        return Problem::Refused(format!("{address} doesn't speak TLS; write http:// if plain http is meant"));
     }
     Problem::Away(format!("no answer from {address} ({detail}); check catalog.uri, and the network"))
 }

@@ -1,10 +1,11 @@
 //! Requests to a REST catalog: addresses, who asks, time-outs, and one more attempt with a new token when the old one is
 //! refused. Never repeats a request that a server may have carried out.
 
+use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Client, Method, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Method, Response};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
@@ -12,12 +13,17 @@ use super::answer::{self, Problem};
 use super::auth::{self, Auth};
 use crate::event::TableName;
 use crate::iceberg::{CatalogConfig, IcebergError};
+use crate::secret::Properties;
+use crate::store::read_ca;
 use crate::time::clock::Clock;
 
 /// A commit of a large table takes the server seconds; longer than this means that it is gone.
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
 /// Until a connection stands; a start has to say within 15 s what is wrong.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Property that names a file of CAs which are trusted beside the system's: by the catalog's client, and by the one who
+/// asks for tokens.
+pub const CA: &str = "ca";
 /// How namespace parts are joined in a path unless the server says otherwise: the unit separator.
 const SEPARATOR: &str = "%1F";
 
@@ -59,9 +65,10 @@ impl RestClient {
         let http = Client::builder()
             .timeout(REQUEST_TIMEOUT)
             .connect_timeout(CONNECT_TIMEOUT)
-            .default_headers(auth::headers(&config.properties).map_err(refuse)?)
-            .build()
-            .map_err(|error| refuse(answer::with_causes(&error)))?;
+            .default_headers(auth::headers(&config.properties).map_err(refuse)?);
+        let trusted = trusted(&config.properties).map_err(|detail| refuse(format!("catalog.{CA}: {detail}")))?;
+        let http = trusted.into_iter().fold(http, ClientBuilder::add_root_certificate);
+        let http = http.build().map_err(|error| refuse(answer::with_causes(&error)))?;
         let uri = config.uri.trim_end_matches('/');
         Ok(RestClient {
             catalog: config.name.clone(),
@@ -156,6 +163,13 @@ impl RestClient {
             Problem::Refused(detail) => IcebergError::Refused { catalog, action, detail },
         }
     }
+}
+
+/// The CAs that the properties name.
+fn trusted(properties: &Properties) -> Result<Vec<Certificate>, String> {
+    let Some(path) = properties.get(CA) else { return Ok(Vec::new()) };
+    let certificates = Certificate::from_pem_bundle(&read_ca(Path::new(path))?);
+    certificates.map_err(|error| format!("{path}: {}", answer::with_causes(&error)))
 }
 
 /// A path segment of letters, digits and `-._~`; everything else as `%XX`.

@@ -8,6 +8,7 @@ use sqlx::any::{AnyPoolOptions, install_default_drivers};
 use sqlx::{AnyPool, Connection, Executor};
 
 use crate::secret::without_password;
+use crate::store::read_ca;
 
 /// Commits of other processes hold a SQLite file for milliseconds; a disk under load may take seconds.
 const BUSY_TIMEOUT_MS: u32 = 30_000;
@@ -29,6 +30,12 @@ const POSTGRES_PARAMETERS: [&str; 9] = [
     "user",
     "statement-cache-capacity",
 ];
+
+/// Parameters whose values are files.
+const POSTGRES_FILES: [&str; 3] = [CA_PARAMETER, "sslcert", "sslkey"];
+
+/// The parameter that names a file of CAs.
+const CA_PARAMETER: &str = "sslrootcert";
 
 /// The tables that the catalogs of Java (JDBC), Python and Rust share.
 const TABLES: [&str; 2] = [
@@ -60,7 +67,7 @@ pub(super) async fn open(uri: &str, root: &Path) -> Result<AnyPool, OpenError> {
     install_default_drivers();
     let pool = match uri.split_once(':') {
         Some(("sqlite", path)) => sqlite(path, root).await,
-        Some(("postgres" | "postgresql", _)) => postgres(uri).await,
+        Some(("postgres" | "postgresql", _)) => postgres(uri, root).await,
         _ => Err(OpenError::Address(format!(
             "there is no SQL catalog at `{}`; write sqlite:FILE or postgres://USER:PASSWORD@HOST:PORT/DATABASE",
             without_password(uri)
@@ -122,9 +129,10 @@ fn sqlite_uri(path: &str, root: &Path) -> Result<String, String> {
     Ok(format!("sqlite://{path}?mode=rwc"))
 }
 
-async fn postgres(uri: &str) -> Result<AnyPool, OpenError> {
+async fn postgres(uri: &str, root: &Path) -> Result<AnyPool, OpenError> {
     let shown = without_password(uri);
     check_postgres_uri(uri).map_err(OpenError::Address)?;
+    let uri = &with_files(uri, root).map_err(OpenError::Address)?;
     // One connection by itself first: a pool would go on trying where nobody listens, and say only that time is up.
     let first = tokio::time::timeout(CONNECT_TIMEOUT, sqlx::AnyConnection::connect(uri)).await;
     match first {
@@ -161,6 +169,39 @@ fn check_postgres_uri(uri: &str) -> Result<(), String> {
     }
 }
 
+/// The address with paths of files made absolute, from `root`. As in libpq, who names a CA wants it to be checked:
+/// `require` becomes `verify-ca` then, which sqlx doesn't do by itself. Refuses files that can't be read.
+fn with_files(uri: &str, root: &Path) -> Result<String, String> {
+    let mut url = url::Url::parse(uri).map_err(|error| error.to_string())?;
+    let parameters: Vec<(String, String)> = url.query_pairs().into_owned().collect();
+    if !parameters.iter().any(|(key, _)| POSTGRES_FILES.contains(&key.as_str())) {
+        return Ok(uri.to_owned());
+    }
+    let names_ca = parameters.iter().any(|(key, _)| key == CA_PARAMETER);
+    let mut query = url.query_pairs_mut();
+    query.clear();
+    for (key, value) in parameters {
+        let refuse = |detail: String| format!("`{}`: {key}: {detail}", without_password(uri));
+        let path = root.join(&value);
+        let used = match key.as_str() {
+            "sslmode" if names_ca && value == "require" => "verify-ca".to_owned(),
+            CA_PARAMETER => {
+                read_ca(&path).map_err(refuse)?;
+                path.display().to_string()
+            }
+            file if POSTGRES_FILES.contains(&file) => {
+                std::fs::File::open(&path)
+                    .map_err(|error| refuse(format!("{} can't be read: {error}", path.display())))?;
+                path.display().to_string()
+            }
+            _ => value,
+        };
+        query.append_pair(&key, &used);
+    }
+    drop(query);
+    Ok(url.into())
+}
+
 /// Why a server didn't let us in, and the way out.
 fn refusal(shown: &str, error: &sqlx::Error) -> OpenError {
     match (error, code(error).as_deref()) {
@@ -175,6 +216,10 @@ fn refusal(shown: &str, error: &sqlx::Error) -> OpenError {
             OpenError::Refused(format!("{shown}: {}; create it (createdb) or correct the address", said.message()))
         }
         (sqlx::Error::Database(said), _) => OpenError::Away(format!("{shown}: {}", said.message())),
+        (sqlx::Error::Io(error), _) if error.to_string().contains("certificate") => OpenError::Refused(format!(
+            "the certificate of {shown} isn't trusted ({error}); name the file of its CA in the address, as \
+             sslrootcert=FILE, or add it to the system's"
+        )),
         (sqlx::Error::Io(error), _) => OpenError::Away(format!(
             "no answer from {shown}: {error}; check host and port, and that PostgreSQL listens there"
         )),
@@ -183,6 +228,11 @@ fn refusal(shown: &str, error: &sqlx::Error) -> OpenError {
         }
         (error, _) => OpenError::Away(format!("can't open {shown}: {error}")),
     }
+}
+
+/// Whether the database won't do it for this user: PostgreSQL's missing privilege, or SQLite's file that can't be written.
+pub(super) fn is_refusal(error: &sqlx::Error) -> bool {
+    matches!(code(error).as_deref(), Some("42501" | "8"))
 }
 
 fn code(error: &sqlx::Error) -> Option<String> {
@@ -221,6 +271,27 @@ mod tests {
             assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
         }
         assert_eq!(check_postgres_uri("postgres://kappa@db/catalog?sslmode=verify-full&sslrootcert=/ca.pem"), Ok(()));
+    }
+
+    #[test]
+    fn files_in_an_address_are_below_the_project_and_a_named_ca_is_checked() {
+        let root = tempfile::tempdir().expect("a folder");
+        let ca = root.path().join("ca.pem");
+        std::fs::write(&ca, "-----BEGIN CERTIFICATE-----\n").expect("a file");
+        let full = |parameters: &str| with_files(&format!("postgres://u:hunter2@db/c{parameters}"), root.path());
+        assert_eq!(full("?sslmode=require").as_deref(), Ok("postgres://u:hunter2@db/c?sslmode=require"));
+        let file = url::form_urlencoded::byte_serialize(ca.display().to_string().as_bytes()).collect::<String>();
+        for (given, used) in [("verify-full", "verify-full"), ("require", "verify-ca")] {
+            let expected = format!("postgres://u:hunter2@db/c?sslmode={used}&sslrootcert={file}");
+            assert_eq!(full(&format!("?sslmode={given}&sslrootcert=ca.pem")), Ok(expected));
+        }
+        for (parameters, expected) in [
+            ("?sslrootcert=none.pem", "`postgres://u:***@db/c?sslrootcert=none.pem`: sslrootcert: "),
+            ("?sslcert=none.pem&sslkey=none.key", "none.pem can't be read: "),
+        ] {
+            let message = full(parameters).expect_err("refused");
+            assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
+        }
     }
 
     #[tokio::test]

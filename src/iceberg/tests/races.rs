@@ -79,6 +79,12 @@ impl Backend for Forgetful {
     async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError> {
         self.inner.backend.list(namespace).await
     }
+    async fn check_commit(&self, table: &Table) -> Result<(), IcebergError> {
+        self.inner.backend.check_commit(table).await
+    }
+    async fn check_create(&self, namespace: &[String]) -> Result<(), IcebergError> {
+        self.inner.backend.check_create(namespace).await
+    }
     async fn commit(&self, base: &Table, change: &MetadataChange) -> Result<(), CommitFailure> {
         if self.lost.load(Ordering::Relaxed) == 0 {
             return self.inner.backend.commit(base, change).await;

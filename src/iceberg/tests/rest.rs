@@ -253,6 +253,28 @@ async fn faults_of_a_rest_server_are_looked_up_and_refusals_are_final() {
 }
 
 #[tokio::test]
+async fn the_right_to_commit_is_tried_by_a_commit_that_can_not_succeed() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, config) = serve(folder.path());
+    let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+    catalog.check_create(&nested().namespace).await.expect("it may be listed");
+    let table = catalog.create(&nested(), &spec(Vec::new())).await.expect("created");
+    catalog.check_commit(&table).await.expect("allowed");
+    let version = |server: &Server| server.tables.lock().expect("no panic").values().map(|table| table.1).sum::<u32>();
+    assert_eq!(version(&server), 0, "nothing was committed");
+    server.faults.lock().expect("no panic").push(Fault::Forbidden);
+    let error = catalog.check_commit(&table).await.expect_err("not allowed");
+    assert!(error.is_refusal(), "{error}");
+    assert_eq!(
+        error.to_string(),
+        "catalog `rest` refuses to commit to table marts.daily.page hits: this isn't allowed (403 Forbidden: read only); \
+         have the right granted at the catalog"
+    );
+    server.faults.lock().expect("no panic").push(Fault::Hangup);
+    assert!(!catalog.check_commit(&table).await.expect_err("nobody answers").is_refusal());
+}
+
+#[tokio::test]
 async fn a_token_is_had_for_client_credentials_used_until_it_is_refused_and_renewed_once() {
     let folder = tempfile::tempdir().expect("a folder");
     let (server, mut config) = serve(folder.path());

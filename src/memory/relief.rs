@@ -1,8 +1,10 @@
-//! What a run does when memory gets short: smaller epochs first, then nothing more is taken until a checkpoint has given
-//! back what waits for it; what is still too much then is held by open windows, and no waiting ever frees it.
-//! Pure: what the process holds comes in as an argument.
+//! What a driver does when memory gets short: smaller epochs first, then nothing more is taken until a cut has given back
+//! what waits for it; what is still too much then is held by open windows, and no waiting ever frees it.
+//!
+//! A cut is what makes a driver give back all that it can: a checkpoint in a run, an epoch whose rows are written at once
+//! in a recomputation. Pure: what the process holds comes in as an argument.
 
-use crate::memory::{Memory, Pressure};
+use super::{Memory, Pressure};
 
 /// By how much epochs are smaller when memory is nearly used up.
 const SMALLER: usize = 8;
@@ -12,28 +14,28 @@ const EPOCH_ROWS_MIN: usize = 1_024;
 /// Small against the limit, large against a commit.
 const PENDING_PART: u64 = 20;
 
-/// How far a run has got with giving memory back.
+/// How far a driver has got with giving memory back.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Step {
     /// No need.
     #[default]
     None,
-    /// A checkpoint is to be made.
+    /// A cut is to be made.
     Wanted,
-    /// It is being made.
+    /// It is under way.
     UnderWay,
 }
 
 /// What is done about memory.
 #[derive(Clone, Copy, Debug, Default)]
-pub(super) struct Relief {
+pub struct Relief {
     memory: Memory,
     step: Step,
 }
 
 impl Relief {
     /// Notes what the process holds now.
-    pub(super) fn observe(&mut self, memory: Memory) {
+    pub fn observe(&mut self, memory: Memory) {
         self.memory = memory;
         self.step = match (memory.pressure(), self.step) {
             (Pressure::Over, Step::None) => Step::Wanted,
@@ -43,40 +45,40 @@ impl Relief {
     }
 
     /// What was noted last.
-    pub(super) fn memory(&self) -> Memory {
+    pub fn memory(&self) -> Memory {
         self.memory
     }
 
     /// Whether more may be taken from the logs.
-    pub(super) fn may_take(&self) -> bool {
+    pub fn may_take(&self) -> bool {
         self.memory.pressure() < Pressure::Over
     }
 
     /// Rows after which an epoch closes that would else be closed after `rows`.
-    pub(super) fn epoch_rows(&self, rows: usize) -> usize {
+    pub fn epoch_rows(&self, rows: usize) -> usize {
         match self.memory.pressure() {
             Pressure::None => rows,
             _ => (rows / SMALLER).max(EPOCH_ROWS_MIN).min(rows),
         }
     }
 
-    /// Whether a checkpoint is due for memory's sake, with so many bytes waiting for one.
-    pub(super) fn wants_checkpoint(&self, pending_bytes: u64) -> bool {
+    /// Whether a cut is due for memory's sake, with so many bytes waiting for one.
+    pub fn wants_cut(&self, pending_bytes: u64) -> bool {
         let limit = self.memory.limit_bytes.unwrap_or(u64::MAX);
         let is_much = pending_bytes >= limit / PENDING_PART;
         self.step == Step::Wanted || (is_much && self.memory.pressure() >= Pressure::Near)
     }
 
-    /// A checkpoint was cut.
-    pub(super) fn cut(&mut self) {
+    /// A cut was made.
+    pub fn cut(&mut self) {
         if self.step == Step::Wanted {
             self.step = Step::UnderWay;
         }
     }
 
-    /// A checkpoint is written, and the process holds `memory` now: whether all that can be given back has been, and it is
+    /// What was cut is written, and the process holds `memory` now: whether all that can be given back has been, and it is
     /// still too much.
-    pub(super) fn is_exhausted(&mut self, memory: Memory) -> bool {
+    pub fn is_exhausted(&mut self, memory: Memory) -> bool {
         let was_for_relief = self.step == Step::UnderWay;
         if was_for_relief {
             self.step = Step::None;
@@ -99,42 +101,42 @@ mod tests {
         let mut relief = Relief::default();
         relief.observe(holding(500));
         assert_eq!((relief.may_take(), relief.epoch_rows(65_536)), (true, 65_536));
-        assert!(!relief.wants_checkpoint(900), "there is room");
+        assert!(!relief.wants_cut(900), "there is room");
         relief.observe(holding(850));
         assert_eq!((relief.may_take(), relief.epoch_rows(65_536)), (true, 8_192));
         assert_eq!(relief.epoch_rows(500), 500, "never larger than without need");
-        assert!(!relief.wants_checkpoint(49) && relief.wants_checkpoint(50));
+        assert!(!relief.wants_cut(49) && relief.wants_cut(50));
         relief.observe(holding(1_000));
-        assert!(!relief.may_take() && relief.wants_checkpoint(0));
+        assert!(!relief.may_take() && relief.wants_cut(0));
     }
 
     #[test]
-    fn only_a_checkpoint_that_was_cut_for_it_tells_that_nothing_helps() {
+    fn only_a_cut_that_was_made_for_it_tells_that_nothing_helps() {
         let mut relief = Relief::default();
         // Under way before memory got short.
         relief.cut();
         relief.observe(holding(1_001));
         assert!(!relief.is_exhausted(holding(1_001)));
-        assert!(relief.wants_checkpoint(0));
+        assert!(relief.wants_cut(0));
         relief.cut();
-        assert!(!relief.wants_checkpoint(0), "one is enough");
+        assert!(!relief.wants_cut(0), "one is enough");
         relief.observe(holding(1_001));
         assert!(relief.is_exhausted(holding(1_001)));
     }
 
     #[test]
-    fn what_a_checkpoint_gives_back_lets_the_run_go_on() {
+    fn what_a_cut_gives_back_lets_the_driver_go_on() {
         let mut relief = Relief::default();
         relief.observe(holding(1_200));
         relief.cut();
         assert!(!relief.is_exhausted(holding(700)));
-        assert!(relief.may_take() && !relief.wants_checkpoint(0));
+        assert!(relief.may_take() && !relief.wants_cut(0));
     }
 
     #[test]
     fn without_a_limit_nothing_is_ever_short() {
         let mut relief = Relief::default();
         relief.observe(Memory { used_bytes: u64::MAX, limit_bytes: None });
-        assert!(relief.may_take() && !relief.wants_checkpoint(1 << 40));
+        assert!(relief.may_take() && !relief.wants_cut(1 << 40));
     }
 }
