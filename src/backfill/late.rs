@@ -1,5 +1,5 @@
 //! The late rows of a backfilled range: those of its INSERT that are late for a window in it go, the new ones come.
-//! Invariant: rows of other INSERTs and of windows outside the range stay, whatever file they stand in.
+//! Invariant: rows of other INSERTs and of windows outside the range stay, or come anew, whatever file they stand in.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use arrow::record_batch::RecordBatch;
 use uuid::Uuid;
 
 use super::BackfillError;
-use crate::iceberg::{Catalog, Change, CommitError, Operation, Remove, StagedFile, cut_out};
+use crate::iceberg::{Catalog, Change, CommitError, Operation, Remove, RowCut, StagedFile, cut_out};
 use crate::job::{Insert, Plan};
 use crate::recompute::Scope;
 use crate::sinks::{layout, stage};
@@ -21,18 +21,27 @@ const PAUSE_FIRST: Duration = Duration::from_millis(20);
 /// Longest pause between tries.
 const PAUSE_MAX: Duration = Duration::from_millis(1_280);
 
-/// Replaces the late rows of the range, and says how many there are now. A table that isn't there and has nothing to
+/// The late rows that a backfill owns. With `include_late` its windows count them, and a record that stays late for a window
+/// outside of the range keeps its row.
+pub(super) fn owned(job: &Plan, insert: &Insert, scope: &Scope, include_late: bool) -> RowCut {
+    let (stream, windows) = (&job.streams[insert.stream], insert.windows_in(&scope.range));
+    match include_late {
+        false => layout::late_rows(insert, stream, windows),
+        true => layout::late_rows_inside(insert, stream, windows),
+    }
+}
+
+/// Replaces the late rows that are owned, and says how many there are now. A table that isn't there and has nothing to
 /// take is not made.
 pub(super) async fn replace(
     job: &Plan,
     catalog: &Catalog,
     insert: &Insert,
-    scope: &Scope,
+    owned: &RowCut,
     late: Vec<RecordBatch>,
 ) -> Result<u64, BackfillError> {
     let stream = &job.streams[insert.stream];
     let spec = layout::late(insert, stream);
-    let owned = layout::late_rows(insert, stream, insert.windows_in(&scope.range));
     let count = late.iter().map(|batch| batch.num_rows() as u64).sum();
     // The same new rows whoever wins meanwhile, so they are written once.
     let mut new_files: Option<(Uuid, Vec<StagedFile>)> = None;
@@ -43,7 +52,7 @@ pub(super) async fn replace(
             None if count == 0 => return Ok(0),
             None => catalog.create(&insert.late, &spec).await?,
         };
-        let removed = cut_out(&table, std::slice::from_ref(&owned)).await?;
+        let removed = cut_out(&table, std::slice::from_ref(owned)).await?;
         if removed.files.is_empty() && count == 0 {
             return Ok(0);
         }

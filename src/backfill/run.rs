@@ -123,7 +123,8 @@ impl Publishing<'_> {
         let (rows, late) = (staging.rows(), staging.take_late());
         let committed = staging.commit(self, insert).await?;
         done.push(format!("{} is replaced", insert.table));
-        let late = late::replace(self.job, self.catalog, insert, self.scope, late).await?;
+        let owned = late::owned(self.job, insert, self.scope, self.include_late);
+        let late = late::replace(self.job, self.catalog, insert, &owned, late).await?;
         Ok(InsertReport {
             table: insert.table.clone(),
             rows,

@@ -44,6 +44,8 @@ pub struct EngineOptions {
     pub complete_from: Vec<EventTime>,
     /// Open panes of a checkpoint.
     pub restored: Vec<RestoredPane>,
+    /// The watermark of that checkpoint: windows that it closed are published. [`EventTime::MIN`] without one.
+    pub restored_at: EventTime,
     /// For tests of what happens when a worker dies.
     pub fail_point: Option<FailPoint>,
 }
@@ -240,6 +242,7 @@ impl Engine {
             publish: options.publish,
             complete_from: options.complete_from,
             restored: options.restored,
+            restored_at: options.restored_at,
             fail_point: options.fail_point,
             outputs: outputs_in,
         });

@@ -16,6 +16,8 @@ mod epoch;
 mod exchange;
 mod keep;
 mod prepare;
+#[cfg(test)]
+mod tests;
 mod worker;
 
 pub use epoch::{

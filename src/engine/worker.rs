@@ -50,6 +50,7 @@ pub(super) struct Context {
     pub(super) publish: Vec<PublishRange>,
     pub(super) complete_from: Vec<EventTime>,
     pub(super) restored: Vec<RestoredPane>,
+    pub(super) restored_at: EventTime,
     pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
 }
@@ -151,7 +152,7 @@ fn keepers(
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
         let complete_from = context.complete_from.get(insert).copied().unwrap_or_default();
-        let published = Published { range: context.publish[insert], complete_from };
+        let published = Published { range: context.publish[insert], watermark: context.restored_at, complete_from };
         keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
     }
     for pane in &context.restored {

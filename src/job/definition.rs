@@ -5,6 +5,7 @@ use std::time::Duration;
 use datafusion_sql::sqlparser::ast::{Expr, Query};
 use datafusion_sql::sqlparser::tokenizer::{Span, TokenWithSpan};
 
+use super::interval::Length;
 use super::plan::Publish;
 use crate::event::{ColumnType, LiveFace, Metadata, Micros, PartitionField, TableName};
 
@@ -133,8 +134,28 @@ pub struct PartitionTokens {
 /// A window function with its arguments.
 #[derive(Clone, Debug, PartialEq)]
 pub enum WindowFunction {
-    /// `TUMBLE(s, t, size[, offset])`.
+    /// `TUMBLE(s, t, size[, offset][, TIME ZONE 'z'])`.
     Tumble {
+        /// Positive.
+        size: Spanned<Length>,
+        /// May be negative.
+        offset: Option<Spanned<Micros>>,
+        /// Name of a time zone.
+        zone: Option<Spanned<String>>,
+    },
+    /// `HOP(s, t, slide, size[, offset])`.
+    Hop {
+        /// Positive.
+        slide: Spanned<Micros>,
+        /// Positive.
+        size: Spanned<Micros>,
+        /// May be negative.
+        offset: Option<Spanned<Micros>>,
+    },
+    /// `CUMULATE(s, t, step, size[, offset])`.
+    Cumulate {
+        /// Positive.
+        step: Spanned<Micros>,
         /// Positive.
         size: Spanned<Micros>,
         /// May be negative.

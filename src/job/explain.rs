@@ -260,12 +260,16 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
             Publish::WholePartitions => "whole_partitions",
         },
         state: StateExplanation {
-            per: keys.map(|key| key.name.clone()).chain(["window".to_owned()]).collect(),
+            per: keys.map(|key| key.name.clone()).chain([kept_for(&insert.window).to_owned()]).collect(),
             accumulators: insert.aggregates.len(),
             held_us: insert.window.longest().0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
         },
         backfill: read_around(&insert.window, range.transform, insert.range.edge),
     }
+}
+
+fn kept_for(window: &Window) -> &'static str {
+    if window.shares_panes() { "pane" } else { "window" }
 }
 
 fn explain_aggregate(aggregate: &Aggregate) -> AggregateExplanation {

@@ -1,7 +1,7 @@
 //! Lengths of time as job files write them: `INTERVAL '5 seconds'`, `INTERVAL '5' SECOND`, `INTERVAL '1 day 2 hours'`.
 //! Invariant: exact; a length that is no whole number of microseconds is refused, never rounded.
 
-use datafusion_sql::sqlparser::tokenizer::{Token, Word};
+use datafusion_sql::sqlparser::tokenizer::{Span, Token, Word};
 
 use super::definition::Spanned;
 use super::problem::Problem;
@@ -12,6 +12,15 @@ const HELP: &str = "write it like INTERVAL '5 minutes', INTERVAL '1 day 2 hours'
 
 /// Takes `INTERVAL '…' [unit]`; may be negative.
 pub(super) fn parse_any(cursor: &mut Cursor<'_>) -> Parsed<Spanned<Micros>> {
+    let (text, unit, span) = parse_text(cursor)?;
+    match length(&text, unit) {
+        Ok(micros) => Ok(Spanned { value: micros, span }),
+        Err((message, help)) => Err(Problem::new(span, message, help)),
+    }
+}
+
+/// The text of an interval, the unit behind it, and the place of all of it.
+fn parse_text<'a>(cursor: &mut Cursor<'a>) -> Parsed<(String, Option<&'a str>, Span)> {
     let start = cursor.span();
     if !cursor.eat_words(&["INTERVAL"]) {
         return Err(cursor.unexpected("`INTERVAL`", HELP));
@@ -28,10 +37,7 @@ pub(super) fn parse_any(cursor: &mut Cursor<'_>) -> Parsed<Spanned<Micros>> {
     if unit.is_some() && cursor.at_words(&["TO"]) {
         return Err(Problem::new(span, "intervals from one unit TO another aren't supported", HELP));
     }
-    match length(&text.value, unit) {
-        Ok(micros) => Ok(Spanned { value: micros, span }),
-        Err((message, help)) => Err(Problem::new(span, message, help)),
-    }
+    Ok((text.value, unit, span))
 }
 
 /// Takes an interval that is at least zero; `what` names it in the message.
@@ -51,6 +57,31 @@ pub(super) fn parse_positive(cursor: &mut Cursor<'_>, what: &str) -> Parsed<Span
     }
     Ok(interval)
 }
+
+/// A length of time, or of the calendar.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Length {
+    /// Always the same.
+    Fixed(Micros),
+    /// So many months; a year is twelve.
+    Months(i32),
+}
+
+/// Takes an interval above zero, also one of months or years; `what` names it in the message.
+pub(super) fn parse_positive_length(cursor: &mut Cursor<'_>, what: &str) -> Parsed<Spanned<Length>> {
+    let (text, unit, span) = parse_text(cursor)?;
+    let length = if is_calendar(&text, unit) { months(&text, unit) } else { length(&text, unit).map(Length::Fixed) };
+    match length {
+        Ok(Length::Fixed(Micros(..=0)) | Length::Months(..=0)) => {
+            Err(Problem::new(span, format!("{what} must be longer than zero"), HELP))
+        }
+        Ok(value) => Ok(Spanned { value, span }),
+        Err((message, help)) => Err(Problem::new(span, message, help)),
+    }
+}
+
+/// A thousand years.
+const MONTHS_MAX: i32 = 12_000;
 
 /// What a unit's name stands for.
 enum Unit {
@@ -106,6 +137,44 @@ fn length(text: &str, outer: Option<&str>) -> Result<Micros, Refusal> {
     match i64::try_from(sum) {
         Ok(micros) => Ok(Micros(micros)),
         Err(_) => Err((format!("the interval `{text}` is too long"), HELP.to_owned())),
+    }
+}
+
+/// Whether a unit of the calendar is in it.
+fn is_calendar(text: &str, outer: Option<&str>) -> bool {
+    let is = |name: &str| matches!(unit(name), Some(Unit::Calendar));
+    match outer {
+        Some(unit) => is(unit),
+        None => pairs(text).is_ok_and(|pairs| pairs.iter().any(|(_, name)| is(name))),
+    }
+}
+
+/// The months that `text` means, of whose units at least one is of the calendar.
+fn months(text: &str, outer: Option<&str>) -> Result<Length, Refusal> {
+    let pairs = match outer {
+        Some(unit) => vec![(text.trim().to_owned(), unit.to_owned())],
+        None => pairs(text)?,
+    };
+    let mut sum: i64 = 0;
+    for (number, name) in &pairs {
+        let months = match name.to_ascii_lowercase().as_str() {
+            "month" | "months" => 1,
+            "quarter" | "quarters" => 3,
+            "year" | "years" => 12,
+            _ => {
+                let message = format!("`{text}` mixes months or years with units of a fixed length");
+                return Err((message, "write INTERVAL '1 month', or a length in days".into()));
+            }
+        };
+        let Some(count) = number.parse::<i32>().ok().filter(|count| count.abs() <= MONTHS_MAX) else {
+            let message = format!("`{number} {name}` is no whole number of months up to {MONTHS_MAX}");
+            return Err((message, "write INTERVAL '3 months' or INTERVAL '1 year'".into()));
+        };
+        sum += i64::from(count) * months;
+    }
+    match i32::try_from(sum).ok().filter(|months| months.abs() <= MONTHS_MAX) {
+        Some(months) => Ok(Length::Months(months)),
+        None => Err((format!("the interval `{text}` is too long"), HELP.to_owned())),
     }
 }
 
@@ -177,6 +246,22 @@ mod tests {
         assert_eq!(of("1 day 2 hours", None), Ok(93_600_000_000));
         assert_eq!(of("1h30min", None), Ok(5_400_000_000));
         assert_eq!(of("1 day -2 hours", None), Ok(79_200_000_000));
+    }
+
+    #[test]
+    fn months_and_years_are_lengths_of_the_calendar() {
+        let of = |text: &str, unit| {
+            assert!(is_calendar(text, unit), "{text}");
+            months(text, unit).map_err(|(message, _)| message)
+        };
+        assert_eq!(of("1 month", None), Ok(Length::Months(1)));
+        assert_eq!(of("1", Some("YEAR")), Ok(Length::Months(12)));
+        assert_eq!(of("1 year 1 quarter", None), Ok(Length::Months(15)));
+        assert_eq!(of("-1 month", None), Ok(Length::Months(-1)));
+        for text in ["1 month 2 days", "0.5 months", "99999 years", "1000000000000 months"] {
+            assert!(of(text, None).is_err(), "{text}");
+        }
+        assert!(!is_calendar("30 days", None));
     }
 
     #[test]

@@ -13,14 +13,14 @@ impl Insert {
         self.partitions[self.range.partition].transform
     }
 
-    /// The least value of the range column in windows that start at or after `start`.
-    pub fn range_from(&self, start: EventTime) -> EventTime {
-        self.window.edge_from(self.range.edge, start)
+    /// The least value of the range column in windows whose mark ([`PublishRange`]) is `mark` or later.
+    pub fn range_from(&self, mark: EventTime) -> EventTime {
+        self.window.edge_from(self.range.edge, mark)
     }
 
-    /// Start of the first window whose range column lies at or after `edge`, or a time shortly before it.
-    pub fn first_start(&self, edge: EventTime) -> EventTime {
-        self.window.start_by(self.range.edge, edge)
+    /// Mark of the first window whose range column lies at or after `edge`, or a time shortly before it.
+    pub fn first_mark(&self, edge: EventTime) -> EventTime {
+        self.window.mark_by(self.range.edge, edge)
     }
 
     /// How far before its start the records of a window may lie.
@@ -32,7 +32,7 @@ impl Insert {
     pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
         match self.window {
             Window::ByData(_) => PublishRange { from: range.start, to: range.end, by: self.range.edge },
-            _ => PublishRange::of_starts(self.first_start(range.start), self.first_start(range.end)),
+            _ => PublishRange::of_marks(self.first_mark(range.start), self.first_mark(range.end)),
         }
     }
 
@@ -50,13 +50,17 @@ impl Insert {
         if let Window::ByData(by_data) = &self.window {
             return times_by_data(by_data, windows);
         }
-        let first = self.window.start_at_or_after(windows.from);
-        first..self.window.last_end_below(WindowEdge::Start, windows.to).max(first)
+        let first = self.window.first_start(windows.from);
+        first..self.window.last_end_below(windows.to).max(first)
     }
 
     /// The watermark from which on no window below `edge` of the range column can change any more.
     pub fn complete_at(&self, edge: EventTime) -> EventTime {
-        match self.window.last_end_below(self.range.edge, edge) {
+        let last_end = match &self.window {
+            Window::ByData(by_data) => by_data.last_end_below(self.range.edge, edge),
+            window => window.last_end_below(self.first_mark(edge)),
+        };
+        match last_end {
             never @ (EventTime::MIN | EventTime::MAX) => never,
             end => end.plus(self.allowed),
         }
@@ -73,20 +77,13 @@ impl Insert {
         if watermark == EventTime::MIN || watermark == EventTime::MAX {
             return watermark;
         }
-        let transform = self.range_transform();
         if let Window::ByData(by_data) = &self.window {
             let closed = by_data.closed_below(self.range.edge, watermark.minus(self.allowed), opens_from);
-            return if closed == EventTime::MIN { closed } else { transform.floor(closed) };
+            return if closed == EventTime::MIN { closed } else { self.range_transform().floor(closed) };
         }
-        let mut edge = transform.floor(watermark.minus(self.allowed));
-        while self.complete_at(edge) > watermark {
-            edge = transform.floor(edge.minus(Micros(1)));
-        }
-        // Where ranges go by the end of windows, the partition may be complete before the watermark has reached its edge.
-        while self.complete_at(transform.next_edge(edge)) <= watermark {
-            edge = transform.next_edge(edge);
-        }
-        edge
+        // The partition of the first window that can still change is the first that isn't sealed.
+        let open = self.window.first_open(watermark.minus(self.allowed));
+        self.range_transform().floor(self.range_from(open))
     }
 
     /// The time of the range column below which every window is published at this watermark.
@@ -144,10 +141,13 @@ fn times_by_data(window: &ByData, windows: PublishRange) -> Range<EventTime> {
 
 #[cfg(test)]
 mod tests {
+    use proptest::prelude::*;
+
     use super::*;
     use crate::event::{PartitionField, TableName};
     use crate::job::RangeColumn;
-    use crate::windows::{Tumbling, Window};
+    use crate::windows::shared::SharesPanes;
+    use crate::windows::{Adjacent, Calendar, CalendarLength, Cumulating, Hopping, Tumbling, Window, WindowEdge};
 
     const HOUR: i64 = 3_600_000_000;
     const MINUTE: i64 = 60_000_000;
@@ -214,5 +214,143 @@ mod tests {
         let whole = Insert { publish: Publish::WholePartitions, ..insert(7 * MINUTE, WindowEdge::Start) };
         assert_eq!(whole.published_below(EventTime(62 * MINUTE)), EventTime(0));
         assert_eq!(whole.published_below(EventTime(63 * MINUTE)), EventTime(HOUR));
+    }
+
+    /// A window, and all of its kind that touch the times between -1,000 and 1,000 hours.
+    fn any_window() -> impl Strategy<Value = (Window, Vec<(i64, i64)>)> {
+        let grid = |period: i64, offset: i64| (-2_000..2_000).map(move |number| number * period + offset);
+        let lengths = (1i64..300, 1i64..300).prop_map(|(slide, size)| (slide * 10 * MINUTE, size * 10 * MINUTE));
+        let hop = (lengths, 0i64..100).prop_map(move |((slide, size), offset)| {
+            let offset = offset * 7 * MINUTE % slide;
+            let window = Hopping { slide: Micros(slide), size: Micros(size), offset: Micros(offset) };
+            (Window::Hopping(window), grid(slide, offset).map(|start| (start, start + size)).collect())
+        });
+        let tumble = (1i64..300, 0i64..100).prop_map(move |(size, offset)| {
+            let size = size * 10 * MINUTE;
+            let offset = offset * 7 * MINUTE % size;
+            let window = Tumbling { size: Micros(size), offset: Micros(offset) };
+            (Window::Tumbling(window), grid(size, offset).map(|start| (start, start + size)).collect())
+        });
+        let cumulate = (1i64..40, 1i64..12, 0i64..100).prop_map(move |(step, steps, offset)| {
+            let step = step * 10 * MINUTE;
+            let size = step * steps;
+            let offset = offset * 7 * MINUTE % size;
+            let window = Cumulating { step: Micros(step), size: Micros(size), offset: Micros(offset) };
+            let windows =
+                grid(size, offset).flat_map(|start| (1..=steps).map(move |count| (start, start + count * step)));
+            (Window::Cumulating(window), windows.collect())
+        });
+        let zone =
+            prop::sample::select(vec![chrono_tz::Tz::UTC, chrono_tz::Tz::Europe__Berlin, chrono_tz::Tz::Asia__Kolkata]);
+        let length = prop_oneof![
+            (1i64..9).prop_map(|count| CalendarLength::Days { count, shift: count / 2 }),
+            (1i32..4).prop_map(CalendarLength::Months),
+        ];
+        let calendar = (length, zone).prop_map(|(length, zone)| {
+            let window = Calendar { length, zone };
+            let mut windows = vec![window.span(-9_000 * HOUR)];
+            while let Some(&(_, end)) = windows.last().filter(|(_, end)| *end < 9_000 * HOUR) {
+                windows.push(window.span(end));
+            }
+            (Window::Calendar(window), windows)
+        });
+        prop_oneof![hop, tumble, cumulate, calendar]
+    }
+
+    fn column(edge: WindowEdge, (start, end): (i64, i64)) -> i64 {
+        match edge {
+            WindowEdge::Start => start,
+            WindowEdge::End => end,
+            WindowEdge::Time => end - 1,
+        }
+    }
+
+    /// As [`PublishRange`] says.
+    fn mark(window: &Window, (start, end): (i64, i64)) -> i64 {
+        match window {
+            Window::Cumulating(cumulating) => end - cumulating.size.0,
+            _ => start,
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn ranges_are_those_of_all_windows_looked_at_one_by_one(
+            (window, windows) in any_window(),
+            edge in prop::sample::select(vec![WindowEdge::Start, WindowEdge::End, WindowEdge::Time]),
+            transform in prop::sample::select(vec![Transform::Hour, Transform::Day, Transform::Month]),
+            (from, length) in (-200i64..200, 1i64..100),
+            watermark in -300 * 6..300i64 * 6,
+            allowed in prop::sample::select(vec![0, 5 * MINUTE, 3 * HOUR]),
+        ) {
+            let edge = if window.ranges_by(edge) { edge } else { WindowEdge::End };
+            let mut insert = Insert { window, allowed: Micros(allowed), ..insert(MINUTE, edge) };
+            insert.partitions[0].transform = transform;
+            let range = EventTime(from * HOUR)..EventTime((from + length) * HOUR);
+            let inside = |window: &&(i64, i64)| (range.start.0..range.end.0).contains(&column(edge, **window));
+            let published = insert.windows_in(&range);
+            let times = insert.times_of(published);
+            for window in &windows {
+                prop_assert_eq!(published.contains(mark(&insert.window, *window)), inside(&window), "{:?}", window);
+                if inside(&window) {
+                    prop_assert!(times.start.0 <= window.0 && window.1 <= times.end.0, "{:?} in {:?}", window, times);
+                }
+            }
+            if let (Some(first), Some(last)) =
+                (windows.iter().filter(inside).map(|(start, _)| start).min(), windows.iter().filter(inside).map(|(_, end)| end).max())
+            {
+                prop_assert_eq!((times.start.0, times.end.0), (*first, *last), "no more is read than needed");
+            }
+
+            let ends_below = |edge_time: EventTime| windows.iter().filter(|window| column(edge, **window) < edge_time.0).map(|window| window.1).max();
+            prop_assert_eq!(Some(insert.complete_at(range.end).0 - allowed), ends_below(range.end));
+
+            let watermark = EventTime(watermark * 10 * MINUTE);
+            let sealed = insert.sealed_edge(watermark, EventTime::MIN);
+            let complete = |edge_time: EventTime| ends_below(edge_time).is_none_or(|end| end + allowed <= watermark.0);
+            prop_assert_eq!(transform.floor(sealed), sealed);
+            prop_assert!(complete(sealed) && !complete(transform.next_edge(sealed)), "{}", sealed);
+
+            let below = insert.published_below(watermark);
+            let open = windows.iter().filter(|window| window.1 > watermark.0).map(|window| column(edge, *window)).min();
+            prop_assert_eq!(Some(below.0), open);
+
+            let first = insert.window.first_mark(range.start);
+            let least = windows.iter().filter(|window| window.0 >= range.start.0).map(|window| mark(&insert.window, *window)).min();
+            let before = windows.iter().filter(|window| window.0 < range.start.0).map(|window| mark(&insert.window, *window)).max();
+            prop_assert!(before < Some(first.0) && Some(first.0) <= least, "{:?} {:?} {:?}", before, first, least);
+            let marked = windows.iter().find(|window| window.0 >= range.start.0).expect("windows reach further");
+            let first = EventTime(mark(&insert.window, *marked));
+            prop_assert_eq!(insert.range_from(first).0, column(edge, *marked));
+            prop_assert_eq!(insert.window.first_start(first).0, marked.0);
+        }
+
+        #[test]
+        fn a_window_needs_its_panes_until_it_ends_and_reads_no_further_than_is_said(
+            (window, windows) in any_window(),
+            edge in prop::sample::select(vec![WindowEdge::Start, WindowEdge::End, WindowEdge::Time]),
+            transform in prop::sample::select(vec![Transform::Hour, Transform::Day, Transform::Month]),
+            (from, to) in (-6i64..6, 1i64..6),
+        ) {
+            let edge = if window.ranges_by(edge) { edge } else { WindowEdge::End };
+            let around = window.read_around(edge, transform);
+            let mut start = transform.floor(EventTime(from * 100 * HOUR));
+            let first = start;
+            for _ in 0..to {
+                start = transform.next_edge(start);
+            }
+            for &(begin, end) in windows.iter().filter(|window| (first.0..start.0).contains(&column(edge, **window))) {
+                prop_assert!(first.0 - begin <= around.warm_up.0, "{:?}: [{}, {})", around, EventTime(begin), EventTime(end));
+                prop_assert!(end - start.0 <= around.run_out.0, "{:?}: [{}, {})", around, EventTime(begin), EventTime(end));
+            }
+            for &(begin, end) in windows.iter().skip(windows.len() / 2).take(20) {
+                prop_assert!(end - begin <= window.longest().0);
+                let pane = match window {
+                    Window::Hopping(window) => window.pane(begin).0,
+                    _ => begin,
+                };
+                prop_assert!(window.pane_needed_until(EventTime(pane)).0 >= end);
+            }
+        }
     }
 }

@@ -4,6 +4,7 @@ use std::time::Duration;
 
 use super::definition::{InsertDefinition, OriginDefinition, StreamDefinition, WindowFunction};
 use super::include::nowhere;
+use super::interval::Length;
 use super::problem::Problems;
 use super::statement::parse;
 use super::{Publish, compile, compile_streams, compile_with};
@@ -146,15 +147,12 @@ fn the_long_form_of_a_window_is_the_short_one() {
     };
     let short = of("TUMBLE(requests, event_time, INTERVAL '1 day', INTERVAL '-8' HOUR)");
     let long = of("TABLE(TUMBLE(TABLE requests, DESCRIPTOR(event_time), INTERVAL '1' DAY, INTERVAL '-8 hours'))");
-    let (WindowFunction::Tumble { size, offset }, WindowFunction::Tumble { size: long_size, offset: long_offset }) =
-        (&short.3, &long.3)
-    else {
-        panic!("both are tumbling windows")
-    };
     assert_eq!((&short.0, &short.1, &short.2), (&long.0, &long.1, &long.2));
-    assert_eq!((size.value, long_size.value), (Micros::from_seconds(86_400), Micros::from_seconds(86_400)));
-    let offsets = (offset.as_ref().map(|offset| offset.value), long_offset.as_ref().map(|offset| offset.value));
-    assert_eq!(offsets, (Some(Micros::from_seconds(-28_800)), Some(Micros::from_seconds(-28_800))));
+    for function in [short.3, long.3] {
+        let WindowFunction::Tumble { size, offset, zone: None } = function else { panic!("{function:?}") };
+        assert_eq!(size.value, Length::Fixed(Micros::from_seconds(86_400)));
+        assert_eq!(offset.map(|offset| offset.value), Some(Micros::from_seconds(-28_800)));
+    }
 }
 
 #[test]
@@ -300,6 +298,16 @@ fn the_fingerprint_knows_everything_that_decides_a_result() {
         ("url TEXT", "url TEXT AS lower(host)"),
         ("'raw.requests'", "'raw.others'"),
         ("KAFKA 'requests'", "KAFKA 'others'"),
+        ("TUMBLE(requests, event_time, ", "HOP(requests, event_time, INTERVAL '1 minute', "),
+        ("TUMBLE(requests, event_time, ", "HOP(requests, event_time, INTERVAL '30 seconds', "),
+        ("'1 minute'", "'1 day'"),
+        ("'1 minute'", "'1 day', TIME ZONE 'Europe/Berlin'"),
+        ("'1 minute'", "'1 day', TIME ZONE 'Europe/Paris'"),
+        ("'1 minute'", "'2 days', TIME ZONE 'Europe/Paris'"),
+        ("'1 minute'", "'2 days', INTERVAL '1 day', TIME ZONE 'Europe/Paris'"),
+        ("'1 minute'", "'1 month'"),
+        ("'1 minute'", "'1 month', TIME ZONE 'Europe/Paris'"),
+        ("'1 minute'", "'1 year'"),
     ] {
         assert!(base.contains(from), "{from}");
         fingerprints.push(fingerprint(&base.replacen(from, to, 1)));
@@ -308,6 +316,36 @@ fn the_fingerprint_knows_everything_that_decides_a_result() {
     fingerprints.sort();
     fingerprints.dedup();
     assert_eq!(fingerprints.len(), all);
+}
+
+#[test]
+fn windows_that_are_the_same_have_one_fingerprint() {
+    let of = |window: &str| {
+        fingerprint(&hits(
+            &format!("SELECT window_end, host, count(*) AS n FROM {window} GROUP BY window_end, host").replacen(
+                "SELECT",
+                "PARTITIONED BY (day(window_end)) SELECT",
+                1,
+            ),
+        ))
+    };
+    for (one, other) in [
+        (
+            "HOP(requests, event_time, INTERVAL '5 minutes', INTERVAL '1 hour', INTERVAL '-1 minute')",
+            "HOP(requests, event_time, INTERVAL '5 minutes', INTERVAL '1 hour', INTERVAL '64 minutes')",
+        ),
+        (
+            "CUMULATE(requests, event_time, INTERVAL '5 minutes', INTERVAL '1 hour')",
+            "CUMULATE(requests, event_time, INTERVAL '5' MINUTE, INTERVAL '60' MINUTE, INTERVAL '-2 hours')",
+        ),
+        (
+            "TUMBLE(requests, event_time, INTERVAL '1 month')",
+            "TUMBLE(requests, event_time, INTERVAL '1' MONTH, TIME ZONE 'UTC')",
+        ),
+        ("TUMBLE(requests, event_time, INTERVAL '12 months')", "TUMBLE(requests, event_time, INTERVAL '4 quarters')"),
+    ] {
+        assert_eq!(of(one), of(other), "{one}");
+    }
 }
 
 #[test]

@@ -131,7 +131,7 @@ fn parse_call(cursor: &mut Cursor<'_>, function: &Function, long_form: bool, nam
     let name = cursor.span();
     cursor.advance();
     let Some(parse) = function.parse else {
-        let help = "TUMBLE(stream, event_time, INTERVAL '…') is supported now";
+        let help = "TUMBLE(stream, event_time, INTERVAL '…'), HOP(…) and CUMULATE(…) are supported now";
         return Err(Problem::new(name, format!("{} is not supported yet", function.name), help));
     };
     let mut inner = cursor.parenthesized(function.help)?.value;

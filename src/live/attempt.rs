@@ -126,12 +126,13 @@ impl<'a, 'w> Loop<'a, 'w> {
     ) -> Result<Loop<'a, 'w>, RunError> {
         let Beginning { publisher, manifest, first_windows, take_up, restored, feeds } = beginning;
         let manifest: Option<&Manifest> = manifest.as_ref();
-        let publish = first_windows.iter().map(|&from| PublishRange::of_starts(from, EventTime::MAX));
+        let publish = first_windows.iter().map(|&from| PublishRange::of_marks(from, EventTime::MAX));
         let engine = EngineOptions {
             workers: options.workers,
             publish: publish.collect(),
             complete_from: plan.inserts.iter().zip(&first_windows).map(complete_from).collect(),
             restored,
+            restored_at: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
             fail_point: options.fail_point.clone(),
         };
         let mut engine = Engine::start(plan, engine)?;

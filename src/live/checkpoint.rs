@@ -166,7 +166,7 @@ impl Writer {
             let at = |rows: RowCut| RowCut { positions: Some(again.clone()), ..rows };
             for (insert, progress) in self.plan.inserts.iter().zip(&self.inserts) {
                 if insert.stream == index {
-                    let windows = PublishRange::of_starts(progress.first_window, EventTime::MAX);
+                    let windows = PublishRange::of_marks(progress.first_window, EventTime::MAX);
                     let late = at(layout::late_rows(insert, stream, windows));
                     tables.entry(insert.late.clone()).or_default().cuts.push(late);
                 }

@@ -119,7 +119,7 @@ pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTim
         let window = insert.window.name();
         return Err(StartError::CutsWindows { table: insert.table.clone(), window }.into());
     }
-    Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_start(edge)).collect())
+    Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_mark(edge)).collect())
 }
 
 /// What the history of a stream holds for windows that start at or after `first`, and the part of it that holds it.

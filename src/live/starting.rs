@@ -54,7 +54,7 @@ pub async fn starting(plan: &Arc<Plan>, setup: &Setup, start: &Start, vouched: V
         starting.feeds.push(feed);
         starting.facts.push(answers.facts);
     }
-    let whole = plan.inserts.iter().map(|insert| starting.streams[insert.stream].whole_from);
+    let whole = plan.inserts.iter().map(|insert| insert.window.first_mark(starting.streams[insert.stream].whole_from));
     // Who allows cut-off windows wants all that there are.
     let any = vouched.allow_partial && *start != Start::History;
     let first = wanted.iter().zip(whole).map(|(&wanted, whole)| if any { whole } else { wanted.max(whole) });
@@ -86,8 +86,8 @@ fn admitted(stream: &Stream, nature: LogNature) -> Result<(), StartError> {
 /// For each INSERT, the start of the first window that is wanted.
 fn wanted(plan: &Plan, start: &Start) -> Vec<EventTime> {
     let first = |insert: &crate::job::Insert| match start {
-        Start::Time(time) => *time,
-        Start::Edge(edge) => insert.first_start(*edge),
+        Start::Time(time) => insert.window.first_mark(*time),
+        Start::Edge(edge) => insert.first_mark(*edge),
         Start::Earliest | Start::Offsets(_) | Start::History => EventTime::MIN,
     };
     plan.inserts.iter().map(first).collect()

@@ -112,8 +112,10 @@ pub async fn target(
         target.streams.insert(stream.name.clone(), places.collect());
     }
     let first = |insert: &crate::job::Insert| match wanted.way {
-        Way::Time(edge) if !wanted.vouched.allow_partial => insert.first_start(edge).max(whole_from[insert.stream]),
-        _ => whole_from[insert.stream],
+        Way::Time(edge) if !wanted.vouched.allow_partial => {
+            insert.first_mark(edge).max(insert.window.first_mark(whole_from[insert.stream]))
+        }
+        _ => insert.window.first_mark(whole_from[insert.stream]),
     };
     target.first_windows = plan.inserts.iter().map(first).collect();
     Ok(target)
@@ -141,7 +143,7 @@ fn check_topics(plan: &Plan, wanted: &Wanted) -> Result<(), ResetError> {
 fn first_window(plan: &Plan, stream: usize, wanted: &Wanted) -> EventTime {
     let Way::Time(edge) = wanted.way else { return EventTime::MIN };
     let inserts = plan.inserts.iter().filter(|insert| insert.stream == stream);
-    inserts.map(|insert| insert.first_start(edge)).min().unwrap_or(edge)
+    inserts.map(|insert| insert.first_mark(edge)).min().unwrap_or(edge)
 }
 
 /// Where the job stands in one stream.

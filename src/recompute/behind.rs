@@ -19,7 +19,7 @@ pub async fn behind_watermark(
 ) -> Result<u64, IcebergError> {
     let Some(table) = catalog.load(&insert.late).await? else { return Ok(0) };
     let stream = &job.streams[insert.stream];
-    let windows = insert.windows_in(range);
+    let (windows, ahead) = (insert.windows_in(range), insert.window.name_ahead().0);
     let event_time = stream.columns[stream.event_time].name.clone();
     let result = insert.table.to_string();
     let filter = ScanFilter {
@@ -28,23 +28,23 @@ pub async fn behind_watermark(
     };
     // Where the data makes windows, the event time itself tells whose a record is.
     let by_time = matches!(insert.window, Window::ByData(_));
-    let whose = if by_time { event_time.as_str() } else { "first_late" };
-    let columns = ["result", "reason", whose].map(str::to_owned);
+    let whose = if by_time { [event_time.as_str(); 2] } else { ["first_late", "last_late"] };
+    let columns = ["result", "reason", whose[0], whose[1]].map(str::to_owned);
     let mut count = 0;
     for file in plan_files(&table, None, &filter).await? {
         let mut rows = read_file(&table, &file, &columns, None).await?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let (results, reasons) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
-            let first = batch.column(2).as_primitive::<TimestampMicrosecondType>();
+            let late = [2, 3].map(|column| batch.column(column).as_primitive::<TimestampMicrosecondType>());
             let is_behind = |&row: &usize| {
                 results.value(row) == result
                     && reasons.value(row) == "behind_watermark"
-                    && first.is_valid(row)
+                    && late.iter().all(|instants| instants.is_valid(row))
                     && if by_time {
-                        range.contains(&EventTime(first.value(row)))
+                        range.contains(&EventTime(late[0].value(row)))
                     } else {
-                        windows.contains(first.value(row))
+                        windows.meets(late[0].value(row) - ahead, late[1].value(row) - ahead)
                     }
             };
             count += (0..batch.num_rows()).filter(is_behind).count() as u64;

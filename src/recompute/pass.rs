@@ -128,7 +128,7 @@ impl Pass<'_> {
 
     fn engine<E: std::error::Error + 'static>(&self) -> Result<Engine, RecomputeError<E>> {
         // The INSERTs of other streams get nothing in this pass.
-        let nothing = PublishRange::of_starts(EventTime::MAX, EventTime::MAX);
+        let nothing = PublishRange::of_marks(EventTime::MAX, EventTime::MAX);
         let windows = self.plan.inserts.iter().zip(&self.scope.windows);
         let publish = windows.map(|(insert, &windows)| if insert.stream == self.stream { windows } else { nothing });
         let complete_from = self.plan.inserts.iter().map(|insert| self.scope.histories[insert.stream].complete_from);

@@ -74,7 +74,9 @@ pub(super) async fn warmed_up<E: std::error::Error + 'static>(
             Err(RecomputeError::Iceberg(error)) => return Err(error.into()),
             Err(RecomputeError::Engine(error)) => return Err(error.into()),
             Err(RecomputeError::Memory(error)) => return Err(error.into()),
-            Err(RecomputeError::StillOpen { .. }) => unreachable!("a try takes the end of history for the end of the log"),
+            Err(RecomputeError::StillOpen { .. }) => {
+                unreachable!("a try takes the end of history for the end of the log")
+            }
         }
     }
 }

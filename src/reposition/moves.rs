@@ -111,7 +111,7 @@ pub(super) fn read_again(
 /// Late rows of an INSERT that the run replaces.
 fn late_cut(plan: &Plan, newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> RowCut {
     let stream = &plan.streams[insert.stream];
-    let windows = PublishRange::of_starts(destination.first_window(&insert.table), EventTime::MAX);
+    let windows = PublishRange::of_marks(destination.first_window(&insert.table), EventTime::MAX);
     let again = read_again(newest, destination, &stream.name);
     RowCut { positions: Some(again), ..layout::late_rows(insert, stream, windows) }
 }

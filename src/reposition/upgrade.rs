@@ -106,14 +106,14 @@ async fn positions(
     let mut positions = Positions { streams: BTreeMap::new(), first_windows: BTreeMap::new() };
     for (index, stream) in moving.plan.streams.iter().enumerate() {
         let of_stream = || inserts.iter().filter(|insert| insert.stream == index);
-        let first = of_stream().map(|insert| insert.first_start(edge)).min().unwrap_or(edge);
+        let first = of_stream().map(|insert| insert.first_mark(edge)).min().unwrap_or(edge);
         let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
         let answers = ask(logs, stream, start(stream, first), reach).await?;
         let Begin { places, whole_from, .. } = begin(&answers.asked(stream, vouched, moving.clock.now()))?;
         let offsets = places.into_iter().map(|(partition, place)| (partition, place.offset));
         positions.streams.insert(stream.name.clone(), offsets.collect());
         for insert in of_stream() {
-            let first = insert.first_start(edge).max(whole_from);
+            let first = insert.first_mark(edge).max(insert.window.first_mark(whole_from));
             positions.first_windows.insert(insert.table.clone(), first);
         }
     }

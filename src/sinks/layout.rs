@@ -1,6 +1,7 @@
 //! How the tables that a job writes are laid out: results, late records, rejects, history.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
@@ -47,15 +48,40 @@ pub fn late(insert: &Insert, stream: &Stream) -> TableSpec {
 
 /// The rows of a late table that are an INSERT's own and late for a window in `windows`.
 pub fn late_rows(insert: &Insert, stream: &Stream, windows: PublishRange) -> RowCut {
-    let event_times = insert.late_times_of(windows);
+    // The windows that a record is late for, from the first to the last, meet the range.
+    late_rows_between(insert, stream, windows, EventTime::MIN..windows.to, windows.from..EventTime::MAX)
+}
+
+/// The rows of a late table that are an INSERT's own and late for windows in `windows` only.
+pub fn late_rows_inside(insert: &Insert, stream: &Stream, windows: PublishRange) -> RowCut {
+    late_rows_between(insert, stream, windows, windows.from..windows.to, windows.from..windows.to)
+}
+
+fn late_rows_between(
+    insert: &Insert,
+    stream: &Stream,
+    windows: PublishRange,
+    first_late: Range<EventTime>,
+    last_late: Range<EventTime>,
+) -> RowCut {
     let event_time = stream.columns[stream.event_time].name.clone();
-    let mut times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
-    if !matches!(insert.window, Window::ByData(_)) {
-        times.push(TimeCut { column: "first_late".into(), from: windows.from, to: windows.to });
+    let event_times = insert.late_times_of(windows);
+    let equals = BTreeMap::from([("result".to_owned(), insert.table.to_string())]);
+    if matches!(insert.window, Window::ByData(_)) {
+        // Which windows a record is late for, nobody knows.
+        let times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
+        return RowCut { times, equals, positions: None, records: None };
     }
+    let ahead = insert.window.name_ahead();
+    let named = |marks: Range<EventTime>| marks.start.plus(ahead)..marks.end.plus(ahead);
+    let columns = [
+        (event_time, event_times),
+        ("first_late".to_owned(), named(first_late)),
+        ("last_late".to_owned(), named(last_late)),
+    ];
     RowCut {
-        times,
-        equals: BTreeMap::from([("result".to_owned(), insert.table.to_string())]),
+        times: columns.map(|(column, times)| TimeCut { column, from: times.start, to: times.end }).to_vec(),
+        equals,
         positions: None,
         records: None,
     }

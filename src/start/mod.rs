@@ -3,7 +3,7 @@
 //! One pure function, [`begin`], for a run, a reset, an upgrade and a hand-over: what log and history say comes in as facts.
 //! Invariant: only whole windows are published, and they are the same rows as if everything had been read. Times are
 //! window starts; whoever counts by another column of the result turns its edge into window starts first
-//! ([`crate::job::Insert::first_start`]).
+//! ([`crate::job::Insert::first_mark`]).
 
 mod admit;
 mod begin;

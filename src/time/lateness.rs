@@ -22,6 +22,17 @@ impl Verdicts {
     }
 }
 
+/// For each record, the time through which windows end that it is late for; [`i64::MIN`]: none.
+pub fn late_through(seen: &TimestampMicrosecondArray, bound: Micros, allowed: Micros) -> Vec<i64> {
+    let slack = bound.0.saturating_add(allowed.0);
+    let through = |(row, seen): (usize, &i64)| (row, seen.saturating_sub(slack));
+    let all = seen.values().iter().enumerate().map(through);
+    match seen.nulls() {
+        None => all.map(|(_, through)| through).collect(),
+        Some(nulls) => all.map(|(row, through)| if nulls.is_valid(row) { through } else { i64::MIN }).collect(),
+    }
+}
+
 /// Judges each record for the window that ends at `ends[row]`.
 ///
 /// `closed_below` is the job's watermark when the batch was handed over: windows that end at or before it are closed.

@@ -10,5 +10,5 @@ mod watermark;
 
 pub use alignment::{Alignment, Decision};
 pub use judge::{Judged, future, judge};
-pub use lateness::{Verdicts, late_by_end};
+pub use lateness::{Verdicts, late_by_end, late_through};
 pub use watermark::{Holder, Watermarks};

@@ -30,9 +30,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 use datafusion_expr::EmitTo;
 
-use self::layout::{
-    BOOKKEEPING, COUNT, FIRST, LAST, WHOLE, describe, open_schema, same_layout, state_schema,
-};
+use self::layout::{BOOKKEEPING, COUNT, FIRST, LAST, WHOLE, describe, open_schema, same_layout, state_schema};
 use self::order::in_canonical_order;
 use super::identities::Identities;
 use super::made::{Made, MadeWindows, Reason};

@@ -2,21 +2,33 @@
 
 use std::fmt::{Display, Formatter, Result};
 
+use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::{ByData, Counting, Session, Sliding, Tumbling, Window};
+use super::{
+    ByData, Calendar, CalendarLength, Counting, Cumulating, Hopping, Session, Sliding, TZDATA, Tumbling, Window,
+};
 use crate::event::Micros;
 
 /// How event time is cut.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WindowExplanation {
-    /// `tumble`, `session`, `count_window` or `sliding`.
+    /// `tumble`, `hop`, `cumulate`, `session`, `count_window` or `sliding`.
     pub kind: &'static str,
-    /// Length of a window, in microseconds; none where the data decides.
+    /// From the start of a window to that of the next, in microseconds, for `hop`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub slide_us: Option<i64>,
+    /// How much a window is longer than the one before, in microseconds, for `cumulate`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub step_us: Option<i64>,
+    /// Length of a window (of the longest, for `cumulate`), in microseconds; none where a calendar decides.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub size_us: Option<i64>,
     /// Shift of the grid against the Unix epoch, in microseconds.
     pub offset_us: i64,
+    /// Length of a window in dates of a calendar: `1 month`, `7 days`.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub calendar: Option<String>,
     /// The silence that ends a session, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub gap_us: Option<i64>,
@@ -26,6 +38,12 @@ pub struct WindowExplanation {
     /// How long a count window takes records, in microseconds.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub timeout_us: Option<i64>,
+    /// Whose midnight begins a date.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub time_zone: Option<&'static str>,
+    /// The version of the time zone data.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub tzdata: Option<&'static str>,
 }
 
 impl Window {
@@ -34,6 +52,20 @@ impl Window {
         match *self {
             Window::Tumbling(Tumbling { size, offset }) => WindowExplanation {
                 kind: "tumble",
+                size_us: Some(size.0),
+                offset_us: offset.0,
+                ..WindowExplanation::default()
+            },
+            Window::Hopping(Hopping { slide, size, offset }) => WindowExplanation {
+                kind: "hop",
+                slide_us: Some(slide.0),
+                size_us: Some(size.0),
+                offset_us: offset.0,
+                ..WindowExplanation::default()
+            },
+            Window::Cumulating(Cumulating { step, size, offset }) => WindowExplanation {
+                kind: "cumulate",
+                step_us: Some(step.0),
                 size_us: Some(size.0),
                 offset_us: offset.0,
                 ..WindowExplanation::default()
@@ -50,8 +82,27 @@ impl Window {
             Window::ByData(ByData::Sliding(Sliding { size })) => {
                 WindowExplanation { kind: "sliding", size_us: Some(size.0), ..WindowExplanation::default() }
             }
+            Window::Calendar(Calendar { length, zone }) => {
+                let (calendar, shift) = match length {
+                    CalendarLength::Days { count, shift } => (count_of(count, "day"), shift),
+                    CalendarLength::Months(months) if months % 12 == 0 => (count_of(i64::from(months / 12), "year"), 0),
+                    CalendarLength::Months(months) => (count_of(i64::from(months), "month"), 0),
+                };
+                WindowExplanation {
+                    kind: "tumble",
+                    offset_us: shift * 86_400_000_000,
+                    calendar: Some(calendar),
+                    time_zone: Some(zone.name()),
+                    tzdata: (zone != Tz::UTC).then_some(TZDATA),
+                    ..WindowExplanation::default()
+                }
+            }
         }
     }
+}
+
+fn count_of(count: i64, unit: &str) -> String {
+    format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
 impl WindowExplanation {
@@ -63,18 +114,75 @@ impl WindowExplanation {
 
 impl Display for WindowExplanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
-        f.write_str(&self.kind.to_uppercase())?;
         match (self.gap_us.map(Micros), self.records, self.timeout_us.map(Micros), self.size_us.map(Micros)) {
-            (Some(gap), ..) => return write!(f, " with a gap of {gap}"),
-            (_, Some(records), Some(timeout), _) => return write!(f, " of {records} records, or {timeout}"),
-            (.., size) => write!(f, " of {}", size.unwrap_or_default())?,
+            (Some(gap), ..) => return write!(f, "SESSION with a gap of {gap}"),
+            (_, Some(records), Some(timeout), _) => {
+                return write!(f, "COUNT_WINDOW of {records} records, or {timeout}");
+            }
+            (.., Some(size)) if self.is_by_data() => {
+                return write!(f, "SLIDING of {size}, one for each time of a record, ending with it");
+            }
+            _ => {}
         }
-        if self.is_by_data() {
-            return f.write_str(", one for each time of a record, ending with it");
+        write!(f, "{} of ", self.kind.to_uppercase())?;
+        match (&self.calendar, self.size_us.map(Micros), self.slide_us.map(Micros), self.step_us.map(Micros)) {
+            (Some(calendar), ..) => f.write_str(calendar)?,
+            (_, Some(size), Some(slide), _) => write!(f, "{size} every {slide}")?,
+            (_, Some(size), _, Some(step)) => write!(f, "{size} in steps of {step}")?,
+            (_, size, ..) => write!(f, "{}", size.unwrap_or_default())?,
         }
         if self.offset_us != 0 {
             write!(f, ", shifted by {}", Micros(self.offset_us))?;
         }
-        f.write_str(", aligned to 1970-01-01T00:00:00Z")
+        match (self.time_zone, self.tzdata) {
+            (Some(zone), Some(tzdata)) => write!(f, ", from midnight to midnight in {zone} (time zone data {tzdata})"),
+            (Some(zone), None) => write!(f, ", from midnight to midnight in {zone}"),
+            _ => f.write_str(", aligned to 1970-01-01T00:00:00Z"),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_kind_says_what_it_is() {
+        let (minute, hour) = (Micros::from_seconds(60), Micros::from_seconds(3_600));
+        let none = Micros(0);
+        let days = CalendarLength::Days { count: 7, shift: 4 };
+        let windows = [
+            Window::Tumbling(Tumbling { size: minute, offset: Micros::from_seconds(5) }),
+            Window::Hopping(Hopping { slide: minute, size: hour, offset: none }),
+            Window::Cumulating(Cumulating { step: minute, size: hour, offset: none }),
+            Window::Calendar(Calendar { length: CalendarLength::Months(1), zone: Tz::UTC }),
+            Window::Calendar(Calendar { length: days, zone: Tz::Europe__Berlin }),
+        ];
+        let texts = windows.map(|window| window.explain().to_string());
+        assert_eq!(
+            texts,
+            [
+                "TUMBLE of 1m, shifted by 5s, aligned to 1970-01-01T00:00:00Z".to_owned(),
+                "HOP of 1h every 1m, aligned to 1970-01-01T00:00:00Z".to_owned(),
+                "CUMULATE of 1h in steps of 1m, aligned to 1970-01-01T00:00:00Z".to_owned(),
+                "TUMBLE of 1 month, from midnight to midnight in UTC".to_owned(),
+                format!(
+                    "TUMBLE of 7 days, shifted by 4d, from midnight to midnight in Europe/Berlin (time zone data {TZDATA})"
+                ),
+            ]
+        );
+        let documents = windows.map(|window| serde_json::to_string(&window.explain()).expect("serialises"));
+        assert_eq!(
+            documents,
+            [
+                r#"{"kind":"tumble","size_us":60000000,"offset_us":5000000}"#.to_owned(),
+                r#"{"kind":"hop","slide_us":60000000,"size_us":3600000000,"offset_us":0}"#.to_owned(),
+                r#"{"kind":"cumulate","step_us":60000000,"size_us":3600000000,"offset_us":0}"#.to_owned(),
+                r#"{"kind":"tumble","offset_us":0,"calendar":"1 month","time_zone":"UTC"}"#.to_owned(),
+                format!(
+                    r#"{{"kind":"tumble","offset_us":345600000000,"calendar":"7 days","time_zone":"Europe/Berlin","tzdata":"{TZDATA}"}}"#
+                ),
+            ]
+        );
     }
 }

@@ -61,6 +61,10 @@ impl Groups {
     /// Takes everything out as a state batch; the set is empty afterwards.
     pub(super) fn take_state(&mut self) -> Result<RecordBatch, PaneError> {
         let rows = self.len();
+        if rows == 0 {
+            // Some accumulators have no columns for no groups.
+            return Ok(RecordBatch::new_empty(self.aggregation.state_schema()));
+        }
         let mut columns = self.keys.take()?;
         columns.extend(self.accumulators.take_states(EmitTo::All)?);
         let schema = self.aggregation.state_schema();
@@ -72,6 +76,10 @@ impl Groups {
     /// Takes everything out as results: keys, then aggregates, laid out as [`Aggregation::closed_schema`].
     pub(super) fn take_results(&mut self) -> Result<RecordBatch, PaneError> {
         let rows = self.len();
+        if rows == 0 {
+            // Some accumulators have no type for no groups.
+            return Ok(RecordBatch::new_empty(self.aggregation.closed_schema()));
+        }
         let mut columns = self.keys.take()?;
         let results = self.accumulators.take_results(EmitTo::All, &columns)?;
         columns.extend(results);

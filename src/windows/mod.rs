@@ -1,34 +1,45 @@
 //! Windows: which spans of event time a record falls in, and what is kept for each until it closes.
-//! Half-open `[start, end)`, aligned to the Unix epoch plus an offset. Pure: no I/O, no clock, no async.
+//! Half-open `[start, end)`, aligned to the Unix epoch plus an offset, or to a calendar. Pure: no I/O, no clock, no async.
 //!
-//! A kind of window is one file with its arithmetic (`tumbling`) and one variant of [`Window`], whose methods say what
+//! A kind of window is one file with its arithmetic (`tumbling`, `calendar`, `hopping`, `cumulating`) and one variant of [`Window`], whose methods say what
 //! the others need of it: they match on the kinds, nobody else looks into one. To add a kind: its file and variant
 //! here; its function in `job/window_call` and `job/query/window`; how records reach it in `engine/prepare`, and what is
 //! kept for it in `engine/keep` (their module docs say how).
 
+mod adjacent;
 mod by_data;
+mod calendar;
 pub mod counting;
+mod cumulating;
 mod explanation;
 mod groups;
+mod hopping;
 mod identities;
 pub mod made;
 mod numbered;
 pub mod pane;
 pub mod session;
+pub mod shared;
 pub mod sliding;
+mod split;
 #[cfg(test)]
 mod tests;
-pub mod tumbling;
+mod tumbling;
 mod window;
 
+pub use adjacent::Adjacent;
 pub use by_data::ByData;
+pub use calendar::{Calendar, CalendarLength, TZDATA};
 pub use counting::{CountWindows, Counting, Fed};
+pub use cumulating::Cumulating;
 pub use explanation::WindowExplanation;
+pub use hopping::Hopping;
 pub use made::{Made, MadeWindows, Reason};
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
 pub use session::{Session, Sessions};
 pub use sliding::{Sliding, SlidingWindows};
-pub use tumbling::{Split, Tumbling};
+pub use split::{Split, split};
+pub use tumbling::Tumbling;
 pub use window::{ReadAround, Window};
 
 use crate::event::EventTime;
@@ -50,30 +61,38 @@ pub enum WindowEdge {
 /// Those of count windows: why it closed comes behind [`WINDOW_COLUMNS`].
 pub const COUNT_WINDOW_COLUMNS: [&str; 4] = ["window_start", "window_end", "window_time", "window_reason"];
 
-/// Which windows an INSERT publishes: `[from, to)` of their starts, or of another column where starts don't tell. Records of
-/// other windows are passed over, where a record tells its windows.
+/// Which windows an INSERT publishes, by their marks: `[from, to)`. Records of other windows are passed over, where a record
+/// tells its windows.
+///
+/// The mark of a window is its start. Windows of `CUMULATE` share starts; the mark of one is its end less the size, which no
+/// other has, and at which none of its records lies before. Windows that the data makes may be meant by another column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishRange {
-    /// First instant of the column that is published.
+    /// Mark of the first window that is published.
     pub from: EventTime,
     /// First one that is not published any more.
     pub to: EventTime,
-    /// The column. Windows with fixed ends always go by their starts.
+    /// What `from` and `to` are of, for windows that the data makes; for others, their marks.
     pub by: WindowEdge,
 }
 
 impl PublishRange {
     /// Every window.
-    pub const ALL: PublishRange = PublishRange::of_starts(EventTime::MIN, EventTime::MAX);
+    pub const ALL: PublishRange = PublishRange::of_marks(EventTime::MIN, EventTime::MAX);
 
-    /// The windows that start at `from` or later, and before `to`.
-    pub const fn of_starts(from: EventTime, to: EventTime) -> PublishRange {
+    /// The windows whose marks are `from` or later, and before `to`.
+    pub const fn of_marks(from: EventTime, to: EventTime) -> PublishRange {
         PublishRange { from, to, by: WindowEdge::Start }
     }
 
-    /// Whether the window that starts at `start` (microseconds) is published.
-    pub fn contains(&self, start: i64) -> bool {
-        self.from.0 <= start && start < self.to.0
+    /// Whether the window with this mark (microseconds) is published.
+    pub fn contains(&self, mark: i64) -> bool {
+        self.from.0 <= mark && mark < self.to.0
+    }
+
+    /// Whether a mark from `first` to `last` (microseconds) may be one of a window that is published.
+    pub fn meets(&self, first: i64, last: i64) -> bool {
+        first < self.to.0 && self.from.0 <= last
     }
 
     /// Whether a window that the data has made is published.

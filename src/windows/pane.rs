@@ -9,6 +9,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
@@ -18,7 +19,7 @@ use thiserror::Error;
 use super::groups::Groups;
 
 /// Deltas that a pane keeps; one more, and they are merged into one. Bounds the files of a checkpoint.
-const DELTAS_MAX: usize = 8;
+pub(super) const DELTAS_MAX: usize = 8;
 /// Rows below which deltas are not worth merging for their memory's sake.
 const MERGE_ROWS_MIN: usize = 4_096;
 
@@ -120,6 +121,13 @@ pub enum PaneError {
     },
 }
 
+impl PaneError {
+    /// State of another layout than expected.
+    pub(super) fn layout(expected: &Schema, found: &Schema) -> PaneError {
+        PaneError::Layout { expected: describe(expected), found: describe(found) }
+    }
+}
+
 /// What [`Pane::freeze`] gives a checkpoint to write.
 #[derive(Clone, Debug)]
 pub enum Frozen {
@@ -138,13 +146,15 @@ pub struct Pane {
     open: Groups,
     /// Partial states; a key may be in several.
     deltas: Vec<RecordBatch>,
+    /// How many of them, from the first, were given to a checkpoint.
+    written: usize,
 }
 
 impl Pane {
     /// A pane without rows. Fails if an accumulator can't be made for the types at hand.
     pub fn new(aggregation: &Arc<Aggregation>) -> Result<Pane, PaneError> {
         let open = Groups::new(aggregation)?;
-        Ok(Pane { aggregation: Arc::clone(aggregation), open, deltas: Vec::new() })
+        Ok(Pane { aggregation: Arc::clone(aggregation), open, deltas: Vec::new(), written: 0 })
     }
 
     /// Adds the rows of one batch: the key columns, for each aggregate its arguments (then its ORDER BY columns), and
@@ -165,26 +175,63 @@ impl Pane {
     /// caller stores. When deltas are many, or hold the same keys again and again, they are merged into one, and the
     /// answer says so.
     pub fn freeze(&mut self) -> Result<Frozen, PaneError> {
-        if self.open.len() == 0 {
-            return Ok(Frozen::Nothing);
-        }
-        let delta = self.open.take_state()?;
-        self.deltas.push(delta.clone());
+        let Some(delta) = self.take_delta()? else { return Ok(Frozen::Nothing) };
         if !self.should_merge() {
             return Ok(if self.deltas.len() == 1 { Frozen::Whole(delta) } else { Frozen::Delta(delta) });
         }
-        let mut merged = self.merged()?;
-        let whole = merged.take_state()?;
+        let whole = self.merge_deltas()?.expect("there is the delta that was just taken");
+        Ok(Frozen::Whole(whole))
+    }
+
+    /// What came since the last freeze, as a delta that the pane keeps.
+    pub(super) fn take_delta(&mut self) -> Result<Option<RecordBatch>, PaneError> {
+        self.seal()?;
+        let unwritten = &self.deltas[self.written..];
+        let delta = match unwritten {
+            [] => return Ok(None),
+            [one] => one.clone(),
+            several => concat_batches(&self.aggregation.state_schema, several).expect("all have the same layout"),
+        };
+        self.written = self.deltas.len();
+        Ok(Some(delta))
+    }
+
+    /// Merges all deltas into one, which replaces everything stored of the pane; none: there is nothing in it.
+    pub(super) fn merge_deltas(&mut self) -> Result<Option<RecordBatch>, PaneError> {
+        self.seal()?;
+        if self.deltas.is_empty() {
+            return Ok(None);
+        }
+        let whole = self.merged()?.take_state()?;
         self.deltas.clear();
         self.deltas.push(whole.clone());
-        Ok(Frozen::Whole(whole))
+        self.written = 1;
+        Ok(Some(whole))
+    }
+
+    /// Adds all that it holds to another set; whether that is anything. For panes that no row comes to any more, as what
+    /// is open becomes a delta.
+    pub(super) fn merge_into(&mut self, groups: &mut Groups) -> Result<bool, PaneError> {
+        self.seal()?;
+        self.deltas.iter().try_for_each(|delta| groups.merge(delta))?;
+        Ok(!self.deltas.is_empty())
+    }
+
+    /// Turns the open set into a delta.
+    fn seal(&mut self) -> Result<(), PaneError> {
+        if self.open.len() > 0 {
+            let delta = self.open.take_state()?;
+            self.deltas.push(delta);
+        }
+        Ok(())
     }
 
     /// Adds a delta that a checkpoint holds already: later freezes don't give it again. Fails with
     /// [`PaneError::Layout`] if it is of another layout.
     pub fn restore(&mut self, delta: RecordBatch) -> Result<(), PaneError> {
         self.aggregation.check_layout(&delta)?;
-        self.deltas.push(delta);
+        self.deltas.insert(self.written, delta);
+        self.written += 1;
         Ok(())
     }
 
@@ -209,14 +256,8 @@ impl Pane {
     /// The partial states of all rows; a group may be in several. What the pane holds, and what the next freeze gives, stay
     /// as they were.
     pub(super) fn states(&mut self) -> Result<Vec<RecordBatch>, PaneError> {
-        let mut states = self.deltas.clone();
-        if self.open.len() > 0 {
-            // Emitting state empties an accumulator, so it is put back.
-            let state = self.open.take_state()?;
-            self.open.merge(&state)?;
-            states.push(state);
-        }
-        Ok(states)
+        self.seal()?;
+        Ok(self.deltas.clone())
     }
 
     /// The result of all rows: keys, then aggregates, laid out as [`Aggregation::closed_schema`]. One row a group, in no
@@ -259,7 +300,7 @@ impl Pane {
 
     /// More than [`DELTAS_MAX`] deltas, or more than twice the rows of the largest: then most keys are held several
     /// times. The rows of the whole at least double between two merges of fresh keys, so writing stays linear.
-    fn should_merge(&self) -> bool {
+    pub(super) fn should_merge(&self) -> bool {
         let rows: usize = self.deltas.iter().map(RecordBatch::num_rows).sum();
         let largest = self.deltas.iter().map(RecordBatch::num_rows).max().unwrap_or(0);
         self.deltas.len() > DELTAS_MAX || rows > (2 * largest).max(MERGE_ROWS_MIN)

@@ -32,7 +32,8 @@ use super::identities::Identities;
 use super::made::{Made, MadeWindows};
 use super::numbered::Numbered;
 use super::pane::{Aggregation, Frozen, Pane, PaneError};
-use super::tumbling::{Split, Tumbling};
+use super::split::{Split, split};
+use super::{Adjacent, Tumbling};
 use crate::event::{EventTime, Micros};
 
 /// Pane number, in checkpoints, of the pieces that lie in no pane any more.
@@ -48,13 +49,9 @@ pub struct Session {
 }
 
 impl Session {
-    fn panes(&self) -> Tumbling {
-        Tumbling { size: self.gap, offset: Micros(0) }
-    }
-
     /// Which rows of a batch belong to which pane, by their times.
     pub fn split(&self, times: &[i64]) -> Split {
-        self.panes().split(times)
+        split(&Tumbling { size: self.gap, offset: Micros(0) }.spans(times).0)
     }
 
     fn end(&self, last: i64) -> i64 {

@@ -26,7 +26,8 @@ use super::identities::Identities;
 use super::made::{Made, MadeWindows};
 use super::numbered::Numbered;
 use super::pane::{Aggregation, Frozen, Pane, PaneError};
-use super::tumbling::{Split, Tumbling};
+use super::split::{Split, split};
+use super::{Adjacent, Tumbling};
 use crate::event::{EventTime, Micros};
 
 /// Pane number, in checkpoints, of the states before the settled time.
@@ -45,7 +46,7 @@ pub struct Sliding {
 impl Sliding {
     /// Which rows of a batch belong to which pane, by their times.
     pub fn split(&self, times: &[i64]) -> Split {
-        Tumbling { size: self.size, offset: Micros(0) }.split(times)
+        split(&Tumbling { size: self.size, offset: Micros(0) }.spans(times).0)
     }
 
     fn window(&self, time: i64) -> Made {

@@ -1,10 +1,6 @@
 //! Tumbling windows: `[offset + n * size, offset + (n + 1) * size)` for every whole n.
 
-use std::collections::HashMap;
-
-use arrow::array::UInt32Array;
-use arrow::buffer::ScalarBuffer;
-
+use super::Adjacent;
 use crate::event::{EventTime, Micros};
 
 /// Adjacent windows of one size; a record falls in exactly one.
@@ -33,80 +29,13 @@ impl Tumbling {
     pub fn end(&self, start: EventTime) -> EventTime {
         start.plus(self.size)
     }
-
-    /// Start of the window of each time. Times within one window of the time before cost no division.
-    pub fn starts(&self, times: &[i64]) -> Vec<i64> {
-        let mut starts = Vec::with_capacity(times.len());
-        let (mut start, mut end) = (0, 0);
-        for &time in times {
-            if time < start || time >= end {
-                start = self.start(EventTime(time)).0;
-                end = start + self.size.0;
-            }
-            starts.push(start);
-        }
-        starts
-    }
-
-    /// Which rows of a batch belong to which window.
-    pub fn split(&self, times: &[i64]) -> Split {
-        let (Some(&first), Some(&last)) = (times.iter().min(), times.iter().max()) else {
-            return Split::Several(Vec::new());
-        };
-        let start = self.start(EventTime(first));
-        if self.start(EventTime(last)) == start {
-            return Split::One(start);
-        }
-        split_by_start(&self.starts(times))
-    }
 }
 
-/// The rows of a batch, cut by window.
-#[derive(Clone, Debug, PartialEq)]
-pub enum Split {
-    /// All rows are in the window that begins here; the common case, in which nothing is copied.
-    One(EventTime),
-    /// Start of each window with the indices of its rows, ascending; windows in order of time. Empty for no rows.
-    Several(Vec<(EventTime, UInt32Array)>),
-}
-
-/// A counting sort: one list of indices for the batch, of which each window gets a slice.
-fn split_by_start(starts: &[i64]) -> Split {
-    let mut slots: HashMap<i64, u32> = HashMap::new();
-    let mut counts: Vec<(i64, usize)> = Vec::new();
-    let mut slot_of_row = Vec::with_capacity(starts.len());
-    let mut previous: Option<(i64, u32)> = None;
-    for &start in starts {
-        let slot = match previous {
-            Some((same, slot)) if same == start => slot,
-            _ => *slots.entry(start).or_insert_with(|| {
-                counts.push((start, 0));
-                u32::try_from(counts.len() - 1).expect("a batch has fewer than 2^32 rows")
-            }),
-        };
-        previous = Some((start, slot));
-        counts[slot as usize].1 += 1;
-        slot_of_row.push(slot);
+impl Adjacent for Tumbling {
+    fn span(&self, time: i64) -> (i64, i64) {
+        let start = self.start(EventTime(time));
+        (start.0, self.end(start).0)
     }
-    let mut order: Vec<usize> = (0..counts.len()).collect();
-    order.sort_unstable_by_key(|&slot| counts[slot].0);
-    let mut next = vec![0; counts.len()];
-    let mut position = 0;
-    for &slot in &order {
-        next[slot] = position;
-        position += counts[slot].1;
-    }
-    let mut indices = vec![0_u32; starts.len()];
-    for (row, &slot) in (0_u32..).zip(&slot_of_row) {
-        indices[next[slot as usize]] = row;
-        next[slot as usize] += 1;
-    }
-    let indices = ScalarBuffer::from(indices);
-    let slice = |slot: &usize| {
-        let (start, count) = counts[*slot];
-        (EventTime(start), UInt32Array::new(indices.slice(next[*slot] - count, count), None))
-    };
-    Split::Several(order.iter().map(slice).collect())
 }
 
 #[cfg(test)]
@@ -122,17 +51,23 @@ mod tests {
         Tumbling { size: Micros::from_seconds(60), offset: Micros(offset) }
     }
 
+    fn starts(window: Tumbling, times: &[i64]) -> Vec<i64> {
+        let (starts, ends) = window.spans(times);
+        assert!(starts.iter().zip(&ends).all(|(start, end)| end - start == window.size.0));
+        starts
+    }
+
     #[test]
     fn windows_are_half_open_and_aligned_to_the_epoch() {
         let window = minutes(0);
-        assert_eq!(window.starts(&[0, 59_999_999, 60_000_000, -1]), [0, 0, 60_000_000, -60_000_000]);
+        assert_eq!(starts(window, &[0, 59_999_999, 60_000_000, -1]), [0, 0, 60_000_000, -60_000_000]);
         assert_eq!(window.end(EventTime(-60_000_000)), EventTime(0));
     }
 
     #[test]
     fn an_offset_shifts_the_grid_on_both_sides_of_the_epoch() {
         let window = minutes(1_000_000);
-        let starts = window.starts(&[999_999, 1_000_000, -59_000_000, -59_000_001]);
+        let starts = starts(window, &[999_999, 1_000_000, -59_000_000, -59_000_001]);
         assert_eq!(starts, [-59_000_000, 1_000_000, -59_000_000, -119_000_000]);
     }
 
@@ -145,20 +80,6 @@ mod tests {
         }
     }
 
-    #[test]
-    fn a_batch_inside_one_window_is_not_copied() {
-        assert_eq!(minutes(0).split(&[5, 3, 59_999_999]), Split::One(EventTime(0)));
-        assert_eq!(minutes(0).split(&[]), Split::Several(Vec::new()));
-    }
-
-    #[test]
-    fn a_batch_over_windows_is_cut_in_order_of_time_and_of_rows() {
-        let split = minutes(0).split(&[60_000_000, -1, 61_000_000, 0, -2]);
-        let expected = [(-60_000_000, vec![1, 4]), (0, vec![3]), (60_000_000, vec![0, 2])];
-        let expected = expected.map(|(start, rows)| (EventTime(start), UInt32Array::from(rows)));
-        assert_eq!(split, Split::Several(expected.to_vec()));
-    }
-
     proptest! {
         #[test]
         fn every_row_is_in_the_window_that_holds_its_time(
@@ -167,24 +88,11 @@ mod tests {
                 .prop_flat_map(|size| (Just(size), 0..size)),
         ) {
             let window = Tumbling { size: Micros(size), offset: Micros(offset) };
-            let starts = window.starts(&times);
+            let starts = starts(window, &times);
             for (&time, &start) in times.iter().zip(&starts) {
                 prop_assert_eq!(EventTime(start), window.start(EventTime(time)));
                 prop_assert!(start <= time && time - start < size);
                 prop_assert_eq!((i128::from(start) - i128::from(offset)).rem_euclid(i128::from(size)), 0);
-            }
-            match window.split(&times) {
-                Split::One(start) => prop_assert!(starts.iter().all(|&other| other == start.0)),
-                Split::Several(parts) => {
-                    let mut rows = 0;
-                    for (start, indices) in &parts {
-                        rows += indices.len();
-                        prop_assert!(indices.values().is_sorted());
-                        prop_assert!(indices.values().iter().all(|&row| starts[row as usize] == start.0));
-                    }
-                    prop_assert_eq!(rows, times.len());
-                    prop_assert!(parts.windows(2).all(|pair| pair[0].0 < pair[1].0));
-                }
             }
         }
     }

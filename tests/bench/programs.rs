@@ -5,15 +5,19 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::events::HOUR;
+use crate::events::{HOUR, HOUR_BEFORE};
 use crate::usage::{self, Cost};
 
 /// The broker's heap: as small as serves ten million events.
 const KAFKA_HEAP: &str = "160m";
 const JOB: &str = "jobs/per_minute.sql";
+const HOP_JOB: &str = "jobs/per_hour.sql";
 /// Of the catalog; all tables are in this namespace.
 const HISTORY: &str = "bench.events";
 const RESULT: &str = "bench.per_minute";
+const HOP_RESULT: &str = "bench.per_hour";
+/// Windows that each event falls in, by [`HOP_JOB`].
+const HOP_WINDOWS: u64 = 60;
 
 fn repository() -> &'static Path {
     Path::new(env!("CARGO_MANIFEST_DIR"))
@@ -86,22 +90,30 @@ location = ".kappa/state"
 checkpoint_interval = "{checkpoint_ms}ms"
 "#
         );
-        let job = format!(
+        let stream = format!(
             "CREATE STREAM events (
   ts TIMESTAMP NOT NULL, key TEXT NOT NULL, value BIGINT,
   WATERMARK FOR ts AS ts - INTERVAL '5 seconds'
 )
 LIVE    FROM KAFKA   '{topic}' FORMAT JSON
 HISTORY FROM ICEBERG '{HISTORY}';
-
-INSERT INTO ICEBERG '{RESULT}' PARTITIONED BY (hour(window_start))
-SELECT window_start, key, count(*) AS events, sum(value) AS total, avg(value) AS mean
-FROM   TUMBLE(events, ts, INTERVAL '1 minute')
-GROUP  BY window_start, window_end, key;
 "
         );
+        let job = |result: &str, window: &str| {
+            format!(
+                "{stream}
+INSERT INTO ICEBERG '{result}' PARTITIONED BY (hour(window_start))
+SELECT window_start, key, count(*) AS events, sum(value) AS total, avg(value) AS mean
+FROM   {window}
+GROUP  BY window_start, window_end, key;
+"
+            )
+        };
+        let minutes = job(RESULT, "TUMBLE(events, ts, INTERVAL '1 minute')");
+        let hours = job(HOP_RESULT, "HOP(events, ts, INTERVAL '1 minute', INTERVAL '1 hour')");
         std::fs::write(folder.join("kappa.toml"), config).expect("the folder takes files");
-        std::fs::write(folder.join(JOB), job).expect("the folder takes files");
+        std::fs::write(folder.join(JOB), minutes).expect("the folder takes files");
+        std::fs::write(folder.join(HOP_JOB), hours).expect("the folder takes files");
         Project { folder }
     }
 
@@ -125,6 +137,25 @@ GROUP  BY window_start, window_end, key;
     /// The hour again, from history.
     pub fn backfill(&self) -> (Value, Cost) {
         self.kappa(&["backfill", "run", JOB, "--from", HOUR[0], "--to", HOUR[1], "--drain"])
+    }
+
+    /// All hours that hold an event of the hour, one each minute, from history.
+    pub fn hop(&self) -> (Value, Cost) {
+        self.kappa(&["backfill", "run", HOP_JOB, "--from", HOUR_BEFORE, "--to", HOUR[1], "--drain"])
+    }
+
+    /// Checks that each of `count` events is in all of its hours.
+    ///
+    /// # Panics
+    /// If one is missing or too many.
+    pub fn check_hop(&self, python: &Path, count: u64) {
+        let [uri, warehouse] = self.catalog();
+        let found = duckdb(python, &["sum", &uri, &warehouse, HOP_RESULT]);
+        assert_eq!(
+            found["events"].as_u64(),
+            Some(count * HOP_WINDOWS),
+            "each event is in {HOP_WINDOWS} windows: {found}"
+        );
     }
 
     /// Where DuckDB finds the tables.

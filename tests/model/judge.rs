@@ -17,6 +17,17 @@ pub struct Judged {
     pub seen: Option<i64>,
     /// What is decided.
     pub verdict: Verdict,
+    /// Start and end of the windows that count it.
+    pub windows: Vec<(i64, i64)>,
+    /// Start and end of the windows that it is late for.
+    pub late_for: Vec<(i64, i64)>,
+}
+
+impl Judged {
+    /// Whether the late table has it: it is late for a window, though another may count it.
+    pub fn is_in_late_table(&self) -> bool {
+        !self.late_for.is_empty()
+    }
 }
 
 /// What becomes of a record, for one INSERT.
@@ -28,11 +39,11 @@ pub enum Verdict {
     Null,
     /// Event time beyond MAX FUTURE.
     Future,
-    /// Late for its window, which starts here.
+    /// Late for all its windows, of which the first starts here.
     Late(i64),
-    /// Accepted, but dropped by WHERE.
+    /// Accepted, but dropped by WHERE, or in no window.
     Dropped,
-    /// Accepted into the window that starts here.
+    /// Accepted; the first window that counts it starts here.
     Counted(i64),
 }
 
@@ -40,11 +51,6 @@ impl Verdict {
     /// Whether it is rejected.
     pub fn is_rejected(self) -> bool {
         matches!(self, Verdict::Broken | Verdict::Null | Verdict::Future)
-    }
-
-    /// Whether it is late.
-    pub fn is_late(self) -> bool {
-        matches!(self, Verdict::Late(_))
     }
 
     /// Whether it is accepted.
@@ -64,16 +70,36 @@ pub fn judge(log: &Log, stream: &Stream, query: &Query) -> Vec<Judged> {
                 Body::Broken => BTreeMap::new(),
                 Body::Fields(fields) => fields.clone(),
             };
+            let (mut windows, mut late_for) = (Vec::new(), Vec::new());
             let verdict = match (&record.body, reject(&fields, record.timestamp, stream)) {
                 (Body::Broken, _) => Verdict::Broken,
                 (_, Some(rejected)) => rejected,
                 _ => {
                     let time = event_time(&fields, stream);
                     seen = Some(seen.map_or(time, |seen| seen.max(time)));
-                    place(&fields, time, seen_before, stream, query)
+                    if is_dropped(&fields, query) {
+                        Verdict::Dropped
+                    } else {
+                        let limit = seen_before.map(|seen| seen - stream.bound);
+                        let is_late = |end: i64| limit.is_some_and(|limit| end + query.allowed <= limit);
+                        (late_for, windows) = query.windows(time).into_iter().partition(|&(_, end)| is_late(end));
+                        match (windows.first(), late_for.first()) {
+                            (Some(&(start, _)), _) => Verdict::Counted(start),
+                            (None, Some(&(start, _))) => Verdict::Late(start),
+                            (None, None) => Verdict::Dropped,
+                        }
+                    }
                 }
             };
-            judged.push(Judged { partition: *partition, offset: record.offset, fields, seen: seen_before, verdict });
+            judged.push(Judged {
+                partition: *partition,
+                offset: record.offset,
+                fields,
+                seen: seen_before,
+                verdict,
+                windows,
+                late_for,
+            });
         }
     }
     judged
@@ -88,17 +114,9 @@ fn reject(fields: &BTreeMap<String, Value>, timestamp: Option<i64>, stream: &Str
     (event_time(fields, stream) > limit).then_some(Verdict::Future)
 }
 
-/// WHERE goes first; then the window is too old, or takes the record.
-fn place(fields: &BTreeMap<String, Value>, time: i64, seen: Option<i64>, stream: &Stream, query: &Query) -> Verdict {
-    if query.filter.as_ref().is_some_and(|filter| filter.holds(fields) != Some(true)) {
-        return Verdict::Dropped;
-    }
-    let start = query.window_start(time);
-    let end = start + query.size;
-    match seen {
-        Some(seen) if end + query.allowed <= seen - stream.bound => Verdict::Late(start),
-        _ => Verdict::Counted(start),
-    }
+/// WHERE goes first: what it drops is late for nothing.
+fn is_dropped(fields: &BTreeMap<String, Value>, query: &Query) -> bool {
+    query.filter.as_ref().is_some_and(|filter| filter.holds(fields) != Some(true))
 }
 
 fn event_time(fields: &BTreeMap<String, Value>, stream: &Stream) -> i64 {

@@ -6,6 +6,7 @@
 
 mod aggregate;
 mod condition;
+mod cut;
 mod exact;
 mod judge;
 mod results;
@@ -17,6 +18,7 @@ use std::collections::BTreeMap;
 pub use crate::support::Value;
 pub use aggregate::{Aggregate, Function};
 pub use condition::{Comparison, Condition};
+pub use cut::Cut;
 pub use judge::{Judged, Verdict, judge, watermark};
 pub use results::{Cell, Row, differences, results};
 
@@ -61,12 +63,14 @@ pub struct Stream {
     pub max_future: Option<i64>,
 }
 
-/// One INSERT over a tumbling window. Its result columns: `window_start`, `window_end`, the keys, the aggregates.
+/// One INSERT over a window. Its result columns: `window_start`, `window_end`, the keys, the aggregates.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// WHERE.
     pub filter: Option<Condition>,
-    /// Length of a window.
+    /// How time is cut.
+    pub cut: Cut,
+    /// Length of a window, or of the longest.
     pub size: i64,
     /// Shift of the windows against the epoch; may be negative or greater than the size.
     pub offset: i64,
@@ -79,15 +83,13 @@ pub struct Query {
 }
 
 impl Query {
-    /// Start of the window that holds `time`: the greatest multiple of the size, plus the offset, that isn't after it.
+    /// Start of the window that holds `time`, where windows of `size` adjoin.
     pub fn window_start(&self, time: i64) -> i64 {
-        let mut start = (time / self.size) * self.size + self.offset % self.size;
-        while start > time {
-            start -= self.size;
-        }
-        while start + self.size <= time {
-            start += self.size;
-        }
-        start
+        cut::grid_start(time, self.size, self.offset)
+    }
+
+    /// Start and end of all windows that hold `time`, in order of their ends.
+    pub fn windows(&self, time: i64) -> Vec<(i64, i64)> {
+        self.cut.windows(time, self.size, self.offset)
     }
 }

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use super::aggregate::Fields;
 use super::condition::field;
-use super::judge::{Judged, Verdict};
+use super::judge::Judged;
 use super::{Query, Stream, Value};
 
 /// One row: `window_start`, `window_end`, keys, aggregates.
@@ -49,21 +49,19 @@ fn place(value: f64) -> i64 {
 
 /// The rows of all windows whose end is at or before `closed`, sorted by window and keys.
 pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -> Vec<Row> {
-    let mut groups: BTreeMap<(i64, Vec<Value>), Vec<&Judged>> = BTreeMap::new();
+    let mut groups: BTreeMap<((i64, i64), Vec<Value>), Vec<&Judged>> = BTreeMap::new();
     for record in judged {
-        if let Verdict::Counted(start) = record.verdict
-            && start + query.size <= closed
-        {
+        for window in record.windows.iter().filter(|(_, end)| *end <= closed) {
             let keys = query.keys.iter().map(|key| grouped(field(&record.fields, key))).collect();
-            groups.entry((start, keys)).or_default().push(record);
+            groups.entry((*window, keys)).or_default().push(record);
         }
     }
     let mut rows = Vec::new();
-    for ((start, keys), mut records) in groups {
+    for (((start, end), keys), mut records) in groups {
         // Canonical order; one stream, so its name decides nothing.
         records.sort_by_key(|record| (field(&record.fields, &stream.event_time), record.partition, record.offset));
         let fields: Vec<&Fields> = records.iter().map(|record| &record.fields).collect();
-        let mut row = vec![Cell::exactly(Value::Timestamp(start)), Cell::exactly(Value::Timestamp(start + query.size))];
+        let mut row = vec![Cell::exactly(Value::Timestamp(start)), Cell::exactly(Value::Timestamp(end))];
         row.extend(keys.into_iter().map(Cell::exactly));
         row.extend(query.aggregates.iter().map(|aggregate| aggregate.of(&fields)));
         rows.push(row);

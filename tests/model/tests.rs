@@ -22,7 +22,7 @@ fn stream(bound: i64) -> Stream {
 /// Windows of `size` minutes.
 fn query(size: i64, functions: Vec<Function>) -> Query {
     let aggregates = functions.into_iter().map(|function| Aggregate { function, filter: None }).collect();
-    Query { filter: None, size: size * MINUTE, offset: 0, allowed: 0, keys: Vec::new(), aggregates }
+    Query { filter: None, cut: Cut::Tumble, size: size * MINUTE, offset: 0, allowed: 0, keys: Vec::new(), aggregates }
 }
 
 fn column() -> String {
@@ -61,6 +61,16 @@ fn a_record_is_late_when_its_window_ends_at_or_before_seen_less_the_bound() {
         judged.iter().map(|record| record.seen).collect::<Vec<_>>(),
         [None, Some(22), Some(22), Some(22)].map(|seen| seen.map(|seen: i64| seen * MINUTE))
     );
+}
+
+#[test]
+fn a_record_is_late_for_the_windows_that_have_ended_and_counts_in_the_others() {
+    // Windows of 10 each 5: 17 is in [10, 20) and [15, 25). Seen 22, bound 2: the first has ended.
+    let query = Query { cut: Cut::Hop { slide: 5 * MINUTE }, ..query(10, Vec::new()) };
+    let judged = judge(&log(vec![vec![at(0, 22, 1), at(1, 17, 1), at(2, 13, 1)]]), &stream(2), &query);
+    assert_eq!(judged[1].verdict, Verdict::Counted(15 * MINUTE));
+    assert_eq!(judged[1].late_for, [(10 * MINUTE, 20 * MINUTE)]);
+    assert_eq!(judged[2].verdict, Verdict::Late(5 * MINUTE));
 }
 
 #[test]

@@ -4,7 +4,7 @@ use std::fmt::Write as _;
 
 use super::message::{self, COLUMNS};
 use super::random::Random;
-use crate::model::{self, Aggregate, Body, Comparison, Condition, Function, HOUR, Record, SECOND, Value};
+use crate::model::{self, Aggregate, Body, Comparison, Condition, Cut, Function, HOUR, Record, SECOND, Value};
 use crate::support::kafka;
 
 /// The first event time of a steady case: 2013-01-01.
@@ -53,6 +53,7 @@ impl Case {
         let mut random = Random::new(seed);
         let random = &mut random;
         let size = random.pick(&[SECOND, 7 * SECOND, 10 * SECOND, 60 * SECOND, 90 * 60 * SECOND, HOUR]);
+        let (cut, size) = cut(random, size);
         let (max_future_clause, max_future) = random.pick(&[
             ("", Some(HOUR)),
             (" MAX FUTURE INTERVAL '10 seconds'", Some(10 * SECOND)),
@@ -64,8 +65,12 @@ impl Case {
             bound: random.pick(&[0, 1, size / 2, size, 3 * size]),
             max_future,
         };
-        let query = query(random, size);
-        let base = random.pick(&[-3_000_000_000_000_000, -4 * size, 0, 1_356_998_400_000_000]);
+        let query = query(random, cut, size);
+        let base = match cut {
+            // Before clocks are set, in spring and in autumn of 2013.
+            Cut::BerlinDays => random.pick(&[1_364_000_000 * SECOND, 1_382_500_000 * SECOND]),
+            _ => random.pick(&[-3_000_000_000_000_000, -4 * size, 0, 1_356_998_400_000_000]),
+        };
         let partitions = (0..random.between(1, 5)).map(|_| partition(random, base, &stream, &query)).collect();
         let publish_clause = random.pick(&["", "\nPUBLISH EACH WINDOW", "\nPUBLISH WHOLE PARTITIONS"]);
         Case { seed, stream, query, partitions, max_future_clause, publish_clause }
@@ -120,6 +125,7 @@ impl Case {
         };
         let query = model::Query {
             filter: None,
+            cut: Cut::Tumble,
             size: 10 * SECOND,
             offset: 0,
             allowed: 0,
@@ -171,7 +177,8 @@ impl Case {
         let history = history.unwrap_or_default();
         writeln!(sql, "LIVE FROM KAFKA '{topic}' FORMAT JSON{history};\n").expect("text takes text");
         let partition = if self.query.size >= HOUR { "day" } else { "hour" };
-        writeln!(sql, "INSERT INTO ICEBERG '{namespace}.{result}' PARTITIONED BY ({partition}(window_start))")
+        let by = if self.is_told_by_end() { "window_end" } else { "window_start" };
+        writeln!(sql, "INSERT INTO ICEBERG '{namespace}.{result}' PARTITIONED BY ({partition}({by}))")
             .expect("text takes text");
         let keys: Vec<String> =
             ["window_start", "window_end"].map(str::to_owned).into_iter().chain(self.query.keys.clone()).collect();
@@ -180,14 +187,30 @@ impl Case {
         let aggregates: Vec<String> =
             aggregates.map(|(at, aggregate)| format!("{} AS a{at}", aggregate_sql(aggregate))).collect();
         writeln!(sql, "SELECT {keys}, {}", aggregates.join(", ")).expect("text takes text");
-        let offset = if self.query.offset == 0 { String::new() } else { format!(", {}", interval(self.query.offset)) };
-        writeln!(sql, "FROM TUMBLE(s, t, {}{offset})", interval(self.query.size)).expect("text takes text");
+        writeln!(sql, "FROM {}", self.window_sql()).expect("text takes text");
         if let Some(filter) = &self.query.filter {
             writeln!(sql, "WHERE {}", condition_sql(filter)).expect("text takes text");
         }
         write!(sql, "GROUP BY {keys}\nLATE INTO ICEBERG '{namespace}.{result}_late'{};\n", self.publish_clause)
             .expect("text takes text");
         sql
+    }
+
+    /// Whether windows are told by their ends, not by their starts.
+    pub fn is_told_by_end(&self) -> bool {
+        matches!(self.query.cut, Cut::Cumulate { .. })
+    }
+
+    fn window_sql(&self) -> String {
+        let size = interval(self.query.size);
+        let offset = if self.query.offset == 0 { String::new() } else { format!(", {}", interval(self.query.offset)) };
+        match self.query.cut {
+            Cut::Tumble => format!("TUMBLE(s, t, {size}{offset})"),
+            Cut::Hop { slide } => format!("HOP(s, t, {}, {size}{offset})", interval(slide)),
+            Cut::Cumulate { step } => format!("CUMULATE(s, t, {}, {size}{offset})", interval(step)),
+            Cut::Months { count } => format!("TUMBLE(s, t, INTERVAL '{count} months')"),
+            Cut::BerlinDays => "TUMBLE(s, t, INTERVAL '1 day', TIME ZONE 'Europe/Berlin')".to_owned(),
+        }
     }
 
     /// How many columns of a result row identify it.
@@ -198,17 +221,20 @@ impl Case {
 
 /// One partition: event time goes forward by small steps, and back now and then.
 fn partition(random: &mut Random, base: i64, stream: &model::Stream, query: &model::Query) -> Vec<Message> {
-    let count = random.pick(&[0, 1, 5, 50, 100, 200, 200]);
-    let windows = random.between(1, 30);
+    // Few records and few windows where these are long: history has a file for each hour.
+    let is_long = query.size >= 24 * HOUR;
+    let count = if is_long { random.pick(&[0, 1, 5, 30, 30]) } else { random.pick(&[0, 1, 5, 50, 100, 200, 200]) };
+    let windows = random.between(1, if is_long { 4 } else { 30 });
     let step = (windows * query.size / 200).max(2);
     let (mut clock, mut previous) = (base + random.between(0, query.size), base);
     let mut messages = Vec::new();
     for _ in 0..count {
         clock += random.between(0, step);
+        let edge = query.windows(clock).first().map_or(clock, |&(start, _)| start);
         let mut time = match random.below(10) {
             0 => previous,
-            1 => query.window_start(clock),
-            2 => query.window_start(clock) - 1,
+            1 => edge,
+            2 => edge - 1,
             3 | 4 => clock - random.between(0, 2 * stream.bound + query.size),
             _ => clock,
         };
@@ -253,13 +279,29 @@ fn good_message(random: &mut Random, time: i64, timestamp_ms: i64) -> Message {
     Message { timestamp_ms, raw: Some(message::write(random, &fields)), body: Body::Fields(fields) }
 }
 
-fn query(random: &mut Random, size: i64) -> model::Query {
+/// A kind of window, and its size: as given, or the kind's own.
+fn cut(random: &mut Random, size: i64) -> (Cut, i64) {
+    match random.below(8) {
+        0 | 1 => (Cut::Hop { slide: random.pick(&[size / 4, size / 10 * 3, size, size / 2 * 3]) }, size),
+        2 | 3 => (Cut::Cumulate { step: random.pick(&[size / 4, size / 10, size]) }, size),
+        4 if random.percent(50) => (Cut::Months { count: random.pick(&[1, 3, 12]) }, 31 * 24 * HOUR),
+        4 => (Cut::BerlinDays, 24 * HOUR),
+        _ => (Cut::Tumble, size),
+    }
+}
+
+fn query(random: &mut Random, cut: Cut, size: i64) -> model::Query {
     let aggregate_count = random.below(6) + 1;
     let key_count = random.below(3);
     model::Query {
         filter: random.percent(40).then(|| condition(random)),
+        cut,
         size,
-        offset: random.pick(&[0, 0, size / 3, -size / 4]),
+        offset: if matches!(cut, Cut::Months { .. } | Cut::BerlinDays) {
+            0
+        } else {
+            random.pick(&[0, 0, size / 3, -size / 4])
+        },
         allowed: 0,
         keys: random.several(&["k".to_owned(), "g".to_owned(), "b".to_owned()], key_count),
         aggregates: random

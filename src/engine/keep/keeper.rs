@@ -7,10 +7,11 @@ use arrow::compute::filter_record_batch;
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
+use super::adjacent::AdjacentWindows;
 use super::counting::OpenCounts;
+use super::overlapping::OverlappingWindows;
 use super::session::OpenSessions;
 use super::sliding::OpenSliding;
-use super::tumbling::TumblingPanes;
 use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
@@ -20,11 +21,13 @@ use crate::job::{Insert, Plan};
 use crate::windows::pane::PaneError;
 use crate::windows::{ByData, PublishRange, Window};
 
-/// Which windows of an INSERT are published.
+/// Which windows of an INSERT are published, and which of them are already.
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct Published {
     /// Those that are published at all.
     pub(in crate::engine) range: PublishRange,
+    /// What restored state was frozen at: windows that this closed are published. [`EventTime::MIN`]: none.
+    pub(in crate::engine) watermark: EventTime,
     /// The event time from which on all records are read.
     pub(in crate::engine) complete_from: EventTime,
 }
@@ -47,8 +50,16 @@ impl Keeper {
         let insert = &plan.inserts[index];
         let failed = |source: PaneError| told(insert, KeepError { window: None, fault: source.into() });
         let inputs = Inputs::new(insert, preparation).map_err(failed)?;
+        let allowed = insert.allowed;
         let keep: Box<dyn Keep> = match insert.window {
-            Window::Tumbling(window) => Box::new(TumblingPanes::new(window, insert.allowed, inputs)),
+            Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, allowed, inputs)),
+            Window::Calendar(window) => Box::new(AdjacentWindows::new(window, allowed, inputs)),
+            Window::Hopping(window) => {
+                Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
+            }
+            Window::Cumulating(window) => {
+                Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
+            }
             Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
         };
         Ok(Keeper { index, plan: plan.clone(), keep })

@@ -5,13 +5,14 @@
 //! [`Keep`], one implementation a kind. To add a kind: a file with its [`Keep`], its line in [`Keeper::new`]; and a
 //! [`super::prepare::Placing`], which ships the columns that it goes by.
 
+mod adjacent;
 mod by_data;
 mod counting;
 mod inputs;
 mod keeper;
+mod overlapping;
 mod session;
 mod sliding;
-mod tumbling;
 
 use std::ops::Range;
 use std::sync::Arc;

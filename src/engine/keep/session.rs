@@ -44,10 +44,10 @@ impl OpenSessions {
 impl Keep for OpenSessions {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), KeepError> {
         match self.window.split(times(rows).values()) {
-            Split::One(pane) => self.add_to(pane, rows),
+            Split::One(pane) => self.add_to(EventTime(pane), rows),
             Split::Several(parts) => parts.into_iter().try_for_each(|(pane, indices)| {
                 let part = take_record_batch(rows, &indices).expect("row numbers are in range");
-                self.add_to(pane, &part)
+                self.add_to(EventTime(pane), &part)
             }),
         }
     }

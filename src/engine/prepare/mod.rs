@@ -7,8 +7,9 @@
 //!
 //! Invariant: row-local. What becomes of a record depends on the record, its `_seen` and the stated watermark alone.
 
+mod adjacent;
 mod by_data;
-mod fixed;
+mod overlapping;
 mod preparation;
 
 use arrow::array::ArrayRef;
@@ -21,8 +22,11 @@ use datafusion_common::DataFusionError;
 use crate::event::EventTime;
 
 pub(super) use by_data::TIME_COLUMN;
-pub(super) use fixed::PANE_COLUMN;
+pub(super) use overlapping::{FROM_ALL, FROM_COLUMN};
 pub(super) use preparation::{Argument, Preparation};
+
+/// Column of prepared rows that holds the start of a row's pane, in microseconds, for windows with fixed ends.
+pub(super) const PANE_COLUMN: usize = 0;
 
 /// Which windows records fall in.
 pub(super) trait Placing {

@@ -10,8 +10,9 @@ use datafusion_common::{DataFusionError, ScalarValue};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 
+use super::adjacent::InOneWindow;
 use super::by_data::InTime;
-use super::fixed::InOneWindow;
+use super::overlapping::InOverlappingWindows;
 use super::{LateRows, Placing};
 use crate::event::{EventBatch, EventTime, Stream};
 use crate::job::Insert;
@@ -62,15 +63,7 @@ impl Preparation {
         stream: &Arc<Stream>,
         publish: PublishRange,
     ) -> Result<Self, DataFusionError> {
-        let placing: Box<dyn Placing> = match insert.window {
-            Window::Tumbling(window) => {
-                Box::new(InOneWindow { window, stream: stream.clone(), allowed: insert.allowed, publish })
-            }
-            Window::ByData(_) => {
-                let with_positions = insert.window.goes_by_positions();
-                Box::new(InTime { stream: stream.clone(), allowed: insert.allowed, publish, with_positions })
-            }
-        };
+        let placing = placing(insert, stream.clone(), publish);
         let mut fields = placing.fields();
         let before = fields.len();
         let mut shipped: Vec<Arc<dyn PhysicalExpr>> = insert.keys.iter().map(|key| key.expression.clone()).collect();
@@ -196,6 +189,19 @@ impl Preparation {
             .expect("the late layout is a record's and six more");
         into.late.push(batch);
         into.late_count += late.late_for_all;
+    }
+}
+
+fn placing(insert: &Insert, stream: Arc<Stream>, publish: PublishRange) -> Box<dyn Placing> {
+    let allowed = insert.allowed;
+    match insert.window {
+        Window::Tumbling(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
+        Window::Calendar(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
+        Window::Hopping(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
+        Window::Cumulating(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
+        Window::ByData(_) => {
+            Box::new(InTime { stream, allowed, publish, with_positions: insert.window.goes_by_positions() })
+        }
     }
 }
 

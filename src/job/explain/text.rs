@@ -102,8 +102,9 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
         "whole_partitions" => line(f, "published", "whole partitions, when no window in them can change any more")?,
         _ => line(f, "published", "each window, at the first checkpoint after the watermark has passed its end")?,
     }
+    let end = if insert.state.per.iter().any(|part| part == "pane") { "the end of its last window" } else { "its end" };
     let state = format!(
-        "{} for each {}, from its first record until the watermark passes its end{}: {}{} of event time",
+        "{} for each {}, from its first record until the watermark passes {end}{}: {}{} of event time",
         plural(insert.state.accumulators, "accumulator", "accumulators"),
         insert.state.per.join(", "),
         if allowed.0 > 0 { format!(" by {allowed}") } else { String::new() },

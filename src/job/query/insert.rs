@@ -43,13 +43,15 @@ fn plan(
     let stream = streams[index].as_ref();
     let window = window(call, stream, problems);
     let (shape, window) = (shape?, window?);
-    let mut query = Query::new(insert, shape, call, stream, problems)?;
+    let mut query = Query::new(insert, shape, (call, &window), stream, problems)?;
     let columns = query.check(problems);
     query.plan_partition_by(problems);
     // What is missing by default only shows in a SELECT list that is right.
     let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
-    let partitions =
-        columns.as_ref().filter(|_| can_tell).and_then(|columns| partitions::partitions(insert, columns, problems));
+    let partitions = columns
+        .as_ref()
+        .filter(|_| can_tell)
+        .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
     let (columns, (fields, range)) = (columns?, partitions?);
     let allowed = allowed(insert, &columns, problems);
     if !problems.is_empty() {

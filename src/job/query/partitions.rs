@@ -7,9 +7,9 @@ use super::names::did_you_mean;
 use super::types::sql_name;
 use crate::event::{PartitionField, Transform};
 use crate::job::Problems;
-use crate::job::definition::{InsertDefinition, WindowFunction};
+use crate::job::definition::InsertDefinition;
 use crate::job::plan::RangeColumn;
-use crate::windows::WindowEdge;
+use crate::windows::{ByData, Window, WindowEdge};
 
 /// A column of the result, as far as partitions need it.
 pub(super) struct Named {
@@ -23,9 +23,10 @@ pub(super) struct Named {
 pub(super) fn partitions(
     insert: &InsertDefinition,
     columns: &[Named],
+    window: &Window,
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
-    let Some(written) = &insert.partitioned_by else { return by_default(insert, columns, problems) };
+    let Some(written) = &insert.partitioned_by else { return by_default(insert, columns, window, problems) };
     let mut unknown = false;
     for field in written {
         if !columns.iter().any(|column| column.name == field.value.column) {
@@ -48,12 +49,22 @@ pub(super) fn partitions(
     }
     let range = fields.iter().enumerate().find_map(|(partition, field)| {
         let edge = columns.iter().find(|column| column.name == field.column)?.edge?;
-        field.transform.is_time().then_some(RangeColumn { partition, edge })
+        (field.transform.is_time() && window.ranges_by(edge)).then_some(RangeColumn { partition, edge })
     });
     if let Some(range) = range {
         return Some((fields, range));
     }
     let span = written.first().map_or(insert.table.span, |field| field.span);
+    let edge_of = |field: &PartitionField| columns.iter().find(|column| column.name == field.column)?.edge;
+    if fields.iter().any(|field| field.transform.is_time() && edge_of(field).is_some()) {
+        problems.add(
+            span,
+            "PARTITIONED BY needs a time transform of window_end or window_time: windows of CUMULATE that begin together \
+             are told by their ends",
+            "select window_time, and write day(window_time); others may stand beside it",
+        );
+        return None;
+    }
     problems.add(
         span,
         "PARTITIONED BY needs a time transform of the window, so that a backfill can replace whole partitions",
@@ -69,20 +80,27 @@ fn way_out(columns: &[Named]) -> String {
     }
 }
 
-/// `day(window_start)`, where that is in the result; for sessions `day(window_end)`, as one without end would hold all others
-/// back by its start.
+/// `day(window_start)`, where that is in the result; where starts tell no windows, a later instant of them; for sessions
+/// `day(window_end)`, as one without end would hold all others back by its start.
 fn by_default(
     insert: &InsertDefinition,
     columns: &[Named],
+    window: &Window,
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
-    let is_session = insert.windows.first().is_some_and(|call| matches!(call.function, WindowFunction::Session { .. }));
-    let (edge, name) = if is_session { (WindowEdge::End, "window_end") } else { (WindowEdge::Start, "window_start") };
-    if let Some(column) = columns.iter().find(|column| column.edge == Some(edge)) {
-        let field = PartitionField { column: column.name.clone(), transform: Transform::Day };
-        return Some((vec![field], RangeColumn { partition: 0, edge }));
+    let is_told = window.ranges_by(WindowEdge::Start);
+    let (edges, name): (&[WindowEdge], &str) = match (is_told, window) {
+        (_, Window::ByData(ByData::Session(_))) => (&[WindowEdge::End], "window_end"),
+        (true, _) => (&[WindowEdge::Start], "window_start"),
+        (false, _) => (&[WindowEdge::Time, WindowEdge::End], "window_time"),
+    };
+    for &edge in edges {
+        if let Some(found) = columns.iter().find(|column| column.edge == Some(edge)) {
+            let field = PartitionField { column: found.name.clone(), transform: Transform::Day };
+            return Some((vec![field], RangeColumn { partition: 0, edge }));
+        }
     }
-    let help = match columns.iter().find(|column| column.edge.is_some()) {
+    let help = match columns.iter().find(|column| column.edge.is_some_and(|edge| window.ranges_by(edge))) {
         Some(column) => format!("select {name}, or write PARTITIONED BY (day({}))", column.name),
         None => format!("select {name}"),
     };

@@ -25,16 +25,17 @@ use super::output::{self, Parts, Places};
 use super::partitions::Named;
 use super::shape::{self, Shape, identifier};
 use super::types::{result_type, sql_name};
-use super::window::{edges_decide_each_other, window_columns};
+use super::window::window_columns;
 use crate::event::Stream;
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, WindowCall, WindowFunction};
-use crate::windows::WindowEdge;
+use crate::windows::{Window, WindowEdge};
 
 /// One query on its way.
 pub(super) struct Query<'a> {
     insert: &'a InsertDefinition,
     call: &'a WindowCall,
+    window: &'a Window,
     shape: Shape<'a>,
     /// The table that the window call stands for: the record's columns, then the window's.
     catalog: Catalog,
@@ -51,7 +52,7 @@ impl<'a> Query<'a> {
     pub(super) fn new(
         insert: &'a InsertDefinition,
         shape: Shape<'a>,
-        call: &'a WindowCall,
+        (call, window): (&'a WindowCall, &'a Window),
         stream: &'a Stream,
         problems: &mut Problems,
     ) -> Option<Query<'a>> {
@@ -77,6 +78,7 @@ impl<'a> Query<'a> {
         let aliases = shape.items.iter().filter_map(|item| item.alias).map(identifier).collect();
         Some(Query {
             insert,
+            window,
             catalog: Catalog::new(&call.relation, input),
             input: Arc::new(qualified),
             records: Records {
@@ -183,27 +185,25 @@ impl<'a> Query<'a> {
     fn check_group(&self, problems: &mut Problems) {
         let targets: Vec<Option<&Expr>> =
             self.shape.group.iter().map(|expression| self.check_group_expression(expression, problems)).collect();
-        let edges = ["window_start", "window_end"];
-        let is_there = |edge: &&str| targets.iter().flatten().any(|target| self.window_column(target) == Some(*edge));
-        let there = edges.iter().filter(|edge| is_there(edge)).count();
+        let grouped_by =
+            |column: &str| targets.iter().flatten().any(|target| self.window_column(target) == Some(column));
         if !targets.iter().all(Option::is_some) {
             return;
         }
+        let (by_start, by_end) = (grouped_by("window_start"), grouped_by("window_end"));
+        let message = if !by_start && !by_end {
+            "GROUP BY must name window_start or window_end: without a window a group never ends"
+        } else if (by_start && by_end) || self.window.edges_decide_each_other() {
+            return;
+        } else if matches!(self.window, Window::ByData(_)) {
+            "GROUP BY must name window_start and window_end: here one doesn't decide the other"
+        } else if !by_end {
+            "GROUP BY must name window_end: windows that begin together end at different times"
+        } else {
+            return;
+        };
         let span = self.shape.group.first().map_or_else(Span::empty, |first| first.span());
-        if there == 1 && !edges_decide_each_other(self.call) {
-            problems.add(
-                self.place(span),
-                "GROUP BY must name window_start and window_end: here one doesn't decide the other",
-                "write GROUP BY window_start, window_end, and the keys",
-            );
-        }
-        if there == 0 {
-            problems.add(
-                self.place(span),
-                "GROUP BY must name window_start or window_end: without a window a group never ends",
-                "write GROUP BY window_start, window_end, and the keys",
-            );
-        }
+        problems.add(self.place(span), message, "write GROUP BY window_start, window_end, and the keys");
     }
 
     /// What a GROUP BY expression stands for; `None` when it was refused.

@@ -4,6 +4,7 @@
 use datafusion_sql::sqlparser::tokenizer::Token;
 
 use super::by_data::{parse_count, parse_session, parse_sliding};
+use crate::event::Micros;
 use crate::job::definition::{PartitionTokens, Spanned, WindowFunction};
 use crate::job::interval;
 use crate::job::problem::Problem;
@@ -32,11 +33,19 @@ pub(super) struct Arguments {
 pub(super) static FUNCTIONS: [Function; 6] = [
     Function {
         name: "TUMBLE",
-        help: "write TUMBLE(stream, event_time, INTERVAL '1 minute'), with an offset of the windows' edges as a fourth argument if wanted",
+        help: "write TUMBLE(stream, event_time, INTERVAL '1 minute'), with an offset of the windows' edges as a fourth argument if wanted, and TIME ZONE 'Area/City' last for days, months and years",
         parse: Some(parse_tumble),
     },
-    Function { name: "HOP", help: "", parse: None },
-    Function { name: "CUMULATE", help: "", parse: None },
+    Function {
+        name: "HOP",
+        help: "write HOP(stream, event_time, slide, size): HOP(s, t, INTERVAL '1 minute', INTERVAL '1 hour'), with an offset of the windows' starts as a fifth argument if wanted",
+        parse: Some(parse_hop),
+    },
+    Function {
+        name: "CUMULATE",
+        help: "write CUMULATE(stream, event_time, step, size): CUMULATE(s, t, INTERVAL '1 hour', INTERVAL '1 day'), with an offset of the windows' starts as a fifth argument if wanted",
+        parse: Some(parse_cumulate),
+    },
     Function {
         name: "SLIDING",
         help: "write SLIDING(stream PARTITION BY key, event_time, INTERVAL '1 hour')",
@@ -56,16 +65,62 @@ pub(super) static FUNCTIONS: [Function; 6] = [
 
 fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> {
     let (stream, time) = parse_input(inner, tumble)?;
-    inner.expect(&Token::Comma, tumble.help)?;
-    refuse_named_argument(inner, tumble)?;
-    let size = interval::parse_positive(inner, "the size of a window")?;
+    let size = parse_next(inner, tumble, |inner| interval::parse_positive_length(inner, "the size of a window"))?;
+    let mut zone = parse_time_zone(inner, tumble)?;
     let mut offset = None;
-    if inner.eat(&Token::Comma) {
-        refuse_time_zone(inner)?;
+    if zone.is_none() && inner.eat(&Token::Comma) {
         offset = Some(interval::parse_any(inner)?);
+        zone = parse_time_zone(inner, tumble)?;
     }
-    refuse_time_zone(inner)?;
-    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Tumble { size, offset } })
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Tumble { size, offset, zone } })
+}
+
+fn parse_hop(inner: &mut Cursor<'_>, hop: &Function) -> Parsed<Arguments> {
+    let (stream, time) = parse_input(inner, hop)?;
+    let slide = parse_next(inner, hop, |inner| interval::parse_positive(inner, "the slide of windows"))?;
+    let size = parse_next(inner, hop, |inner| interval::parse_positive(inner, "the size of a window"))?;
+    let offset = parse_offset(inner, hop)?;
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Hop { slide, size, offset } })
+}
+
+fn parse_cumulate(inner: &mut Cursor<'_>, cumulate: &Function) -> Parsed<Arguments> {
+    let (stream, time) = parse_input(inner, cumulate)?;
+    let step = parse_next(inner, cumulate, |inner| interval::parse_positive(inner, "the step of windows"))?;
+    let size = parse_next(inner, cumulate, |inner| interval::parse_positive(inner, "the size of a window"))?;
+    let offset = parse_offset(inner, cumulate)?;
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Cumulate { step, size, offset } })
+}
+
+/// A comma, and what comes behind it.
+fn parse_next<T>(
+    inner: &mut Cursor<'_>,
+    function: &Function,
+    parse: impl FnOnce(&mut Cursor<'_>) -> Parsed<T>,
+) -> Parsed<T> {
+    inner.expect(&Token::Comma, function.help)?;
+    refuse_named_argument(inner, function)?;
+    parse(inner)
+}
+
+/// The offset of a function whose windows are of a fixed length.
+fn parse_offset(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Option<Spanned<Micros>>> {
+    if let Some(zone) = parse_time_zone(inner, function)? {
+        let message = format!("{} takes no TIME ZONE: its windows have a fixed length", function.name);
+        let help = "leave it out; an offset moves the windows' edges: INTERVAL '-8' HOUR";
+        return Err(Problem::new(zone.span, message, help));
+    }
+    if inner.eat(&Token::Comma) { interval::parse_any(inner).map(Some) } else { Ok(None) }
+}
+
+/// `[,] TIME ZONE 'Area/City'`, if it comes next.
+fn parse_time_zone(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Option<Spanned<String>>> {
+    let mut ahead = inner.clone();
+    ahead.eat(&Token::Comma);
+    if !(ahead.eat_words(&["TIME", "ZONE"]) || ahead.eat_words(&["TIMEZONE"])) {
+        return Ok(None);
+    }
+    *inner = ahead;
+    inner.text("the name of a time zone in single quotes", function.help).map(Some)
 }
 
 /// The two arguments that every function begins with.
@@ -84,16 +139,6 @@ fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<(Spanned<S
 pub(super) fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> {
     if inner.peek_at(1) == Some(&Token::RArrow) {
         return Err(Problem::new(inner.span(), "named arguments are not supported", function.help));
-    }
-    Ok(())
-}
-
-fn refuse_time_zone(inner: &mut Cursor<'_>) -> Parsed<()> {
-    let start = inner.span();
-    if inner.eat_words(&["TIME", "ZONE"]) || inner.eat_words(&["TIMEZONE"]) {
-        inner.advance();
-        let help = "windows are aligned to UTC; the fourth argument moves them: INTERVAL '-8' HOUR";
-        return Err(Problem::new(inner.span_since(start), "TIME ZONE is not supported yet", help));
     }
     Ok(())
 }

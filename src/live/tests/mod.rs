@@ -2,6 +2,7 @@
 
 mod failures;
 mod memory_log;
+mod overlapping;
 mod quiet;
 mod reposition;
 mod restarts;

@@ -8,8 +8,7 @@ use crate::event::{EventTime, Micros};
 use crate::windows::counting::{CountWindows, Counting, Fed};
 use crate::windows::session::{Session, Sessions};
 use crate::windows::sliding::{Sliding, SlidingWindows};
-use crate::windows::tumbling::Split;
-use crate::windows::{Made, MadeWindows, Reason};
+use crate::windows::{Made, MadeWindows, Reason, Split};
 
 /// A window as a model tells it: bounds, then the rows of one group.
 pub(super) type Expected = (Made, Vec<Row>);
@@ -345,8 +344,8 @@ fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
         let (arguments, filters) = inputs(calls, |column| Arc::clone(all.column(column)));
         let times = all.column(TIME).as_primitive::<Int64Type>();
         match worker {
-            Open::Session(_, sessions) => sessions.add(start.0, times, &keys, arguments, filters),
-            Open::Sliding(_, windows) => windows.add(start.0, times, &keys, &arguments, &filters),
+            Open::Session(_, sessions) => sessions.add(start, times, &keys, arguments, filters),
+            Open::Sliding(_, windows) => windows.add(start, times, &keys, &arguments, &filters),
             Open::Counting(_) => unreachable!("it has no panes"),
         }
         .expect("rows of the schema");

@@ -20,6 +20,7 @@ use crate::event::{
     TIMESTAMP_ZONE, TableName, Transform,
 };
 use crate::job::definition::{InsertDefinition, Spanned, WindowCall, WindowFunction};
+use crate::job::interval::Length;
 use crate::job::plan::Insert;
 use crate::job::{Problem, Problems};
 
@@ -87,7 +88,11 @@ fn definition_of(query: Box<Query>) -> InsertDefinition {
             partition_by: Vec::new(),
             relation: "s".to_owned(),
             span: span(),
-            function: WindowFunction::Tumble { size: spanned(Micros::from_seconds(60)), offset: None },
+            function: WindowFunction::Tumble {
+                size: spanned(Length::Fixed(Micros::from_seconds(60))),
+                offset: None,
+                zone: None,
+            },
             stream: spanned("s".to_owned()),
             time: spanned("t".to_owned()),
         }],

@@ -260,7 +260,7 @@ fn clauses_behind_the_query_are_taken_over() {
     insert.late_into = Some(spanned(TableName::parse("late.all").expect("two parts")));
     insert.publish = Some(spanned(Publish::WholePartitions));
     let crate::job::definition::WindowFunction::Tumble { offset, .. } = &mut insert.windows[0].function else {
-        panic!("the test's window is a tumbling one")
+        panic!("the tests' window is a TUMBLE")
     };
     *offset = Some(spanned(Micros(-1)));
     let insert = plan_of(&insert).expect("fine");

@@ -7,6 +7,7 @@ use super::{definition, partition, refused, spanned, stream};
 use crate::event::{Micros, Transform};
 use crate::job::Problems;
 use crate::job::definition::{StreamDefinition, WindowFunction};
+use crate::job::interval::Length;
 use crate::job::query::plan_insert;
 
 fn all(sql: &str) -> Vec<String> {
@@ -183,7 +184,8 @@ fn windows_and_clauses_are_checked() {
         ["9:1-5 `tt` isn't the time of stream `s` (windows go by the stream's watermark column: `t`)"]
     );
     let mut insert = definition(sql);
-    insert.windows[0].function = WindowFunction::Tumble { size: spanned(Micros(0)), offset: None };
+    insert.windows[0].function =
+        WindowFunction::Tumble { size: spanned(Length::Fixed(Micros(0))), offset: None, zone: None };
     assert_eq!(refused(&insert), ["9:1-5 a window's size must be positive (write INTERVAL '1 minute', for example)"]);
     let mut insert = definition(sql);
     insert.windows[0].stream = spanned("ss".to_owned());

@@ -7,6 +7,6 @@ LIVE    FROM KAFKA   'requests' FORMAT JSON
 HISTORY FROM ICEBERG 'raw.requests';
 
 INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
-SELECT window_start, window_end, host, count(*) AS hits
-FROM   HOP(requests, event_time, INTERVAL '1 minute', INTERVAL '5 minutes')
-GROUP  BY window_start, window_end, host;
+SELECT window_start, host, count(*) AS hits
+FROM   CUMULATE(requests, event_time, INTERVAL '1 hour', INTERVAL '1 day')
+GROUP  BY window_start, host;

@@ -8,5 +8,5 @@ HISTORY FROM ICEBERG 'raw.requests';
 
 INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
 SELECT window_start, window_end, host, count(*) AS hits
-FROM   TUMBLE(requests, event_time, INTERVAL '1 day', TIME ZONE 'Europe/Berlin')
+FROM   TUMBLE(requests, event_time, INTERVAL '4000000 days')
 GROUP  BY window_start, window_end, host;

@@ -11,26 +11,21 @@ use datafusion_common::DataFusionError;
 use super::{LateReason, LateRows, Placed, Placing, retain};
 use crate::event::{EventTime, Micros, Stream, TIMESTAMP_ZONE};
 use crate::time::late_by_end;
-use crate::windows::{PublishRange, Tumbling};
+use crate::windows::{Adjacent, PublishRange};
 
-/// Column of prepared rows that holds the start of a row's pane, in microseconds.
-pub(in crate::engine) const PANE_COLUMN: usize = 0;
-
-/// Places records in tumbling windows.
-pub(super) struct InOneWindow {
-    pub(super) window: Tumbling,
+/// Places records in windows that adjoin.
+pub(super) struct InOneWindow<W> {
+    pub(super) window: W,
     pub(super) stream: Arc<Stream>,
     pub(super) allowed: Micros,
     pub(super) publish: PublishRange,
 }
 
-impl InOneWindow {
+impl<W: Adjacent> InOneWindow<W> {
     /// Starts and ends of the records' windows.
     fn windows_of(&self, records: &RecordBatch) -> (Vec<i64>, Vec<i64>) {
         let times = records.column(self.stream.event_time).as_primitive::<TimestampMicrosecondType>();
-        let starts = self.window.starts(times.values());
-        let ends = starts.iter().map(|start| start + self.window.size.0).collect();
-        (starts, ends)
+        self.window.spans(times.values())
     }
 
     /// A record has one window, and is late for it.
@@ -44,7 +39,7 @@ impl InOneWindow {
     }
 }
 
-impl Placing for InOneWindow {
+impl<W: Adjacent> Placing for InOneWindow<W> {
     fn fields(&self) -> Vec<Field> {
         vec![Field::new("pane", DataType::Int64, false)]
     }

@@ -1,7 +1,8 @@
-//! Windows of which each record falls in one: a window is a pane.
+//! Windows of which each record falls in one (TUMBLE): a window is a pane.
 //! Invariant: a pane is created by a row and gone when its window closes; rows reach it only before that.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::ops::Range;
 
 use arrow::array::AsArray;
@@ -14,42 +15,41 @@ use crate::engine::epoch::OpenWindows;
 use crate::engine::prepare::PANE_COLUMN;
 use crate::event::{EventTime, Micros};
 use crate::windows::pane::{Frozen, PaneError};
-use crate::windows::tumbling::Split;
-use crate::windows::{Pane, Tumbling};
+use crate::windows::{Adjacent, Pane, Split, split};
 
 /// The open panes, by start.
-pub(super) struct TumblingPanes {
-    window: Tumbling,
+pub(super) struct AdjacentWindows<W> {
+    window: W,
     allowed: Micros,
     inputs: Inputs,
     panes: BTreeMap<i64, Pane>,
 }
 
-impl TumblingPanes {
-    pub(super) fn new(window: Tumbling, allowed: Micros, inputs: Inputs) -> TumblingPanes {
-        TumblingPanes { window, allowed, inputs, panes: BTreeMap::new() }
+impl<W: Adjacent> AdjacentWindows<W> {
+    pub(super) fn new(window: W, allowed: Micros, inputs: Inputs) -> AdjacentWindows<W> {
+        AdjacentWindows { window, allowed, inputs, panes: BTreeMap::new() }
     }
 
     /// The pane that starts at `start`, made if there is none.
     fn pane(&mut self, start: i64) -> Result<&mut Pane, PaneError> {
         Ok(match self.panes.entry(start) {
-            std::collections::btree_map::Entry::Occupied(open) => open.into_mut(),
-            std::collections::btree_map::Entry::Vacant(free) => free.insert(Pane::new(self.inputs.aggregation())?),
+            Entry::Occupied(open) => open.into_mut(),
+            Entry::Vacant(free) => free.insert(Pane::new(self.inputs.aggregation())?),
         })
     }
 
-    fn add_to(&mut self, start: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
-        let failed = |fault: Fault| fault.at(start);
-        self.pane(start.0).map_err(|source| failed(source.into()))?;
-        let pane = self.panes.get_mut(&start.0).expect("it was just there");
+    fn add_to(&mut self, start: i64, rows: &RecordBatch) -> Result<(), KeepError> {
+        let failed = |fault: Fault| fault.at(EventTime(start));
+        self.pane(start).map_err(|source| failed(source.into()))?;
+        let pane = self.panes.get_mut(&start).expect("it was just there");
         self.inputs.update(pane, rows).map_err(failed)
     }
 }
 
-impl Keep for TumblingPanes {
+impl<W: Adjacent> Keep for AdjacentWindows<W> {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), KeepError> {
         let starts = rows.column(PANE_COLUMN).as_primitive::<Int64Type>();
-        match self.window.split(starts.values()) {
+        match split(starts.values()) {
             Split::One(start) => self.add_to(start, rows),
             Split::Several(parts) => parts.into_iter().try_for_each(|(start, indices)| {
                 let part = take_record_batch(rows, &indices).expect("row numbers are in range");
@@ -62,7 +62,7 @@ impl Keep for TumblingPanes {
         let mut closed = Vec::new();
         while let Some(first) = self.panes.first_entry() {
             let start = EventTime(*first.key());
-            let end = self.window.end(start);
+            let end = EventTime(self.window.span(start.0).1);
             if end.plus(self.allowed) > watermark {
                 break;
             }

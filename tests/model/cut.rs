@@ -1,0 +1,147 @@
+//! How windows cut time, from the definitions.
+
+use super::{HOUR, SECOND};
+
+const DAY: i64 = 24 * HOUR;
+
+/// A kind of window with fixed ends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cut {
+    /// Windows of the size, one behind the other.
+    Tumble,
+    /// Windows of the size, one each slide.
+    Hop {
+        /// Microseconds.
+        slide: i64,
+    },
+    /// Windows that begin together each size, and grow by a step up to it.
+    Cumulate {
+        /// Microseconds.
+        step: i64,
+    },
+    /// Months of the calendar, UTC.
+    Months {
+        /// So many make a window; January 1970 begins one.
+        count: i64,
+    },
+    /// Days of Europe/Berlin, from 1996 on.
+    BerlinDays,
+}
+
+impl Cut {
+    /// Start and end of all windows that hold `time`, in order of their ends.
+    pub(super) fn windows(self, time: i64, size: i64, offset: i64) -> Vec<(i64, i64)> {
+        match self {
+            Cut::Tumble => {
+                let start = grid_start(time, size, offset);
+                vec![(start, start + size)]
+            }
+            Cut::Hop { slide } => {
+                let mut windows = Vec::new();
+                let mut start = grid_start(time, slide, offset);
+                while start + size > time {
+                    windows.insert(0, (start, start + size));
+                    start -= slide;
+                }
+                windows
+            }
+            Cut::Cumulate { step } => {
+                let start = grid_start(time, size, offset);
+                let ends = (1..=size / step).map(|steps| start + steps * step);
+                ends.filter(|&end| end > time).map(|end| (start, end)).collect()
+            }
+            Cut::Months { count } => {
+                // As if all had 31 days, then up to the one that holds it.
+                let mut month = time.div_euclid(31 * DAY).div_euclid(count) * count;
+                while first_of_month(month + count) <= time {
+                    month += count;
+                }
+                while first_of_month(month) > time {
+                    month -= count;
+                }
+                vec![(first_of_month(month), first_of_month(month + count))]
+            }
+            Cut::BerlinDays => {
+                let mut day = time.div_euclid(DAY) - 1;
+                while berlin_midnight(day + 1) <= time {
+                    day += 1;
+                }
+                vec![(berlin_midnight(day), berlin_midnight(day + 1))]
+            }
+        }
+    }
+}
+
+/// The greatest multiple of the period, plus the offset, that isn't after `time`.
+pub(super) fn grid_start(time: i64, period: i64, offset: i64) -> i64 {
+    let mut start = (time / period) * period + offset % period;
+    while start > time {
+        start -= period;
+    }
+    while start + period <= time {
+        start += period;
+    }
+    start
+}
+
+/// The first instant of a month, counted from January 1970.
+fn first_of_month(month: i64) -> i64 {
+    day_of_month(month) * DAY
+}
+
+/// Days from 1970-01-01 to the first of a month, counted from January 1970.
+fn day_of_month(month: i64) -> i64 {
+    let (year, month) = (1970 + month.div_euclid(12), month.rem_euclid(12));
+    // Leap years before this year, since year 0.
+    let leaps = |year: i64| (year - 1).div_euclid(4) - (year - 1).div_euclid(100) + (year - 1).div_euclid(400);
+    let lengths = [31, if is_leap(year) { 29 } else { 28 }, 31, 30, 31, 30, 31, 31, 30, 31, 30, 31];
+    let month = usize::try_from(month).expect("is below 12");
+    (year - 1970) * 365 + leaps(year) - leaps(1970) + lengths[..month].iter().sum::<i64>()
+}
+
+fn is_leap(year: i64) -> bool {
+    year % 4 == 0 && (year % 100 != 0 || year % 400 == 0)
+}
+
+/// The instant at which a day, counted from 1970-01-01, begins in Berlin: an hour before UTC's midnight, in summer two.
+fn berlin_midnight(day: i64) -> i64 {
+    let mut year = 1996;
+    while day_of_month((year + 1 - 1970) * 12) <= day {
+        year += 1;
+    }
+    // 1970-01-04 was a Sunday. Clocks are set in the night to the last Sunday of March and of October, after midnight.
+    let last_sunday_before = |day: i64| day - 1 - (day - 1 - 3).rem_euclid(7);
+    let spring = last_sunday_before(day_of_month((year - 1970) * 12 + 3));
+    let autumn = last_sunday_before(day_of_month((year - 1970) * 12 + 10));
+    let is_summer = spring < day && day <= autumn;
+    day * DAY - if is_summer { 7_200 } else { 3_600 } * SECOND
+}
+
+#[test]
+fn windows_are_those_of_the_definitions() {
+    let minutes = |windows: Vec<(i64, i64)>| -> Vec<(i64, i64)> {
+        windows.into_iter().map(|(start, end)| (start / (60 * SECOND), end / (60 * SECOND))).collect()
+    };
+    let minute = 60 * SECOND;
+    let hop = |slide: i64, size: i64, time: i64| {
+        minutes(Cut::Hop { slide: slide * minute }.windows(time * minute, size * minute, 0))
+    };
+    assert_eq!(hop(5, 10, 7), [(0, 10), (5, 15)]);
+    assert_eq!(hop(7, 10, 2), [(-7, 3), (0, 10)]);
+    assert_eq!(hop(10, 4, 3), [(0, 4)]);
+    assert_eq!(hop(10, 4, 4), []);
+    let cumulate = Cut::Cumulate { step: 2 * minute };
+    assert_eq!(minutes(cumulate.windows(3 * minute, 6 * minute, 0)), [(0, 4), (0, 6)]);
+    let months = |time| Cut::Months { count: 1 }.windows(time * DAY, 0, 0)[0];
+    // 29 February 2024 is day 19,782.
+    assert_eq!(months(19_782), (19_754 * DAY, 19_783 * DAY));
+    assert_eq!(months(-1), (-31 * DAY, 0));
+    // 31 March 2024, day 19,813, has 23 hours, 27 October 2024, day 20,023, has 25.
+    let hours = |day: i64| {
+        let (start, end) = Cut::BerlinDays.windows(day * DAY + 12 * HOUR, 0, 0)[0];
+        (start - day * DAY, end - start)
+    };
+    assert_eq!(hours(19_813), (-HOUR, 23 * HOUR));
+    assert_eq!(hours(19_814), (-2 * HOUR, 24 * HOUR));
+    assert_eq!(hours(20_023), (-2 * HOUR, 25 * HOUR));
+}
