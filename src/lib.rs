@@ -55,6 +55,8 @@ pub mod config;
 pub mod metrics;
 pub mod server;
 
+// Whole stories on embedded parts.
 pub mod demo;
+pub mod fixture;
 
 pub mod cli;

@@ -1,14 +1,15 @@
-//! How a job or an archive stands, seen from outside: by its checkpoints, its claim and its logs. Reads only.
+//! How a job or an archive stands, seen from outside: by its checkpoints, its claim, its logs and its tables. Reads only.
 //! Invariant: what isn't answered is told as such and never keeps the rest from being shown.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::checkpoints::{
-    CheckpointError, CheckpointStore, Claim, Generation, InsertProgress, Manifest, ManifestId, Process, StreamProgress,
-    is_live,
+    CheckpointError, CheckpointStore, Claim, Gaps, Generation, InsertProgress, Manifest, ManifestId, Process,
+    StreamProgress, TableProperties, is_live,
 };
-use crate::event::{EventTime, Micros, Stream};
+use crate::event::{EventTime, Micros, Stream, TableName};
+use crate::iceberg::Catalog;
 use crate::sources::Logs;
 use crate::start::LogFacts;
 
@@ -81,6 +82,9 @@ pub struct Status {
     pub streams: Vec<StreamStatus>,
     /// Stream and partition that hold the watermark back.
     pub holder: Option<(String, i32)>,
+    /// Windows that nobody has published, by result; results without any are left out. Unasked, until somebody does by
+    /// [`gaps`].
+    pub gaps: Asked<BTreeMap<TableName, Gaps>>,
 }
 
 /// Looks at one owner. `streams` are those of its job file, as far as it is known; `logs` is how they are reached.
@@ -104,6 +108,7 @@ pub async fn status(
         newest: None,
         streams: Vec::new(),
         holder: None,
+        gaps: Asked::Unasked,
     };
     let Some(manifest) = manifest else { return Ok(status) };
     let written = store.written_at(manifest.id).await?;
@@ -130,6 +135,27 @@ pub async fn status(
         inserts: manifest.inserts,
     });
     Ok(status)
+}
+
+/// Asks the result tables of the newest checkpoint for windows that nobody has published.
+pub async fn gaps(catalog: &Catalog, status: &Status) -> Asked<BTreeMap<TableName, Gaps>> {
+    let mut found = BTreeMap::new();
+    for insert in status.newest.iter().flat_map(|newest| &newest.inserts) {
+        let table = match catalog.load(&insert.table).await {
+            Ok(Some(table)) => table,
+            // A run says that it is gone.
+            Ok(None) => continue,
+            Err(error) => return Asked::Silent(error.to_string()),
+        };
+        match TableProperties::parse(&status.owner, table.properties()) {
+            Ok(known) => {
+                let gaps = known.gaps.filter(|gaps| !gaps.is_empty());
+                found.extend(gaps.map(|gaps| (insert.table.clone(), gaps)));
+            }
+            Err(error) => return Asked::Silent(format!("{}: {error}", insert.table)),
+        }
+    }
+    Asked::Told(found)
 }
 
 fn running(claim: Claim, now: EventTime) -> Running {

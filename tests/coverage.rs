@@ -59,6 +59,7 @@ const PROMISED: &[(&str, &[&str])] = &[
     ("savepoint show", &[]),
     ("savepoint delete", &[]),
     ("diff", &["--from", "--to", "--drain", "--limit", "--json"]),
+    ("test", &["--bless", "--limit", "--json"]),
     ("demo", &["--keep"]),
     ("config", &["--json"]),
     ("completions", &[]),

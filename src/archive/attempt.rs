@@ -14,11 +14,12 @@ use super::widening::{Widening, widening};
 use super::write::{Batch, Writer, Written};
 use super::{ArchiveError, ArchiveOptions, ArchiveReport, STREAM_PROPERTY, Setup, SoFar, Work};
 use crate::checkpoints::{Claimant, Heartbeat, Manifest, PartitionProgress, StreamProgress};
+use crate::decode::SideInputs;
 use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream, TableName};
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, ask, resume};
+use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, Telling, ask, resume};
 use crate::standing::{Observer, Phase, Read};
 use crate::start::{Start, StartPlace, Vouched, admit, begin};
 use crate::time::Watermarks;
@@ -89,10 +90,11 @@ async fn claim(
 pub(super) fn targets(stream: &Stream, history: &TableName, evolve: bool) -> [Target; 2] {
     let mut spec = layout::history(stream);
     spec.properties.insert(STREAM_PROPERTY.into(), Declaration::of(stream).to_json());
-    let rejects = history.with_suffix("_rejects");
+    let (rejects, inputs) = (history.with_suffix("_rejects"), SideInputs::of(stream));
     [
         Target { table: history.clone(), spec, owned: true, evolve },
-        Target { table: rejects, spec: layout::rejects(), owned: false, evolve: false },
+        // One that was begun without what the stream takes beside messages keeps that from now on.
+        Target { table: rejects, spec: layout::rejects(&inputs), owned: false, evolve: !inputs.is_empty() },
     ]
 }
 
@@ -107,6 +109,10 @@ async fn begin_claimed(
     if let Some((target, widening)) = widened {
         publisher.evolve(&target, &widening.properties).await?;
         evolved = widening.changes;
+    }
+    let [_, rejects] = targets(work.stream, work.history, work.options.evolve);
+    if rejects.evolve {
+        publisher.evolve(&rejects, &BTreeMap::new()).await?;
     }
     let (take_up, whole_from) = take_up(work.stream, work.setup, work.options, manifest.as_ref()).await?;
     Ok(Beginning { publisher, manifest, take_up, whole_from, evolved })
@@ -126,7 +132,7 @@ async fn run(
     report.evolved.extend(beginning.evolved.iter().cloned());
     let mut run = Loop::start(work, beginning, (report, observer))?;
     let ended = run.go(work).await;
-    run.leave().await;
+    run.leave(ended.is_ok()).await;
     ended
 }
 
@@ -187,6 +193,9 @@ struct Loop<'a, 'w> {
     counts: Counts,
     /// Of the checkpoint that is being written.
     counts_writing: Counts,
+    /// Of the checkpoint that is being written.
+    progress_writing: StreamProgress,
+    telling: Telling,
     /// The watermark of the last cut, or that the attempt began with.
     cut_at: EventTime,
     writer: Option<Writer>,
@@ -250,6 +259,8 @@ impl<'a, 'w> Loop<'a, 'w> {
             batch: Batch::default(),
             counts: Counts::default(),
             counts_writing: Counts::default(),
+            progress_writing: StreamProgress::default(),
+            telling: Telling::new(&setup.logs, std::slice::from_ref(stream)),
             cut_at: stated,
             writer: Some(Writer::new(stream, publisher, whole_from)),
             writing: None,
@@ -282,7 +293,10 @@ impl<'a, 'w> Loop<'a, 'w> {
     }
 
     /// Ends what is under way.
-    async fn leave(mut self) {
+    async fn leave(mut self, in_order: bool) {
+        if in_order {
+            self.observer.showing(self.telling.finish()).await;
+        }
         if let Some(writing) = self.writing.take() {
             // What it had begun is what a crash would have left: another attempt finishes it or passes it over.
             writing.abort();
@@ -362,6 +376,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         self.cut_at = watermark;
         self.counts_writing = std::mem::take(&mut self.counts);
         let (batch, progress) = (std::mem::take(&mut self.batch), self.progress.clone());
+        self.progress_writing.clone_from(&progress);
         let mut writer = self.writer.take().expect("one checkpoint is written at a time");
         self.observer.checkpoint_begun();
         self.is_for_relief = is_short;
@@ -388,6 +403,8 @@ impl<'a, 'w> Loop<'a, 'w> {
         report.rejected += counts.rejected;
         report.checkpoints += 1;
         report.watermark = self.cut_at;
+        let progress = std::mem::take(&mut self.progress_writing);
+        self.telling.tell(BTreeMap::from([(self.stream.name.clone(), progress)]));
         self.observer.checkpoint_written(written.bytes, written.watermark);
         let shown = &mut self.observer.standing().tables[0];
         shown.rows += written.rows;

@@ -137,13 +137,14 @@ pub enum ArchiveError {
         /// In words.
         difference: String,
     },
-    /// Raw bytes alone don't make records of this stream.
-    #[error("rejects of stream {stream} can't be decoded again: {reason}")]
-    RawOnly {
+    /// What decides `_seen` of rejects that are decoded again is too much.
+    #[error(
+        "rejects of stream {stream} can't be decoded again: what its partitions had shown takes more memory than is set aside \
+         for it; archive the topic anew into another table"
+    )]
+    TooMuchSeen {
         /// The stream.
         stream: String,
-        /// What is missing.
-        reason: String,
     },
     /// What decides `_seen` can't be read.
     #[error(transparent)]

@@ -21,7 +21,7 @@ use super::write::{change, manifest};
 use super::{ArchiveError, Setup, history_of, owner};
 use crate::checkpoints::{CheckpointStore, Claimant, Manifest, SEEN_ANEW, format_time};
 use crate::decode::{Decoder, RawBatch, RawRecord};
-use crate::event::{Column, EventTime, Metadata, Micros, Origin, ResumeOffset, Stream, TIMESTAMP, TableName};
+use crate::event::{EventTime, Micros, ResumeOffset, Stream, TIMESTAMP, TableName};
 use crate::iceberg::{RowCut, ScanFile, ScanFilter, Table, plan_files, read_file};
 use crate::sinks::{HistoryProgress, Publisher, layout, take};
 use crate::sources::{Agreement, Anew, Seen, SourceError, seen_anew};
@@ -36,6 +36,8 @@ pub struct RejectsReport {
     pub before: BTreeMap<String, u64>,
     /// Those that are still rejects.
     pub after: BTreeMap<String, u64>,
+    /// Those of them that were kept without a key or header that the stream takes, so that nobody can tell what they are.
+    pub incomplete: u64,
     /// Least and greatest event time of those that are in history now.
     pub times: Option<(EventTime, EventTime)>,
 }
@@ -43,10 +45,9 @@ pub struct RejectsReport {
 /// Decodes the rejects of a stream's history again. Refused while an archiver of it runs.
 ///
 /// # Errors
-/// If the stream's declaration isn't the history's, or its records are more than their bytes; nothing is changed then.
+/// If the stream's declaration isn't the history's; nothing is changed then.
 pub async fn decode_rejects(stream: &Arc<Stream>, setup: &Setup) -> Result<RejectsReport, ArchiveError> {
     let history = history_of(stream)?;
-    check_raw(stream)?;
     let name = history.with_suffix("_rejects");
     let mut report = RejectsReport { stream: stream.name.clone(), ..RejectsReport::default() };
     if setup.catalog.load(&name).await?.is_none() {
@@ -97,6 +98,7 @@ async fn move_rejects(
         for (reason, count) in decoded.reasons(|position| !decoded.taken.contains(position)) {
             *report.after.entry(reason).or_default() += count;
         }
+        report.incomplete += decoded.incomplete;
         if decoded.taken.is_empty() {
             continue;
         }
@@ -112,28 +114,15 @@ async fn move_rejects(
     Ok(())
 }
 
-/// Rejects keep the bytes of messages and nothing else.
-fn check_raw(stream: &Stream) -> Result<(), ArchiveError> {
-    let needs_more = |column: &&Column| matches!(&column.origin, Origin::Metadata(Metadata::Key | Metadata::Header(_)));
-    match stream.columns.iter().find(needs_more) {
-        None => Ok(()),
-        Some(column) => Err(ArchiveError::RawOnly {
-            stream: stream.name.clone(),
-            reason: format!(
-                "its column `{}` comes from a key or header, and a reject is kept with its message only; archive the topic \
-                 anew into another table",
-                column.name
-            ),
-        }),
-    }
-}
-
 /// What the records that are taken now make of `seen`.
 struct Found {
     seen: Seen,
     /// The event time below which `_seen` of rows that are there may be too low now.
     until: EventTime,
 }
+
+/// A message as it was kept: its bytes, and what stood beside it.
+type Message<'a> = (RawRecord<'a>, Vec<Option<&'a [u8]>>);
 
 /// One file of rejects, decoded again.
 struct Decoded {
@@ -143,6 +132,8 @@ struct Decoded {
     records: Vec<RecordBatch>,
     /// Their positions.
     taken: BTreeSet<(i32, i64)>,
+    /// Rows that lack what the stream takes beside messages; they stay.
+    incomplete: u64,
 }
 
 struct Again<'a> {
@@ -179,42 +170,43 @@ impl Again<'_> {
             }
         }
         for records in &taken {
-            seen.add(self.stream, records).map_err(|_| self.too_much())?;
+            seen.add(self.stream, records)
+                .map_err(|_| ArchiveError::TooMuchSeen { stream: self.stream.name.clone() })?;
         }
         seen.finish();
         Ok(Found { seen, until })
     }
 
-    fn too_much(&self) -> ArchiveError {
-        ArchiveError::RawOnly {
-            stream: self.stream.name.clone(),
-            reason:
-                "what its partitions had shown takes more memory than is set aside for it; archive the topic anew into \
-                     another table"
-                    .to_owned(),
-        }
-    }
-
     async fn decode(&mut self, file: &ScanFile) -> Result<Decoded, ArchiveError> {
-        let schema = layout::rejects().schema;
-        let names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        let wanted = self.decoder.inputs().names();
+        let schema = layout::rejects(self.decoder.inputs()).schema;
+        let mut names: Vec<String> = schema.fields().iter().map(|field| field.name().clone()).collect();
+        // No archiver of this declaration has begun yet.
+        let columns = self.rejects.arrow_schema()?;
+        names.retain(|name| columns.field_with_name(name).is_ok());
         let rows: Vec<RecordBatch> = read_file(self.rejects, file, &names, None).await?.try_collect().await?;
-        let mut sorted: BTreeMap<i32, BTreeMap<i64, RawRecord<'_>>> = BTreeMap::new();
+        let mut sorted: BTreeMap<i32, BTreeMap<i64, Message<'_>>> = BTreeMap::new();
+        let mut incomplete = 0;
         for batch in &rows {
             let stamps = batch.column(3).as_primitive::<TimestampMicrosecondType>();
             let raw = batch.column(4).as_binary::<i32>();
             for (row, (partition, offset)) in rejected(batch).enumerate() {
                 let timestamp = stamps.is_valid(row).then(|| stamps.value(row));
                 let value = if raw.is_valid(row) { raw.value(row) } else { &[] };
-                sorted.entry(partition).or_default().insert(offset, RawRecord { offset, timestamp, value });
+                let Some(sides) = sides(batch, row, &wanted) else {
+                    incomplete += 1;
+                    continue;
+                };
+                let record = RawRecord { offset, timestamp, value };
+                sorted.entry(partition).or_default().insert(offset, (record, sides));
             }
         }
         let (mut records, mut taken) = (Vec::new(), BTreeSet::new());
         for (partition, messages) in sorted {
             let mut raw = RawBatch::new(partition, self.decoder.inputs());
             let next = messages.keys().last().map_or(0, |last| last + 1);
-            for message in messages.into_values() {
-                raw.push(message, []);
+            for (record, sides) in messages.into_values() {
+                raw.push(record, sides);
             }
             let decoded = self.decoder.decode(&raw, ResumeOffset(next));
             if decoded.records.num_rows() > 0 {
@@ -222,7 +214,7 @@ impl Again<'_> {
                 records.push(decoded.records);
             }
         }
-        Ok(Decoded { rows, records, taken })
+        Ok(Decoded { rows, records, taken, incomplete })
     }
 }
 
@@ -261,6 +253,27 @@ impl Decoded {
         };
         RowCut { records: Some(records), ..cut }
     }
+}
+
+/// What stood beside the message of a row: the value of each name, `None` where the record had none. Nothing if one of the
+/// names wasn't kept.
+fn sides<'a>(batch: &'a RecordBatch, row: usize, names: &[String]) -> Option<Vec<Option<&'a [u8]>>> {
+    if names.is_empty() {
+        return Some(Vec::new());
+    }
+    let kept = batch.column_by_name(layout::METADATA)?.as_list::<i32>();
+    if kept.is_null(row) {
+        return None;
+    }
+    let ends = kept.value_offsets();
+    let range = usize::try_from(ends[row]).ok()?..usize::try_from(ends[row + 1]).ok()?;
+    let entries = kept.values().as_struct();
+    let (kept_names, values) = (entries.column(0).as_string::<i32>(), entries.column(1).as_binary::<i32>());
+    let side = |name: &String| {
+        let at = range.clone().find(|&at| kept_names.value(at) == name)?;
+        Some(values.is_valid(at).then(|| values.value(at)))
+    };
+    names.iter().map(side).collect()
 }
 
 /// Positions of rows of a rejects table.

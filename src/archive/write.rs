@@ -7,6 +7,7 @@ use arrow::record_batch::RecordBatch;
 
 use super::ArchiveError;
 use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
+use crate::decode::SideInputs;
 use crate::event::{EventTime, Reject, Stream, TableName};
 use crate::iceberg::{RowCut, StagedFile, Table};
 use crate::job::Declaration;
@@ -34,7 +35,7 @@ pub(super) struct Batch {
 impl Batch {
     pub(super) fn add(&mut self, records: RecordBatch, rejects: Vec<Reject>) {
         self.rows += records.num_rows() + rejects.len();
-        let rejected = rejects.iter().map(|reject| reject.raw.len() + reject.detail.len());
+        let rejected = rejects.iter().map(Reject::bytes);
         self.bytes += records.get_array_memory_size() + records.num_rows() * SORTING_BYTES + rejected.sum::<usize>();
         if records.num_rows() > 0 {
             self.records.push(records);
@@ -123,8 +124,9 @@ impl Writer {
         }
         if !batch.rejects.is_empty() {
             let name = self.history.with_suffix("_rejects");
-            let rows = layout::reject_rows(&self.stream, &batch.rejects);
-            let files = self.publisher.stage(&name, &layout::rejects().sort, vec![rows]).await?;
+            let inputs = SideInputs::of(&self.stream);
+            let rows = layout::reject_rows(&self.stream, &batch.rejects, &inputs);
+            let files = self.publisher.stage(&name, &layout::rejects(&inputs).sort, vec![rows]).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
             tables.push(change(self.publisher.table(&name), &files, &[], BTreeMap::new()));
         }

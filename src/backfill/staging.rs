@@ -10,7 +10,7 @@ use arrow::record_batch::RecordBatch;
 use super::BackfillError;
 use super::plan::may_write;
 use super::run::Publishing;
-use crate::checkpoints::TableProperties;
+use crate::checkpoints::{GAPS, Gaps, TableProperties};
 use crate::iceberg::{
     Catalog, Change, CommitError, Committed, Expect, IcebergError, Operation, PartitionRange, Remove, StagedFile,
     Table, TableSpec,
@@ -155,9 +155,11 @@ impl Staging {
             .map_err(|source| BackfillError::Property { table: insert.table.clone(), source })?;
         // At the end of history, windows are open that `--drain` takes for whole: a live run can't go on behind them.
         let is_complete = insert.complete_at(range.end) <= publishing.scope.histories[insert.stream].watermark;
+        let gaps = known.gaps.map(|gaps| gaps.without(range));
         let properties = TableProperties {
             owner: Some(job.name.clone()),
             backfilled_to: known.backfilled_to.max(is_complete.then_some(range.end)),
+            gaps: gaps.clone().filter(|gaps| !gaps.is_empty()),
             ..TableProperties::default()
         };
         let mut properties = properties.format(&job.name);
@@ -170,6 +172,7 @@ impl Staging {
             add: self.files.clone(),
             remove: Remove::Partitions(vec![PartitionRange { field, from: range.start, to: range.end }]),
             properties,
+            remove_properties: gaps.filter(Gaps::is_empty).map(|_| GAPS.to_owned()).into_iter().collect(),
             summary: BTreeMap::from([
                 ("kappa.backfill.from".to_owned(), range.start.to_string()),
                 ("kappa.backfill.to".to_owned(), range.end.to_string()),

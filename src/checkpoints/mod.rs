@@ -20,6 +20,7 @@
 
 mod claim;
 mod error;
+mod gaps;
 mod heartbeat;
 mod id;
 mod layout;
@@ -47,6 +48,7 @@ mod store_tests;
 
 pub use claim::{Claim, Claimant, Process, RENEW_EVERY, STALE_AFTER, is_live};
 pub use error::CheckpointError;
+pub use gaps::Gaps;
 pub use heartbeat::Heartbeat;
 pub use id::{Generation, ManifestId};
 pub use manifest::{
@@ -54,7 +56,7 @@ pub use manifest::{
     RepublishRange, StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, SEEN_ANEW,
+    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, GAPS, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, SEEN_ANEW,
     STREAM, TableProperties, checkpoint_property, format_time, generation_property, offsets_property, parse_time,
     snapshot_property,
 };

@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, HashMap};
 use chrono::{DateTime, SecondsFormat};
 use thiserror::Error;
 
-use super::{Generation, ManifestId, RepublishRange};
+use super::{Gaps, Generation, ManifestId, RepublishRange};
 use crate::event::{EventTime, ResumeOffset};
 
 /// The job that a result table belongs to.
@@ -23,6 +23,9 @@ pub const BACKFILLED_TO: &str = "kappa.backfilled_to";
 /// The published windows that the live job publishes again, by their time in the time partition column, as
 /// `from/to`: what is left of them. Absent: it publishes new windows only.
 pub const REPUBLISH: &str = "kappa.republish";
+/// The windows that nobody has published, as the live job was moved on past them, as `from/to,from/to`, by their time in the
+/// time partition column. Absent: there are none.
+pub const GAPS: &str = "kappa.gaps";
 /// The canonical declaration of the stream whose history the table is (JSON; owned by `archive`).
 pub const STREAM: &str = "kappa.stream";
 
@@ -80,6 +83,8 @@ pub struct TableProperties {
     pub backfilled_to: Option<EventTime>,
     /// [`REPUBLISH`]
     pub republish: Option<RepublishRange>,
+    /// [`GAPS`]
+    pub gaps: Option<Gaps>,
 }
 
 /// A property that isn't what this program writes.
@@ -122,6 +127,7 @@ impl TableProperties {
             first_window: read(properties, FIRST_WINDOW.to_owned(), TIME_EXPECTED, parse_time)?,
             backfilled_to: read(properties, BACKFILLED_TO.to_owned(), TIME_EXPECTED, parse_time)?,
             republish: read(properties, REPUBLISH.to_owned(), RANGE_EXPECTED, parse_range)?,
+            gaps: read(properties, GAPS.to_owned(), RANGES_EXPECTED, Gaps::parse)?,
         })
     }
 
@@ -141,6 +147,7 @@ impl TableProperties {
             (FIRST_WINDOW.to_owned(), self.first_window.map(format_time)),
             (BACKFILLED_TO.to_owned(), self.backfilled_to.map(format_time)),
             (REPUBLISH.to_owned(), self.republish.map(format_range)),
+            (GAPS.to_owned(), self.gaps.as_ref().map(Gaps::format)),
         ];
         entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -148,6 +155,8 @@ impl TableProperties {
 
 const TIME_EXPECTED: &str = "a time such as 2026-07-03T00:00:00.000000Z";
 const RANGE_EXPECTED: &str = "a range such as 2026-07-03T00:00:00.000000Z/2026-07-03T05:00:00.000000Z";
+const RANGES_EXPECTED: &str =
+    "ranges such as 2026-07-03T00:00:00.000000Z/2026-07-03T05:00:00.000000Z, in order and apart, with commas between";
 
 fn read<T>(
     properties: &HashMap<String, String>,
@@ -208,6 +217,7 @@ mod tests {
             first_window: Some(EventTime::MIN),
             backfilled_to: Some(EventTime(1_700_000_000_000_000)),
             republish: Some(RepublishRange { from: EventTime::MIN, to: EventTime(1_700_000_000_000_000) }),
+            gaps: Some(Gaps::default().with(EventTime::MIN..EventTime(1_700_000_000_000_000))),
         }
     }
 
@@ -219,6 +229,7 @@ mod tests {
             [
                 "kappa.backfilled_to = 2023-11-14T22:13:20.000000Z",
                 "kappa.first_window = beginning",
+                "kappa.gaps = beginning/2023-11-14T22:13:20.000000Z",
                 "kappa.job.checkpoint = 0000000002/0000000012",
                 "kappa.job.generation = 0000000003",
                 "kappa.job.offsets = {\"clicks\":{\"0\":12}}",

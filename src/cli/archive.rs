@@ -19,8 +19,10 @@ use super::{connect, job, output};
 use crate::archive;
 use crate::config::Project;
 use crate::event::{EventTime, Stream};
+use crate::iceberg::Catalog;
 use crate::standing::Standing;
 use crate::start::Start;
+use crate::store::Place;
 use crate::time::clock::Clock;
 
 /// Copies a job's topics into their Iceberg history, exactly once
@@ -111,13 +113,7 @@ impl ArchiveArgs {
             let state = connect::state(&project)?;
             let stop = stop_token(*terminal)?;
             let archived = streams.iter().enumerate().map(|(driver, stream)| {
-                let group = format!("kappa-archive-{}", stream.name);
-                let setup = archive::Setup {
-                    catalog: catalog.clone(),
-                    state: state.clone(),
-                    logs: connect::logs(&project, group),
-                    clock: clock.clone(),
-                };
+                let setup = setup(&project, stream, (&catalog, &state), &clock);
                 let options = archive::ArchiveOptions { listens: shown.address(), ..driver_options.clone() };
                 let (stop, shown) = (stop.clone(), &shown);
                 async move {
@@ -156,14 +152,10 @@ impl ArchiveArgs {
         terminal: &Terminal,
     ) -> Result<Exit, Failure> {
         let reports = connect::runtime()?.block_on(async {
-            let setup = archive::Setup {
-                catalog: connect::catalog(project).await?,
-                state: connect::state(project)?,
-                logs: connect::logs(project, String::new()),
-                clock: clock.clone(),
-            };
+            let (catalog, state) = (connect::catalog(project).await?, connect::state(project)?);
             let mut reports = Vec::with_capacity(streams.len());
             for stream in streams {
+                let setup = setup(project, stream, (&catalog, &state), clock);
                 reports.push(archive::decode_rejects(stream, &setup).await?);
             }
             Ok::<_, Failure>(reports)
@@ -173,6 +165,23 @@ impl ArchiveArgs {
             false => terminal.data(&rejects_summary(streams, &reports))?,
         }
         Ok(Exit::Done)
+    }
+}
+
+/// What the archiver of a stream works with.
+fn setup(
+    project: &Project,
+    stream: &Stream,
+    (catalog, state): (&Catalog, &Place),
+    clock: &Arc<dyn Clock>,
+) -> archive::Setup {
+    // Without a history nothing is read: that is refused first.
+    let owner = stream.history.as_ref().map(archive::owner).unwrap_or_default();
+    archive::Setup {
+        catalog: catalog.clone(),
+        state: state.clone(),
+        logs: connect::logs(project, &owner),
+        clock: clock.clone(),
     }
 }
 
@@ -196,6 +205,11 @@ fn rejects_summary(streams: &[Arc<Stream>], reports: &[archive::RejectsReport]) 
             let left = report.after.get(reason).copied().unwrap_or_default();
             text += &format!("  {reason}: {} before, {} left\n", output::number(*count), output::number(left));
         }
+        if report.incomplete > 0 {
+            let incomplete = output::count(report.incomplete, "record", "records");
+            text +=
+                &format!("  kept without a key or header that the stream takes now, so not decoded: {incomplete}\n");
+        }
         if report.times.is_some() {
             text +=
                 "  windows of these times change: `kappa diff` shows them, `kappa backfill run` publishes them anew\n";
@@ -211,6 +225,7 @@ struct RejectsDocument {
     table: String,
     before: BTreeMap<String, u64>,
     after: BTreeMap<String, u64>,
+    incomplete: u64,
     from: Option<String>,
     to: Option<String>,
 }
@@ -221,6 +236,7 @@ fn rejects_documents(streams: &[Arc<Stream>], reports: &[archive::RejectsReport]
         table: format!("{}_rejects", history_name(stream)),
         before: report.before.clone(),
         after: report.after.clone(),
+        incomplete: report.incomplete,
         from: report.times.and_then(|(least, _)| output::time(least)),
         to: report.times.and_then(|(_, greatest)| output::time(greatest)),
     });

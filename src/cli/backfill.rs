@@ -73,7 +73,7 @@ pub struct BackfillRangeArgs {
     #[command(flatten)]
     #[expect(missing_docs, reason = "a doc comment here would become the help text of the command")]
     pub range: RangeArgs,
-    /// What becomes of records that were late
+    /// Leave out records that were late, or count them
     #[arg(long, value_name = "POLICY", default_value = "exact")]
     pub late: Late,
     /// Treat the end of history as the end of the log: windows that are still open there are whole

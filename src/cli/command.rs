@@ -20,6 +20,7 @@ use super::run::RunArgs;
 use super::savepoint::SavepointArgs;
 use super::status::StatusArgs;
 use super::terminal::Terminal;
+use super::test::TestArgs;
 use super::validate::ValidateArgs;
 use crate::config::Overrides;
 
@@ -53,6 +54,7 @@ const EVERYWHERE: &str = "Options of every command";
         Examples:\n  \
         kappa demo                                   the whole story on embedded parts\n  \
         kappa validate jobs/page_hits.sql --connect  what a run would meet\n  \
+        kappa test jobs/tests/page_hits              its rows on a few records, live and from history\n  \
         kappa run jobs/page_hits.sql                 live, from its newest checkpoint on\n  \
         kappa archive jobs/page_hits.sql             its topics into history tables\n  \
         kappa backfill run jobs/page_hits.sql --from 2026-11-01 --to 2026-11-08\n  \
@@ -91,6 +93,7 @@ enum Command {
     Archive(ArchiveArgs),
     Backfill(BackfillArgs),
     Diff(DiffArgs),
+    Test(TestArgs),
     Status(StatusArgs),
     Offsets(OffsetsArgs),
     Savepoint(SavepointArgs),
@@ -155,6 +158,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Archive(arguments) => arguments.execute(terminal),
         Command::Backfill(arguments) => arguments.execute(terminal),
         Command::Diff(arguments) => arguments.execute(terminal),
+        Command::Test(arguments) => arguments.execute(terminal),
         Command::Status(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
         Command::Savepoint(arguments) => arguments.execute(terminal),

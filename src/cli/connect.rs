@@ -14,7 +14,7 @@ use crate::event::Micros;
 use crate::iceberg::{Catalog, CatalogConfig, CatalogKind, IcebergError};
 use crate::memory;
 use crate::recompute::Scope;
-use crate::sources::{Logs, RealLogs, SourceSettings};
+use crate::sources::{Logs, RealLogs, SourceSettings, group_of};
 use crate::store::{Place, Stores};
 use crate::time::clock::{Clock, SystemClock};
 
@@ -74,6 +74,12 @@ pub async fn catalog(project: &Project) -> Result<Catalog, Failure> {
     Ok(Catalog::open(&config, &project.root).await?)
 }
 
+/// Whether the catalog is a file that isn't there yet; opening it would make it.
+pub fn catalog_is_new(project: &Project) -> bool {
+    let file = project.catalog.uri.strip_prefix("sqlite:");
+    project.catalog.kind == config::CatalogKind::Sql && file.is_some_and(|file| !Path::new(file).exists())
+}
+
 /// Opens `state.location`.
 pub fn state(project: &Project) -> Result<Place, Failure> {
     let place = Stores::new(&project.store).place(&project.state.location, &project.root);
@@ -103,9 +109,10 @@ pub fn memory_max(project: &Project) -> Option<u64> {
     }
 }
 
-/// The logs of the project's streams, read under a group of their own.
-pub fn logs(project: &Project, group: String) -> Arc<dyn Logs> {
-    let settings = SourceSettings { kafka: project.kafka.clone(), group, root: project.root.clone() };
+/// The logs of the project's streams, read under the group of a job or an archiver.
+pub fn logs(project: &Project, owner: &str) -> Arc<dyn Logs> {
+    let (kafka, root) = (project.kafka.clone(), project.root.clone());
+    let settings = SourceSettings { kafka, group: group_of(owner), root };
     Arc::new(RealLogs { settings })
 }
 

@@ -36,7 +36,7 @@ pub struct DiffArgs {
     /// Treat the end of history as the end of the log: windows that are still open there are whole
     #[arg(long)]
     pub drain: bool,
-    /// How many differing rows to show; all are counted
+    /// Show so many differing rows; all are counted
     #[arg(long, value_name = "N", default_value_t = 20)]
     pub limit: usize,
     #[command(flatten)]

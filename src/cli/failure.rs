@@ -70,7 +70,7 @@ impl From<ArchiveError> for Failure {
             ArchiveError::NoHistory { .. }
             | ArchiveError::Declaration { .. }
             | ArchiveError::NotWider { .. }
-            | ArchiveError::RawOnly { .. }
+            | ArchiveError::TooMuchSeen { .. }
             | ArchiveError::Anew(AnewError::TooMuch { .. } | AnewError::Decoder(_))
             | ArchiveError::Disagreement(_)
             | ArchiveError::Start(_) => Failure::invalid(error),

@@ -33,6 +33,7 @@ pub mod signal;
 pub mod start;
 pub mod status;
 pub mod terminal;
+pub mod test;
 pub mod time;
 pub mod validate;
 pub mod watch;

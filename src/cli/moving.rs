@@ -8,11 +8,11 @@ use clap::Args;
 use super::exit::Failure;
 use super::output;
 use super::terminal::Terminal;
-use crate::checkpoints::SavepointName;
-use crate::event::EventTime;
+use crate::checkpoints::{Gaps, SavepointName};
+use crate::event::{EventTime, TableName};
 use crate::job::Plan;
 use crate::live::Setup;
-use crate::reposition::{Destination, Moving, Repositioned, Repositioning, Upgrade, execute, upgrade};
+use crate::reposition::{Destination, Moving, Repositioning, Upgrade, backfill_for, execute, upgrade};
 use crate::start::Vouched;
 
 /// Whether a run first goes somewhere else.
@@ -42,7 +42,12 @@ impl MovingArgs {
         if let Some(name) = &self.savepoint {
             let savepoint = checkpoints.savepoint(name).await.map_err(Failure::from)?;
             let done = execute(&moving, &Destination::Savepoint(Box::new(savepoint))).await.map_err(Failure::from)?;
-            terminal.note(&format!("{} goes on from savepoint {name}{}", plan.name, told(&done)));
+            terminal.note(&format!("{} goes on from savepoint {name}", plan.name));
+            republished(&done.moves).iter().for_each(|line| terminal.note(line));
+            if let Some(kept) = &done.savepoint {
+                let undo = format!("undo with: kappa run {} --savepoint {kept}", path.display());
+                terminal.note(&format!("savepoint {kept} keeps how it stood; {undo}"));
+            }
         }
         if self.upgrade {
             match upgrade(&moving, &setup.logs, vouched).await.map_err(Failure::from)? {
@@ -50,11 +55,11 @@ impl MovingArgs {
                 Upgrade::UpToDate => terminal.note("the newest checkpoint is of this version: nothing to upgrade"),
                 Upgrade::Done(upgraded) => {
                     let first = first_window(upgraded.done.moves.first_window);
-                    terminal.note(&format!(
-                        "the new version of {} publishes {first}{}",
-                        plan.name,
-                        told(&upgraded.done)
-                    ));
+                    terminal.note(&format!("the new version of {} publishes {first}", plan.name));
+                    republished(&upgraded.done.moves).iter().for_each(|line| terminal.note(line));
+                    if let Some(kept) = &upgraded.done.savepoint {
+                        terminal.note(&format!("savepoint {kept} keeps how the old version stood"));
+                    }
                     if let Some(older) = upgraded.backfill {
                         terminal.note(&backfill(plan, path, &older));
                     }
@@ -72,18 +77,6 @@ fn first_window(first: EventTime) -> String {
     }
 }
 
-/// What is published again, and how to undo it.
-fn told(done: &Repositioned) -> String {
-    let mut text = String::new();
-    for line in republished(&done.moves) {
-        text += &format!("; {line}");
-    }
-    if let Some(name) = &done.savepoint {
-        text += &format!("; savepoint {name} keeps how it stood");
-    }
-    text
-}
-
 /// What is published again, a line a result.
 pub fn republished(moves: &Repositioning) -> Vec<String> {
     let lines = moves.inserts.iter().filter_map(|insert| {
@@ -96,6 +89,28 @@ pub fn republished(moves: &Repositioning) -> Vec<String> {
         ))
     });
     lines.collect()
+}
+
+/// Windows that nobody publishes, a line a range, and the backfill for them; nothing, if there are none. `job` is the job and
+/// its file as the user names it, if it is known.
+pub fn unpublished<'a>(
+    job: Option<(&Plan, &Path)>,
+    gaps: impl Iterator<Item = (&'a TableName, &'a Gaps)> + Clone,
+) -> Vec<String> {
+    let ranges = gaps.clone().flat_map(|(table, gaps)| gaps.iter().map(move |gap| (table, gap)));
+    let mut lines: Vec<String> =
+        ranges.map(|(table, gap)| format!("nobody publishes windows of {table} {}", output::range(gap))).collect();
+    let Some((plan, path)) = job.filter(|_| !lines.is_empty()) else { return lines };
+    let without_history = plan.streams.iter().find(|stream| stream.history.is_none());
+    lines.push(match (without_history, backfill_for(plan, gaps.map(|(_, gaps)| gaps))) {
+        (Some(stream), _) => format!("stream {} has no HISTORY FROM to backfill them from", stream.name),
+        (None, Some(range)) => {
+            let (path, from, to) = (path.display(), range.start, range.end);
+            format!("backfill them with: kappa backfill run {path} --from {from} --to {to}")
+        }
+        (None, None) => "they lie in one partition: backfill it when the job has sealed it".to_owned(),
+    });
+    lines
 }
 
 fn backfill(plan: &Plan, path: &Path, range: &Range<EventTime>) -> String {

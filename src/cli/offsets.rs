@@ -34,7 +34,7 @@ pub struct OffsetsArgs {
 /// What to do with positions.
 #[derive(Subcommand, Clone, Debug)]
 pub enum OffsetsCommand {
-    /// Shows for each partition: position, log start and end, lag in records and in time
+    /// Shows for each partition: position, log start and end, lag in records and in time; and the consumer group
     #[command(after_long_help = "Examples:\n  \
         kappa offsets get jobs/page_hits.sql                 where a job stands in its topics\n  \
         kappa offsets get --archive raw.web_requests --json  where an archive does, for a script")]

@@ -127,7 +127,7 @@ impl RunArgs {
             let setup = live::Setup {
                 catalog: connect::catalog(&project).await?,
                 checkpoints: connect::checkpoints(&project, &plan.name)?,
-                logs: connect::logs(&project, format!("kappa-{}", plan.name)),
+                logs: connect::logs(&project, &plan.name),
                 clock: clock.clone(),
             };
             self.moving.perform(&plan, &self.job, &setup, vouched, terminal).await?;

@@ -1,5 +1,6 @@
 //! `kappa status`: its arguments, and how jobs and archives are shown.
 
+use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
@@ -11,14 +12,16 @@ use super::arguments::{OutputArgs, job_path};
 use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::job::JobFile;
+use super::moving::unpublished;
 use super::offsets::stream_of;
 use super::terminal::Terminal;
 use super::{connect, output};
-use crate::checkpoints::{ARCHIVE, CheckpointStore, checksum_text};
+use crate::checkpoints::{ARCHIVE, CheckpointStore, Gaps, checksum_text};
 use crate::config::Project;
 use crate::event::{EventTime, Stream, TableName};
-use crate::job::{Colour, Declaration};
-use crate::status::{Asked, Newest, Running, Status, status};
+use crate::iceberg::Catalog;
+use crate::job::{Colour, Declaration, Plan};
+use crate::status::{Asked, Newest, Running, Status, gaps, status};
 
 /// Characters of a version that are shown: enough to tell the versions of one job apart.
 const VERSION_CHARS: usize = 8;
@@ -28,7 +31,8 @@ const VERSION_CHARS: usize = 8;
 #[command(
     long_about = "Shows which jobs and archives run, where, and how far they are.\n\n\
         Without a JOB it shows all that ever ran with this state.location. It reads checkpoints and claims, and asks the \
-        broker for the ends of the topics; it says so when a broker doesn't answer, which is no error.",
+        broker for the ends of the topics and the result tables for windows that nobody has published; it says so when a \
+        broker or the catalog doesn't answer, which is no error.",
     after_long_help = "Examples:\n  \
         kappa status                          all jobs and archives\n  \
         kappa status jobs/page_hits.sql       one job and the archives of its streams\n  \
@@ -46,9 +50,8 @@ pub struct StatusArgs {
 /// A job or an archive, and what is known of it beside its checkpoints.
 struct Subject {
     owner: String,
-    streams: Vec<Arc<Stream>>,
-    /// The version of the job file.
-    fingerprint: Option<String>,
+    /// The job and its file, as the user would name it.
+    job: Option<(Plan, PathBuf)>,
 }
 
 impl StatusArgs {
@@ -58,15 +61,18 @@ impl StatusArgs {
         let project = open_project(first, terminal)?;
         let now = connect::clock().now();
         let found = connect::runtime()?.block_on(async {
-            let mut found = Vec::new();
+            let (mut found, mut catalog) = (Vec::new(), None);
             for subject in self.subjects(&project).await? {
                 let store = connect::checkpoints(&project, &subject.owner)?;
-                let streams = match subject.streams.is_empty() {
-                    true => archived_streams(&store).await?,
-                    false => subject.streams.clone(),
+                let streams = match &subject.job {
+                    None => archived_streams(&store).await?,
+                    Some((plan, _)) => plan.streams.clone(),
                 };
-                let logs = connect::logs(&project, format!("kappa-{}", subject.owner));
-                let status = status(&store, &streams, &logs, now).await.map_err(Failure::from)?;
+                let logs = connect::logs(&project, &subject.owner);
+                let mut status = status(&store, &streams, &logs, now).await.map_err(Failure::from)?;
+                if status.newest.as_ref().is_some_and(|newest| !newest.inserts.is_empty()) {
+                    status.gaps = asked_for_gaps(&project, &mut catalog, &status).await;
+                }
                 found.push((subject, status));
             }
             Ok::<_, Failure>(found)
@@ -90,8 +96,9 @@ impl StatusArgs {
         let mut subjects = Vec::new();
         for path in &self.jobs {
             let job = JobFile::read(path).map_err(|error| Failure::Invalid(error.render(Colour::Plain)))?;
-            let subject = subject_of(&job);
-            let histories = subject.streams.iter().filter_map(|stream| stream.history.clone());
+            let subject = subject_of(job);
+            let streams = subject.job.iter().flat_map(|(plan, _)| &plan.streams);
+            let histories = streams.filter_map(|stream| stream.history.clone());
             let archives: Vec<String> = histories.map(|history| crate::archive::owner(&history)).collect();
             subjects.push(subject);
             subjects.extend(archives.into_iter().map(unknown));
@@ -102,22 +109,50 @@ impl StatusArgs {
             subjects.retain(|subject| !subject.owner.starts_with(ARCHIVE) || owners.contains(&subject.owner));
             return Ok(subjects);
         }
-        Ok(owners
-            .into_iter()
-            .map(|owner| job_of(project, &owner).as_ref().map_or(unknown(owner), subject_of))
-            .collect())
+        Ok(owners.into_iter().map(|owner| job_of(project, &owner).map_or(unknown(owner), subject_of)).collect())
     }
 }
 
 fn unknown(owner: String) -> Subject {
-    Subject { owner, streams: Vec::new(), fingerprint: None }
+    Subject { owner, job: None }
 }
 
 /// What a job file says, as far as it can be understood.
-fn subject_of(job: &JobFile) -> Subject {
+fn subject_of(job: JobFile) -> Subject {
     match job.compile() {
-        Ok(plan) => Subject { owner: plan.name, streams: plan.streams, fingerprint: Some(plan.fingerprint) },
-        Err(_) => unknown(job.name.clone()),
+        Ok(plan) => Subject { owner: plan.name.clone(), job: Some((plan, short(job.path))) },
+        Err(_) => unknown(job.name),
+    }
+}
+
+/// A path from the current folder on, if it lies below.
+fn short(path: PathBuf) -> PathBuf {
+    let here = std::env::current_dir().and_then(|folder| folder.canonicalize());
+    let below = here.ok().and_then(|here| path.canonicalize().ok()?.strip_prefix(here).map(Path::to_owned).ok());
+    below.unwrap_or(path)
+}
+
+/// A failure without what is said of exit codes.
+fn first_line(failure: &Failure) -> String {
+    let text = failure.to_string();
+    text.lines().next().unwrap_or_default().trim_start_matches("error: ").to_owned()
+}
+
+/// What the result tables say, by a catalog that is opened once and only for those who need it.
+async fn asked_for_gaps(
+    project: &Project,
+    catalog: &mut Option<Result<Catalog, String>>,
+    status: &Status,
+) -> Asked<BTreeMap<TableName, Gaps>> {
+    if catalog.is_none() {
+        *catalog = Some(match connect::catalog_is_new(project) {
+            true => Err("the catalog's file isn't there".to_owned()),
+            false => connect::catalog(project).await.map_err(|failure| first_line(&failure)),
+        });
+    }
+    match catalog.as_ref().expect("it was just opened") {
+        Ok(catalog) => gaps(catalog, status).await,
+        Err(error) => Asked::Silent(error.clone()),
     }
 }
 
@@ -160,6 +195,7 @@ fn text(subject: &Subject, status: &Status, now: EventTime) -> String {
     text += &streams(status);
     if !newest.inserts.is_empty() {
         text += &inserts(newest);
+        text += &not_published(subject, status);
     }
     text
 }
@@ -202,6 +238,17 @@ fn inserts(newest: &Newest) -> String {
     indented(&table)
 }
 
+/// Windows that nobody has published, and the way out.
+fn not_published(subject: &Subject, status: &Status) -> String {
+    let gaps = match &status.gaps {
+        Asked::Told(gaps) => gaps,
+        Asked::Silent(error) => return format!("  whether all windows are published isn't known: {error}\n"),
+        Asked::Unasked => return String::new(),
+    };
+    let job = subject.job.as_ref().map(|(plan, path)| (plan, path.as_path()));
+    unpublished(job, gaps.iter()).iter().map(|line| format!("  {line}\n")).collect()
+}
+
 fn indented(table: &output::Table) -> String {
     table.to_string().lines().map(|line| format!("  {line}\n")).collect()
 }
@@ -234,8 +281,8 @@ fn version(newest: &Newest) -> String {
 }
 
 fn changed(subject: &Subject, newest: &Newest) -> &'static str {
-    match &subject.fingerprint {
-        Some(fingerprint) if *fingerprint != newest.fingerprint => "; the job file is of another one (run --upgrade)",
+    match &subject.job {
+        Some((plan, _)) if plan.fingerprint != newest.fingerprint => "; the job file is of another one (run --upgrade)",
         _ => "",
     }
 }
@@ -285,6 +332,21 @@ struct ResultDocument {
     sealed_edge: Option<String>,
     republish_from: Option<String>,
     republish_to: Option<String>,
+    /// `None`: the table wasn't asked, or didn't answer.
+    nobody_publishes: Option<Vec<RangeDocument>>,
+}
+
+#[derive(Serialize)]
+struct RangeDocument {
+    from: Option<String>,
+    to: Option<String>,
+}
+
+/// Windows of a result that nobody has published.
+fn gap_documents(status: &Status, table: &TableName) -> Option<Vec<RangeDocument>> {
+    let Asked::Told(gaps) = &status.gaps else { return None };
+    let ranges = gaps.get(table).into_iter().flat_map(Gaps::iter);
+    Some(ranges.map(|gap| RangeDocument { from: output::time(gap.start), to: output::time(gap.end) }).collect())
 }
 
 impl<'a> Document<'a> {
@@ -309,6 +371,7 @@ impl<'a> Document<'a> {
             sealed_edge: output::time(insert.sealed_edge),
             republish_from: insert.republish.and_then(|range| output::time(range.from)),
             republish_to: insert.republish.and_then(|range| output::time(range.to)),
+            nobody_publishes: gap_documents(status, &insert.table),
         });
         Document {
             owner: &status.owner,

@@ -211,6 +211,7 @@ fn reject(raw: &RawBatch, row: usize, fault: RecordFault) -> Reject {
         offset: raw.offsets()[row],
         timestamp: raw.timestamps()[row],
         raw: raw.value_bytes(row),
+        sides: raw.sides_of(row),
         reason: fault.reason,
         detail: fault.detail,
     }

@@ -25,6 +25,7 @@ pub use decoder::{Decoder, DecoderError, decode};
 pub use raw::{BATCH_BYTES_MAX, BATCH_RECORDS_MAX, RawBatch, RawRecord, SideInputs};
 pub use rest::Widener;
 pub use table::TableDecoder;
+pub use timestamp::instant;
 
 #[cfg(test)]
 mod tests;

@@ -35,6 +35,17 @@ impl SideInputs {
         inputs
     }
 
+    /// Their names, as METADATA columns have them, in the order in which batches hold them.
+    pub fn names(&self) -> Vec<String> {
+        let key = self.key.then(|| "key".to_owned());
+        key.into_iter().chain(self.headers.iter().map(|name| format!("header:{name}"))).collect()
+    }
+
+    /// Whether the value is all that the stream wants to know of a record.
+    pub fn is_empty(&self) -> bool {
+        self.count() == 0
+    }
+
     fn count(&self) -> usize {
         usize::from(self.key) + self.headers.len()
     }
@@ -188,6 +199,11 @@ impl RawBatch {
     /// The value of record `row` as a copy of its own, for a reject.
     pub(super) fn value_bytes(&self, row: usize) -> Bytes {
         Bytes::copy_from_slice(self.value(row))
+    }
+
+    /// The side inputs of record `row` as copies of their own, for a reject.
+    pub(super) fn sides_of(&self, row: usize) -> Vec<Option<Bytes>> {
+        self.sides.iter().map(|side| side.get(row).map(Bytes::copy_from_slice)).collect()
     }
 
     /// The records' keys; none if no column takes them.

@@ -132,7 +132,7 @@ fn null_fault(name: &str) -> RecordFault {
 fn reject(rows: &RecordBatch, first: i64, row: usize, fault: RecordFault) -> Reject {
     let offset = first + row as i64;
     let raw = row_as_json(rows, row);
-    Reject { partition: 0, offset, timestamp: None, raw, reason: fault.reason, detail: fault.detail }
+    Reject { partition: 0, offset, timestamp: None, raw, sides: Vec::new(), reason: fault.reason, detail: fault.detail }
 }
 
 /// The row in JSON; empty if JSON can't hold one of its types.

@@ -14,6 +14,17 @@ const NOT_A_TIME: &str = "isn't a time as RFC 3339 or 'YYYY-MM-DD HH:MM:SS' writ
 const NOT_A_DATE: &str = "isn't a date written 'YYYY-MM-DD'";
 const OUT_OF_RANGE: &str = "is outside the years 1 to 9999";
 
+/// An instant as a message may write it, in microseconds: a text, or an integer told by its size.
+///
+/// # Errors
+/// What is wrong with it, to stand behind the text.
+pub fn instant(text: &str) -> Result<i64, &'static str> {
+    match text.parse() {
+        Ok(integer) => from_integer(integer, None),
+        Err(_) => from_text(text.as_bytes()),
+    }
+}
+
 /// An integer as an instant, in microseconds: by its size, unless `unit` pins it.
 pub(super) fn from_integer(value: i64, unit: Option<TimestampUnit>) -> Result<i64, &'static str> {
     let factor = match unit {
@@ -164,6 +175,13 @@ mod tests {
         ] {
             assert!(from_text(text.as_bytes()).is_err(), "{text}");
         }
+    }
+
+    #[test]
+    fn an_instant_is_a_text_or_an_integer() {
+        assert_eq!(instant("1970-01-01T00:00:01Z"), Ok(1_000_000));
+        assert_eq!(instant("100000000001"), Ok(100_000_000_001_000));
+        assert_eq!(instant("soon"), Err(NOT_A_TIME));
     }
 
     #[test]

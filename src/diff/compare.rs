@@ -7,12 +7,42 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take_record_batch};
-use arrow::datatypes::{DataType, Float32Type, Float64Type};
+use arrow::datatypes::{DataType, Float32Type, Float64Type, SchemaRef};
 use arrow::error::ArrowError;
 use arrow::row::{RowConverter, Rows, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use crate::job::Insert;
+
+/// The order in which rows of a table are compared.
+#[derive(Clone, Debug)]
+pub struct RowOrder {
+    /// Columns of the rows.
+    pub schema: SchemaRef,
+    /// All columns (indices), outermost first.
+    pub sort: Vec<usize>,
+    /// How many of the sort columns tell which row is which: those of the window and the keys.
+    pub keys: usize,
+}
+
+impl RowOrder {
+    /// That of an INSERT's result.
+    pub fn of_result(insert: &Insert) -> RowOrder {
+        RowOrder { schema: insert.result_schema.clone(), sort: insert.sort.clone(), keys: key_columns(insert) }
+    }
+
+    /// The rows in this order, as one batch.
+    ///
+    /// # Errors
+    /// If they aren't laid out as it says.
+    pub fn sorted(&self, batches: &[RecordBatch]) -> Result<RecordBatch, ArrowError> {
+        Ok(Side::new(self, batches)?.rows)
+    }
+
+    fn columns(&self, rows: &RecordBatch) -> Vec<ArrayRef> {
+        self.sort.iter().map(|&column| rows.column(column).clone()).collect()
+    }
+}
 
 /// How a row differs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, serde::Serialize)]
@@ -48,9 +78,19 @@ fn as_object<S: serde::Serializer>(row: &[(String, String)], serializer: S) -> R
 }
 
 /// What was found.
-pub(super) struct Compared {
-    pub(super) counts: BTreeMap<Kind, u64>,
-    pub(super) rows: Vec<Differing>,
+#[derive(Clone, Debug, PartialEq)]
+pub struct Compared {
+    /// How many rows differ, by kind.
+    pub counts: BTreeMap<Kind, u64>,
+    /// The first of them.
+    pub rows: Vec<Differing>,
+}
+
+impl Compared {
+    /// Whether no row differs.
+    pub fn is_equal(&self) -> bool {
+        self.counts.values().all(|&count| count == 0)
+    }
 }
 
 /// Rows sorted by all their columns, those of the window and the keys first.
@@ -61,16 +101,14 @@ struct Side {
 }
 
 impl Side {
-    fn new(insert: &Insert, batches: &[RecordBatch]) -> Result<Side, ArrowError> {
-        let rows = concat_batches(&insert.result_schema, &batches_of(insert, batches)?)?;
-        let in_order: Vec<ArrayRef> = insert.sort.iter().map(|&column| rows.column(column).clone()).collect();
-        let all = encode(&in_order)?;
-        let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
-        order.sort_unstable_by(|&left, &right| all.row(left as usize).cmp(&all.row(right as usize)));
-        let rows = take_record_batch(&rows, &UInt32Array::from(order))?;
-        let in_order: Vec<ArrayRef> = insert.sort.iter().map(|&column| rows.column(column).clone()).collect();
-        let keys = encode(&in_order[..key_columns(insert)])?;
-        Ok(Side { keys, all: encode(&in_order)?, rows })
+    fn new(order: &RowOrder, batches: &[RecordBatch]) -> Result<Side, ArrowError> {
+        let rows = concat_batches(&order.schema, &batches_of(order, batches)?)?;
+        let all = encode(&order.columns(&rows))?;
+        let mut sorted: Vec<u32> = (0..rows.num_rows() as u32).collect();
+        sorted.sort_unstable_by(|&left, &right| all.row(left as usize).cmp(&all.row(right as usize)));
+        let rows = take_record_batch(&rows, &UInt32Array::from(sorted))?;
+        let columns = order.columns(&rows);
+        Ok(Side { keys: encode(&columns[..order.keys])?, all: encode(&columns)?, rows })
     }
 
     /// The end of the rows with the key of this one.
@@ -90,10 +128,9 @@ impl Side {
     }
 }
 
-/// The batches in the result's own schema, as tables may say less about nulls.
-fn batches_of(insert: &Insert, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
-    let schema = &insert.result_schema;
-    batches.iter().map(|batch| RecordBatch::try_new(schema.clone(), batch.columns().to_vec())).collect()
+/// The batches in the order's own schema, as tables may say less about nulls.
+fn batches_of(order: &RowOrder, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
+    batches.iter().map(|batch| RecordBatch::try_new(order.schema.clone(), batch.columns().to_vec())).collect()
 }
 
 /// How many of the sort columns tell a row: the window's and the plain keys.
@@ -129,14 +166,17 @@ fn one_nan(column: &ArrayRef) -> ArrayRef {
 }
 
 /// Walks both sides in order, key by key. Rows of one key that are on one side only are paired as changed, as far as
-/// there are two.
-pub(super) fn compare(
-    insert: &Insert,
+/// there are two. The first `limit` differing rows are kept.
+///
+/// # Errors
+/// If rows aren't laid out as the order says.
+pub fn compare(
+    rows: &RowOrder,
     published: &[RecordBatch],
     recomputed: &[RecordBatch],
     limit: usize,
 ) -> Result<Compared, ArrowError> {
-    let (published, recomputed) = (Side::new(insert, published)?, Side::new(insert, recomputed)?);
+    let (published, recomputed) = (Side::new(rows, published)?, Side::new(rows, recomputed)?);
     let mut compared = Compared {
         counts: BTreeMap::from([(Kind::Missing, 0), (Kind::Extra, 0), (Kind::Changed, 0)]),
         rows: Vec::new(),

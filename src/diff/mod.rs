@@ -24,7 +24,7 @@ use crate::recompute::{
     covering, recompute,
 };
 
-pub use compare::{Differing, Kind};
+pub use compare::{Compared, Differing, Kind, RowOrder, compare};
 
 /// What a comparison holds, for the message of one that has too little memory.
 const RECOMPUTED: &str = "recomputed rows that wait to be compared";
@@ -151,7 +151,7 @@ pub async fn diff(
         let rows = published::rows(insert, table, &scope.range).await?;
         let kept = || Kept { what: BOTH, bytes: bytes_of(&rows) + bytes_of(&recomputed) };
         check_memory(memory_max, || Held { kept: kept(), ..Held::default() })?;
-        let compared = compare::compare(insert, &rows, &recomputed, options.limit)
+        let compared = compare(&RowOrder::of_result(insert), &rows, &recomputed, options.limit)
             .map_err(IcebergError::rows(&insert.table, "compare rows"))?;
         inserts.push(InsertDiff {
             table: insert.table.clone(),

@@ -31,10 +31,20 @@ pub struct Reject {
     pub timestamp: Option<i64>,
     /// The message as it came.
     pub raw: Bytes,
+    /// What stood beside it, as far as columns take it: the key first, then headers; `None`: the record has none.
+    pub sides: Vec<Option<Bytes>>,
     /// What is wrong with it.
     pub reason: RejectReason,
     /// The reason in words, with the column and the value where they are known.
     pub detail: String,
+}
+
+impl Reject {
+    /// Bytes of what it keeps.
+    pub fn bytes(&self) -> usize {
+        let sides = self.sides.iter().map(|side| size_of::<Option<Bytes>>() + side.as_ref().map_or(0, Bytes::len));
+        self.raw.len() + self.detail.len() + sides.sum::<usize>()
+    }
 }
 
 /// Why a record was rejected. The names stand in the rejects table.

@@ -46,6 +46,16 @@ impl CatalogConfig {
             stores: Stores::default(),
         }
     }
+
+    /// A catalog that leaves nothing behind: database and files are kept in memory, for as long as it is open.
+    pub fn in_memory() -> CatalogConfig {
+        CatalogConfig {
+            uri: "sqlite::memory:".to_owned(),
+            warehouse: "/warehouse".to_owned(),
+            stores: Stores::in_memory(),
+            ..CatalogConfig::embedded()
+        }
+    }
 }
 
 impl std::fmt::Debug for CatalogConfig {
@@ -233,6 +243,9 @@ pub(crate) fn warehouse_location(config: &CatalogConfig, root: &Path) -> Result<
         (None, false) => warehouse,
     };
     let folder = std::path::absolute(root.join(folder)).map_err(|error| refuse(format!("warehouse: {error}")))?;
+    if config.stores.are_in_memory() {
+        return Ok(format!("file://{}", folder.display()));
+    }
     std::fs::create_dir_all(&folder)
         .map_err(|error| refuse(format!("can't create the warehouse {}: {error}", folder.display())))?;
     // Locations are taken literally, so they must not hold `..`.

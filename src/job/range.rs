@@ -18,6 +18,15 @@ impl Insert {
         self.window.edge_from(self.range.edge, mark)
     }
 
+    /// The least value of the range column in windows behind those that have `time` in it.
+    pub fn range_after(&self, time: EventTime) -> EventTime {
+        match self.window {
+            // They may have any value of it.
+            Window::ByData(_) => time.plus(Micros(1)),
+            _ => self.range_from(self.window.mark_at_or_after(self.first_mark(time.plus(Micros(1))))),
+        }
+    }
+
     /// Mark of the first window whose range column lies at or after `edge`, or a time shortly before it.
     pub fn first_mark(&self, edge: EventTime) -> EventTime {
         self.window.mark_by(self.range.edge, edge)
@@ -194,6 +203,17 @@ mod tests {
     }
 
     #[test]
+    fn behind_a_window_comes_the_next_one() {
+        for (edge, ahead) in [(WindowEdge::Start, 0), (WindowEdge::End, 7 * MINUTE), (WindowEdge::Time, 7 * MINUTE - 1)]
+        {
+            let insert = insert(7 * MINUTE, edge);
+            for time in [14 * MINUTE, 14 * MINUTE + 1, 21 * MINUTE - 1] {
+                assert_eq!(insert.range_after(EventTime(time + ahead)), EventTime(21 * MINUTE + ahead), "{time}");
+            }
+        }
+    }
+
+    #[test]
     fn ranges_of_window_end_go_by_the_end() {
         let insert = insert(MINUTE, WindowEdge::End);
         let range = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
@@ -296,13 +316,16 @@ mod tests {
                     prop_assert!(times.start.0 <= window.0 && window.1 <= times.end.0, "{:?} in {:?}", window, times);
                 }
             }
-            if let (Some(first), Some(last)) =
-                (windows.iter().filter(inside).map(|(start, _)| start).min(), windows.iter().filter(inside).map(|(_, end)| end).max())
-            {
-                prop_assert_eq!((times.start.0, times.end.0), (*first, *last), "no more is read than needed");
+            let first = windows.iter().filter(inside).map(|(start, _)| *start).min();
+            let last = windows.iter().filter(inside).map(|(_, end)| *end).max();
+            if first.is_some() {
+                prop_assert_eq!((Some(times.start.0), Some(times.end.0)), (first, last), "no more is read than needed");
             }
 
-            let ends_below = |edge_time: EventTime| windows.iter().filter(|window| column(edge, **window) < edge_time.0).map(|window| window.1).max();
+            let ends_below = |time: EventTime| {
+                let below = windows.iter().filter(|window| column(edge, **window) < time.0);
+                below.map(|window| window.1).max()
+            };
             prop_assert_eq!(Some(insert.complete_at(range.end).0 - allowed), ends_below(range.end));
 
             let watermark = EventTime(watermark * 10 * MINUTE);
@@ -316,8 +339,12 @@ mod tests {
             prop_assert_eq!(Some(below.0), open);
 
             let first = insert.window.first_mark(range.start);
-            let least = windows.iter().filter(|window| window.0 >= range.start.0).map(|window| mark(&insert.window, *window)).min();
-            let before = windows.iter().filter(|window| window.0 < range.start.0).map(|window| mark(&insert.window, *window)).max();
+            let behind = windows.iter().map(|window| column(edge, *window)).filter(|&at| at > range.start.0).min();
+            prop_assert_eq!(Some(insert.range_after(range.start).0), behind);
+
+            let mark_of = |window: &(i64, i64)| mark(&insert.window, *window);
+            let least = windows.iter().filter(|window| window.0 >= range.start.0).map(mark_of).min();
+            let before = windows.iter().filter(|window| window.0 < range.start.0).map(mark_of).max();
             prop_assert!(before < Some(first.0) && Some(first.0) <= least, "{:?} {:?} {:?}", before, first, least);
             let marked = windows.iter().find(|window| window.0 >= range.start.0).expect("windows reach further");
             let first = EventTime(mark(&insert.window, *marked));
@@ -340,8 +367,9 @@ mod tests {
                 start = transform.next_edge(start);
             }
             for &(begin, end) in windows.iter().filter(|window| (first.0..start.0).contains(&column(edge, **window))) {
-                prop_assert!(first.0 - begin <= around.warm_up.0, "{:?}: [{}, {})", around, EventTime(begin), EventTime(end));
-                prop_assert!(end - start.0 <= around.run_out.0, "{:?}: [{}, {})", around, EventTime(begin), EventTime(end));
+                let what = format!("{around:?}: [{}, {})", EventTime(begin), EventTime(end));
+                prop_assert!(first.0 - begin <= around.warm_up.0, "{}", what);
+                prop_assert!(end - start.0 <= around.run_out.0, "{}", what);
             }
             for &(begin, end) in windows.iter().skip(windows.len() / 2).take(20) {
                 prop_assert!(end - begin <= window.longest().0);

@@ -15,7 +15,6 @@ use super::bootstrap;
 use super::checkpoint::{Cut, Writer, Written};
 use super::inflow::{Inflow, Taken};
 use super::pending::{PENDING_ROWS_MAX, Pending};
-use super::positions::Positions;
 use super::sealing::Sealing;
 use super::{RunError, RunOptions, RunReport, Setup, SoFar, Until};
 use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress};
@@ -24,7 +23,7 @@ use crate::event::EventTime;
 use crate::job::{Insert, Plan};
 use crate::memory::{Bytes, HeldByOperator, Memory, Relief};
 use crate::sinks::PublishError;
-use crate::sources::Intake;
+use crate::sources::{Intake, Telling};
 use crate::standing::{Observer, Phase};
 use crate::windows::PublishRange;
 
@@ -62,7 +61,7 @@ struct Loop<'a, 'w> {
     cuts: VecDeque<Cut>,
     writing: Option<Writing>,
     writer: Option<Writer>,
-    positions: Positions,
+    telling: Telling,
     sealing: Sealing,
     last_checkpoint: Duration,
     /// The watermark of the last cut, or that the attempt began with.
@@ -172,7 +171,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             writing: None,
             sealing: Sealing::new(plan, &publisher, sealed),
             writer: Some(Writer::new(plan, publisher, manifest, &first_windows)),
-            positions: Positions::new(&setup.logs, &plan.streams),
+            telling: Telling::new(&setup.logs, &plan.streams),
             last_checkpoint: setup.clock.elapsed(),
             cut_at: stated,
             published: manifest.map_or_else(Default::default, |manifest| manifest.streams.clone()),
@@ -218,7 +217,7 @@ impl<'a, 'w> Loop<'a, 'w> {
     async fn leave(mut self, in_order: bool, stop: &CancellationToken) {
         if in_order {
             self.observer.showing(finish_sealing(&mut self.sealing, stop)).await;
-            self.positions.finish().await;
+            self.telling.finish().await;
         }
         if let Some(writing) = self.writing.take() {
             // What it had begun is what a crash would have left: another attempt finishes it or passes it over.
@@ -368,7 +367,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             shown.sealed_edge = written.sealed[index];
         }
         self.published.clone_from(&written.streams);
-        self.positions.tell(written.streams);
+        self.telling.tell(written.streams);
         self.sealing.published(written.touched, written.sealed);
         self.check_memory()
     }

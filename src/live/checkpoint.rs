@@ -14,6 +14,7 @@ use crate::checkpoints::{
     ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, Operation, REPUBLISH, StateContent, StateFile,
     StreamProgress, TableChange, TableProperties,
 };
+use crate::decode::SideInputs;
 use crate::engine::FrozenPane;
 use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::{RowCut, StagedFile};
@@ -135,10 +136,12 @@ impl Writer {
                 tables.entry(insert.late.clone()).or_default().files.extend(files);
             }
         }
+        // Several streams may share a table, so it has only what all rejects have.
+        let inputs = SideInputs::default();
         for (stream, rejects) in cut.rejects.iter().enumerate() {
             if let Some(table) = rejects_table(&self.plan, stream).filter(|_| !rejects.is_empty()) {
-                let rows = layout::reject_rows(&self.plan.streams[stream], rejects);
-                let files = self.publisher.stage(&table, &layout::rejects().sort, vec![rows]).await?;
+                let rows = layout::reject_rows(&self.plan.streams[stream], rejects, &inputs);
+                let files = self.publisher.stage(&table, &layout::rejects(&inputs).sort, vec![rows]).await?;
                 tables.entry(table).or_default().files.extend(files);
             }
         }

@@ -303,7 +303,7 @@ fn too_many(stream: &str, since: &SinceCut, rejects_max: u32) -> RunError {
 }
 
 fn size_of_reject(reject: &Reject) -> usize {
-    reject.raw.len() + reject.detail.len() + size_of::<Reject>()
+    reject.bytes() + size_of::<Reject>()
 }
 
 fn largest_window(plan: &Plan) -> Micros {

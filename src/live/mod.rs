@@ -3,7 +3,7 @@
 //! One *attempt* claims, recovers, and runs the loop of [`attempt`]; an attempt that dies by a fault of ours is followed
 //! by another from the newest checkpoint. Nothing in here knows windows: records come by the [`inflow`] and go into the
 //! engine, epochs come out and are [`pending`], and a barrier makes a [`checkpoint`] of what has come out. Behind its back
-//! [`sealing`] rewrites what can't change any more, and [`positions`] tells the logs how far it is.
+//! [`sealing`] rewrites what can't change any more, and the logs are told how far it is.
 
 mod attempt;
 mod begin;
@@ -12,7 +12,6 @@ mod checkpoint;
 mod handing;
 mod inflow;
 mod pending;
-mod positions;
 mod republish;
 mod sealing;
 mod starting;

@@ -258,6 +258,7 @@ mod tests {
             offset: 9,
             timestamp: None,
             raw: bytes::Bytes::copy_from_slice(raw),
+            sides: Vec::new(),
             reason: crate::event::RejectReason::Undecodable,
             detail: "no JSON".to_owned(),
         };

@@ -9,7 +9,7 @@ use futures::TryStreamExt;
 use super::moves::{moves, read_again, stood};
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
-    CheckpointError, Claimant, ClaimedTable, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
+    CheckpointError, Claimant, ClaimedTable, GAPS, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
     REPUBLISH, Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange,
     TableProperties,
 };
@@ -270,12 +270,16 @@ fn result_change(
         sealed_edge: Some(moved.sealed_edge),
         first_window: Some(insert.range_from(destination.first_window(&insert.table))),
         republish: moved.republish,
+        gaps: Some(moved.gaps.clone()).filter(|gaps| !gaps.is_empty()),
         ..TableProperties::default()
     };
     let mut change = nothing(publisher, destination, &insert.table);
     change.properties = properties.format(&plan.name);
     if moved.republish.is_none() {
         change.remove_properties.push(REPUBLISH.to_owned());
+    }
+    if moved.gaps.is_empty() {
+        change.remove_properties.push(GAPS.to_owned());
     }
     if let Some(end) = moved.ends_at {
         // Nothing was there; a backfill that was quicker than this commit may have put something.

@@ -21,7 +21,8 @@ use std::sync::Arc;
 use thiserror::Error;
 
 use crate::checkpoints::{
-    CheckpointError, CheckpointStore, Manifest, ManifestId, PropertyError, RepublishRange, Savepoint, SavepointName,
+    CheckpointError, CheckpointStore, Gaps, Manifest, ManifestId, PropertyError, RepublishRange, Savepoint,
+    SavepointName,
 };
 use crate::event::{EventTime, ResumeOffset, TableName};
 use crate::iceberg::{Catalog, IcebergError};
@@ -110,8 +111,9 @@ pub struct ResultMove {
     pub republish: Option<RepublishRange>,
     /// The partitions with rows in there: their start, and the rows of their files that reach into it.
     pub partitions: BTreeMap<EventTime, u64>,
-    /// Windows that nobody publishes, as the job has not got there and goes on behind them: to be backfilled.
-    pub gap: Option<Range<EventTime>>,
+    /// Windows that nobody publishes, as the job has not got there and goes on behind them, by this move or one before: to be
+    /// backfilled.
+    pub gaps: Gaps,
     /// Late rows that are replaced as their records are read and judged again.
     pub late: u64,
     sealed_edge: EventTime,
@@ -282,15 +284,20 @@ impl Destination {
 }
 
 impl Repositioning {
-    /// The windows that nobody publishes, over all results, on partition edges that all of them share: what to backfill.
-    /// Its end is at most the first window's partition; the rest can be backfilled once that is sealed.
-    pub fn gap(&self, plan: &Plan) -> Option<Range<EventTime>> {
-        let gaps: Vec<&Range<EventTime>> = self.inserts.iter().filter_map(|insert| insert.gap.as_ref()).collect();
-        let from = gaps.iter().map(|gap| gap.start).min()?;
-        let to = gaps.iter().map(|gap| gap.end).max()?;
-        let (from, to) = (shared_edge(plan, from), shared_edge(plan, to));
-        (from < to).then_some(from..to)
+    /// What to backfill; see [`backfill_for`].
+    pub fn backfill(&self, plan: &Plan) -> Option<Range<EventTime>> {
+        backfill_for(plan, self.inserts.iter().map(|insert| &insert.gaps))
     }
+}
+
+/// One backfill for all windows that nobody publishes, over all results, on partition edges that all of them share. Its end
+/// is at most the first window's partition; the rest can be backfilled once that is sealed.
+pub fn backfill_for<'a>(plan: &Plan, gaps: impl Iterator<Item = &'a Gaps>) -> Option<Range<EventTime>> {
+    let gaps: Vec<&Range<EventTime>> = gaps.flat_map(Gaps::iter).collect();
+    let from = gaps.iter().map(|gap| gap.start).min()?;
+    let to = gaps.iter().map(|gap| gap.end).max()?;
+    let (from, to) = (shared_edge(plan, from), shared_edge(plan, to));
+    (from < to).then_some(from..to)
 }
 
 /// The greatest time at or below `time` that is a partition edge of every result.

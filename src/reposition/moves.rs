@@ -138,9 +138,10 @@ async fn result_move(
         }
         sealed => (sealed, None),
     };
+    let behind = files.iter().map(|file| file.upper.map_or(EventTime::MAX, |upper| insert.range_after(upper))).max();
     // Backfills may have got up to the sealed edge or, before anything was sealed, to the first window.
     let first = known.first_window.unwrap_or(EventTime::MIN);
-    let to = [ends.unwrap_or(EventTime::MIN), sealed_edge, first].into_iter().max().expect("there are three");
+    let to = [behind.unwrap_or(EventTime::MIN), sealed_edge, first].into_iter().max().expect("there are three");
     let republish = (to > from).then_some(RepublishRange { from, to });
     let sealed_edge = match destination {
         Destination::Savepoint(savepoint) => {
@@ -148,17 +149,22 @@ async fn result_move(
         }
         Destination::Reset(_) | Destination::Upgrade(_) => sealed_edge,
     };
-    let gap = match destination {
+    let rows = (files.iter().filter_map(|file| file.lower).min(), behind);
+    let before = known.gaps.unwrap_or_default();
+    let gaps = match destination {
         // What lies between was published by the same version before.
-        Destination::Savepoint(_) => None,
-        _ => newest.and_then(|newest| gap(newest, insert, ends, from)),
+        Destination::Savepoint(_) => before,
+        _ => match newest.and_then(|newest| gap(newest, insert, rows, from)) {
+            Some(gap) => before.with(gap),
+            None => before,
+        },
     };
     Ok(ResultMove {
         table: insert.table.clone(),
         from,
         republish,
         partitions: republish.map_or_else(BTreeMap::new, |range| partitions(insert, &files, range)),
-        gap,
+        gaps: gaps.below(from),
         late: count(moving, &insert.late, &late_cut(moving.plan, newest, destination, insert)).await?,
         sealed_edge,
         ends_at,
@@ -202,16 +208,35 @@ fn published_from(insert: &Insert, destination: &Destination) -> EventTime {
     }
 }
 
-/// The windows between those that are published and those that will be.
-fn gap(newest: &Manifest, insert: &Insert, ends: Option<EventTime>, from: EventTime) -> Option<Range<EventTime>> {
+/// The windows between those that are published and those that will be. The rows that are there begin at one time, and
+/// windows behind them at another.
+fn gap(
+    newest: &Manifest,
+    insert: &Insert,
+    (begins, behind): (Option<EventTime>, Option<EventTime>),
+    from: EventTime,
+) -> Option<Range<EventTime>> {
     let stood = stood(Some(newest), insert)?;
     let first = insert.range_from(stood.first_window);
     let reached = match stood.republish {
         Some(left) => left.from,
-        None if newest.finished => ends.unwrap_or(first).max(first),
+        None if newest.finished => behind.unwrap_or(first).max(first),
         None => insert.published_below(newest.watermark).max(first),
     };
+    // All of them: those that the job knows of begin with the first one that is open or has rows.
+    let open = first_open(newest, insert).map(|open| insert.range_from(open));
+    let reached = match reached {
+        EventTime::MIN => open.into_iter().chain(begins).min()?,
+        reached => reached,
+    };
     (reached < from).then_some(reached..from)
+}
+
+/// Start of the first window of an INSERT that is open.
+fn first_open(newest: &Manifest, insert: &Insert) -> Option<EventTime> {
+    let index = newest.inserts.iter().position(|progress| progress.table == insert.table)?;
+    let files = newest.state.iter().filter(|file| file.insert == index);
+    files.flat_map(|file| file.panes.iter().copied()).min()
 }
 
 fn partitions(insert: &Insert, files: &[ScanFile], range: RepublishRange) -> BTreeMap<EventTime, u64> {

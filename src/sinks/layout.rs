@@ -5,15 +5,18 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, StringArray, TimestampMicrosecondArray,
+    Array, ArrayRef, AsArray, BinaryArray, Int32Array, Int64Array, ListArray, StringArray, StructArray,
+    TimestampMicrosecondArray,
 };
+use arrow::buffer::OffsetBuffer;
 use arrow::datatypes::{DataType, Field, Int32Type, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 
+use crate::decode::SideInputs;
 use crate::event::{
-    EventTime, OFFSET, PARTITION, PartitionField, Reject, RejectReason, Stream, TIMESTAMP, TIMESTAMP_ZONE, Transform,
-    timestamp_type,
+    ColumnType, EventTime, FieldType, OFFSET, PARTITION, PartitionField, Reject, RejectReason, Stream, TIMESTAMP,
+    TIMESTAMP_ZONE, Transform, timestamp_type,
 };
 use crate::iceberg::{RowCut, TableSpec, TimeCut};
 use crate::job::Insert;
@@ -21,7 +24,9 @@ use crate::windows::{PublishRange, Window};
 
 /// A result table: the SELECT list, partitioned as the job says.
 pub fn result(insert: &Insert) -> TableSpec {
-    let sort = insert.sort.iter().map(|&column| insert.columns[column].name.clone()).collect();
+    // A table can't say that it is sorted by a list or a struct; what stands behind one isn't in order then.
+    let is_plain = |column: &&usize| !insert.result_schema.field(**column).data_type().is_nested();
+    let sort = insert.sort.iter().take_while(is_plain).map(|&column| insert.columns[column].name.clone()).collect();
     TableSpec {
         schema: insert.result_schema.clone(),
         partitions: insert.partitions.clone(),
@@ -103,18 +108,23 @@ pub fn history(stream: &Stream) -> TableSpec {
     }
 }
 
-/// A rejects table, partitioned by the day of the log's timestamp.
-pub fn rejects() -> TableSpec {
+/// Column of a rejects table: what stood beside the message, as far as the stream takes it, as (name, value) in the order
+/// of [`SideInputs::names`]; a value is null where the record has none, the column is where nothing was kept. Only tables of
+/// streams that take something have it.
+pub const METADATA: &str = "metadata";
+
+/// A rejects table, partitioned by the day of the log's timestamp. `inputs`: what is kept beside the message.
+pub fn rejects(inputs: &SideInputs) -> TableSpec {
     TableSpec {
-        schema: rejects_schema(),
+        schema: rejects_schema(inputs),
         partitions: vec![PartitionField { column: TIMESTAMP.into(), transform: Transform::Day }],
         sort: vec!["stream".into(), PARTITION.into(), OFFSET.into()],
         properties: Default::default(),
     }
 }
 
-fn rejects_schema() -> SchemaRef {
-    Arc::new(Schema::new(vec![
+fn rejects_schema(inputs: &SideInputs) -> SchemaRef {
+    let mut fields = vec![
         Field::new("stream", DataType::Utf8, false),
         Field::new(PARTITION, DataType::Int32, false),
         Field::new(OFFSET, DataType::Int64, false),
@@ -122,13 +132,37 @@ fn rejects_schema() -> SchemaRef {
         Field::new("raw", DataType::Binary, true),
         Field::new("reason", DataType::Utf8, false),
         Field::new("detail", DataType::Utf8, true),
-    ]))
+    ];
+    if !inputs.is_empty() {
+        fields.push(Field::new(METADATA, metadata_type(), true));
+    }
+    Arc::new(Schema::new(fields))
+}
+
+fn metadata_type() -> DataType {
+    let field = |name: &str, column_type| FieldType { name: name.to_owned(), column_type };
+    let entry = ColumnType::Struct(vec![field("name", ColumnType::Text), field("value", ColumnType::Bytes)]);
+    ColumnType::Array(Box::new(entry)).arrow()
+}
+
+fn metadata(rejects: &[Reject], inputs: &SideInputs) -> ArrayRef {
+    let DataType::List(element) = metadata_type() else { unreachable!("it is an array") };
+    let DataType::Struct(fields) = element.data_type().clone() else { unreachable!("of structs") };
+    let names = inputs.names();
+    let value = |reject: &'_ Reject, at: usize| reject.sides.get(at).cloned().flatten();
+    let values = rejects.iter().flat_map(|reject| (0..names.len()).map(move |at| value(reject, at)));
+    let every = rejects.iter().flat_map(|_| names.iter().map(String::as_str));
+    let columns: Vec<ArrayRef> =
+        vec![Arc::new(StringArray::from(every.collect::<Vec<_>>())), Arc::new(BinaryArray::from_iter(values))];
+    let entries = StructArray::new(fields, columns, None);
+    let ends = OffsetBuffer::from_lengths(rejects.iter().map(|_| names.len()));
+    Arc::new(ListArray::new(element, ends, Arc::new(entries), None))
 }
 
 /// Rejects as rows of their table.
-pub fn reject_rows(stream: &Stream, rejects: &[Reject]) -> RecordBatch {
+pub fn reject_rows(stream: &Stream, rejects: &[Reject], inputs: &SideInputs) -> RecordBatch {
     let stamps = TimestampMicrosecondArray::from_iter(rejects.iter().map(|reject| reject.timestamp));
-    let columns: Vec<ArrayRef> = vec![
+    let mut columns: Vec<ArrayRef> = vec![
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|_| stream.name.as_str()))),
         Arc::new(Int32Array::from_iter_values(rejects.iter().map(|reject| reject.partition))),
         Arc::new(Int64Array::from_iter_values(rejects.iter().map(|reject| reject.offset))),
@@ -137,7 +171,10 @@ pub fn reject_rows(stream: &Stream, rejects: &[Reject]) -> RecordBatch {
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| reject.reason.as_str()))),
         Arc::new(StringArray::from_iter_values(rejects.iter().map(|reject| reject.detail.as_str()))),
     ];
-    RecordBatch::try_new(rejects_schema(), columns).expect("columns fit the schema")
+    if !inputs.is_empty() {
+        columns.push(metadata(rejects, inputs));
+    }
+    RecordBatch::try_new(rejects_schema(inputs), columns).expect("columns fit the schema")
 }
 
 /// Records beyond MAX FUTURE as rejects. Decoding has let go of their bytes, so their declared columns stand in as JSON.
@@ -157,6 +194,7 @@ pub fn future_rejects(stream: &Stream, records: &RecordBatch) -> Vec<Reject> {
         offset: offsets.value(row),
         timestamp: stamps.is_valid(row).then(|| stamps.value(row)),
         raw: Bytes::copy_from_slice(line),
+        sides: Vec::new(),
         reason: RejectReason::Future,
         detail: format!("event time {} lies beyond MAX FUTURE", EventTime(times.value(row))),
     })

@@ -139,6 +139,10 @@ async fn claim_table(
     loop {
         let Some(table) = catalog.load(name).await? else { return Ok(None) };
         let known = properties_of(&table, owner)?;
+        // Another job may have come in since the table was opened: the commit lands on exactly what is looked at here.
+        if let Some(other) = known.owner.filter(|other| owned && other != owner) {
+            return Err(PublishError::OtherOwner { table: name.clone(), owner: other });
+        }
         match claimed.decide(name, known.generation).await? {
             Verdict::Done => {
                 pause.passed();

@@ -1,6 +1,7 @@
 //! Which tables a job writes to.
 
 use super::{Target, layout};
+use crate::decode::SideInputs;
 use crate::event::TableName;
 use crate::iceberg::TableSpec;
 use crate::job::Plan;
@@ -27,7 +28,7 @@ pub fn targets(plan: &Plan) -> Vec<Target> {
     }
     for stream in 0..plan.streams.len() {
         if let Some(table) = rejects_table(plan, stream) {
-            add_shared(&mut targets, &table, layout::rejects());
+            add_shared(&mut targets, &table, layout::rejects(&SideInputs::default()));
         }
     }
     targets

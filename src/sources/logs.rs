@@ -1,7 +1,7 @@
 //! The logs behind a job's streams: what they hold, and how to read them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::Once;
+use std::sync::{Mutex, PoisonError};
 use std::time::Duration;
 
 use super::kafka::{self, metadata_interval};
@@ -111,11 +111,15 @@ impl Logs for RealLogs {
 
     fn report(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) {
         let LiveFace::Kafka { topic, .. } = &stream.live else { return };
-        static MISSING_RIGHT: Once = Once::new();
+        // Groups whose right is missing, each told once.
+        static REFUSED: Mutex<BTreeSet<String>> = Mutex::new(BTreeSet::new());
         match self.kafka().and_then(|log| log.commit(topic, positions)) {
             Ok(()) => {}
             Err(error @ SourceError::NotAllowed { .. }) => {
-                MISSING_RIGHT.call_once(|| tracing::warn!("lag tools don't see how far this is: {error}"));
+                let mut refused = REFUSED.lock().unwrap_or_else(PoisonError::into_inner);
+                if refused.insert(self.settings.group.clone()) {
+                    tracing::warn!("lag tools don't see how far this is: {error}");
+                }
             }
             Err(error) => tracing::debug!(%error, "group offsets were not committed; lag tools show older ones"),
         }

@@ -14,7 +14,9 @@ mod intake;
 pub mod kafka;
 mod lane;
 mod logs;
+mod memory;
 mod seen;
+mod telling;
 #[cfg(test)]
 mod tests;
 
@@ -38,7 +40,9 @@ pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
 pub use logs::{Logs, RealLogs};
+pub use memory::{MemoryLogs, MemoryPartitions, MemoryRecord};
 pub use seen::Seen;
+pub use telling::Telling;
 
 /// A log being read, partition by partition.
 ///
@@ -88,6 +92,12 @@ pub enum SourceEvent {
     Idle,
     /// A bounded source has given everything; it says so for ever.
     Ended,
+}
+
+/// The consumer group under which brokers and lag tools know the one who keeps checkpoints as `owner`: `kappa-<job>`, or
+/// `kappa-archive-<history>`, as a history has one archiver, whatever jobs call its stream.
+pub fn group_of(owner: &str) -> String {
+    format!("kappa-{owner}")
 }
 
 /// What `open` needs beside the stream.

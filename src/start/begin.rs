@@ -24,7 +24,8 @@ pub fn sampled(start: &Start, topic: &str, log: &BTreeMap<i32, LogFacts>) -> BTr
             Start::Offsets(offsets) => {
                 let named = offsets.get(topic).and_then(|offsets| offsets.get(&partition));
                 let wanted = named.copied().unwrap_or(facts.low);
-                (wanted > ResumeOffset(0)).then_some(wanted)
+                // One outside of the log is refused as such, and nothing is to be read there.
+                (wanted > ResumeOffset(0) && facts.low <= wanted && wanted <= facts.high).then_some(wanted)
             }
             Start::History => None,
         };

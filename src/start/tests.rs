@@ -186,6 +186,10 @@ fn a_record_is_looked_at_only_where_its_timestamp_decides() {
     assert_eq!(asked(Start::Time(at(1)), facts(9, 9, None)), None, "there is none");
     assert_eq!(asked(offsets(4), facts(0, 9, None)), Some(4));
     assert_eq!(asked(offsets(0), facts(0, 9, None)), None);
+    assert_eq!(asked(offsets(9), facts(0, 9, None)), Some(9));
+    for outside in [3, 10] {
+        assert_eq!(asked(offsets(outside), facts(4, 9, None)), None, "refused without a look");
+    }
 }
 
 fn place(offset: i64, seen: Option<i64>) -> StartPlace {

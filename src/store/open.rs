@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use object_store::ObjectStore;
 use object_store::aws::AwsCredentialProvider;
 use object_store::local::LocalFileSystem;
+use object_store::memory::InMemory;
 use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 
@@ -21,6 +22,8 @@ pub struct Stores {
     settings: Properties,
     credentials: Option<AwsCredentialProvider>,
     buckets: Arc<Mutex<HashMap<String, Arc<dyn ObjectStore>>>>,
+    /// What stands in for the local file system.
+    memory: Option<Arc<InMemory>>,
 }
 
 impl fmt::Debug for Stores {
@@ -69,12 +72,22 @@ impl Stores {
         Stores { settings: settings.clone(), ..Stores::default() }
     }
 
+    /// Stores whose local files are kept in memory, for as long as a clone of them is: nothing reaches a disk.
+    pub fn in_memory() -> Stores {
+        Stores { memory: Some(Arc::default()), ..Stores::default() }
+    }
+
+    /// Whether local files are kept in memory.
+    pub fn are_in_memory(&self) -> bool {
+        self.memory.is_some()
+    }
+
     /// Stores of their own with other settings laid over these, and with credentials that may change.
     #[must_use]
     pub fn with(&self, settings: &Properties, credentials: Option<AwsCredentialProvider>) -> Stores {
         let mut merged = self.settings.clone();
         merged.0.extend(settings.0.clone());
-        Stores { settings: merged, credentials, buckets: Arc::default() }
+        Stores { settings: merged, credentials, buckets: Arc::default(), memory: self.memory.clone() }
     }
 
     /// Finds the store of a file's location, which is taken literally: `%2F` in one is three characters.
@@ -87,7 +100,7 @@ impl Stores {
         match parse(location)? {
             Parsed::Local(path) => {
                 let path = path.trim_start_matches('/');
-                let local = Some(PathBuf::from(format!("/{path}")));
+                let local = self.memory.is_none().then(|| PathBuf::from(format!("/{path}")));
                 Ok(Located { store: self.local(), path: parsed(path)?, local })
             }
             Parsed::S3 { bucket, path } => {
@@ -108,6 +121,10 @@ impl Stores {
             return Ok(Place { store: Arc::new(store), folder: None });
         }
         let folder = folder(location, root)?;
+        if let Some(memory) = &self.memory {
+            let prefix = Path::parse(folder.display().to_string()).map_err(|error| refuse(error.to_string()))?;
+            return Ok(Place { store: Arc::new(PrefixStore::new(memory.clone(), prefix)), folder: None });
+        }
         std::fs::create_dir_all(&folder)
             .map_err(|error| refuse(format!("{} can't be made: {error}", folder.display())))?;
         let store = LocalFileSystem::new_with_prefix(&folder).map_err(|error| refuse(error.to_string()))?;
@@ -115,6 +132,9 @@ impl Stores {
     }
 
     fn local(&self) -> Arc<dyn ObjectStore> {
+        if let Some(memory) = &self.memory {
+            return memory.clone();
+        }
         let mut opened = self.buckets.lock().expect("nothing panics while holding this lock");
         // No bucket has an empty name.
         opened.entry(String::new()).or_insert_with(|| Arc::new(LocalFileSystem::new())).clone()
@@ -156,5 +176,19 @@ mod tests {
         std::fs::write(root.path().join("occupied"), "").expect("written");
         let error = Stores::default().place("occupied/state", root.path()).expect_err("a file is in the way");
         assert!(error.to_string().contains("can't be made"), "{error}");
+    }
+
+    #[tokio::test]
+    async fn what_is_put_in_memory_reaches_no_disk_and_is_found_by_clones() {
+        let root = tempfile::tempdir().expect("a folder");
+        let stores = Stores::in_memory();
+        let place = stores.place("state", root.path()).expect("a place");
+        place.store.put(&Path::from("a"), Bytes::from_static(b"x").into()).await.expect("put");
+        let file = format!("file://{}/state/a", root.path().display());
+        let located = stores.clone().locate(&file).expect("a path");
+        let found = located.store.get(&located.path).await.expect("it is there").bytes().await.expect("read");
+        located.make_durable().await.expect("nothing is to be done");
+        assert_eq!(found, Bytes::from_static(b"x"));
+        assert!(!root.path().join("state").exists() && Stores::in_memory().locate(&file).is_ok());
     }
 }

@@ -35,8 +35,8 @@ pub struct ReadAround {
 }
 
 impl Window {
-    /// Start of the first window whose mark is `mark` or later.
-    pub fn first_start(&self, mark: EventTime) -> EventTime {
+    /// The least mark of a window that is not before `mark`.
+    pub fn mark_at_or_after(&self, mark: EventTime) -> EventTime {
         match (mark, self) {
             (EventTime::MIN | EventTime::MAX, _) => mark,
             (_, Window::Tumbling(tumbling)) => tumbling.start_at_or_after(mark),
@@ -44,9 +44,17 @@ impl Window {
             (_, Window::Hopping(hopping)) => hopping.start_at_or_after(mark),
             (_, Window::ByData(_)) => mark,
             (_, Window::Cumulating(cumulating)) => {
-                let end = cumulating.end_at_or_after(mark.plus(cumulating.size));
-                EventTime(cumulating.start_of(end.0))
+                cumulating.end_at_or_after(mark.plus(cumulating.size)).minus(cumulating.size)
             }
+        }
+    }
+
+    /// Start of the first window whose mark is `mark` or later.
+    pub fn first_start(&self, mark: EventTime) -> EventTime {
+        match (self.mark_at_or_after(mark), self) {
+            (mark @ (EventTime::MIN | EventTime::MAX), _) => mark,
+            (mark, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_)) => mark,
+            (mark, Window::Cumulating(cumulating)) => EventTime(cumulating.start_of(mark.plus(cumulating.size).0)),
         }
     }
 

@@ -399,11 +399,3 @@ async fn rejects_that_a_wider_type_takes_go_into_history_as_if_they_had_never_be
     anew.archive(&wide, &log).await;
     assert_eq!(rig.rows("raw.events", &["_seen"]).await, anew.rows("raw.events", &["_seen"]).await);
 }
-
-#[tokio::test(flavor = "multi_thread")]
-async fn rejects_of_a_stream_with_keys_are_more_than_their_bytes() {
-    let rig = Rig::new().await;
-    let plan = job("hits", &sql("k TEXT FROM METADATA 'key',", "", "count(*)"));
-    let refused = rig.decode_rejects(&plan).await.expect_err("keys are not kept");
-    assert!(matches!(refused, ArchiveError::RawOnly { .. }), "{refused}");
-}

@@ -1,12 +1,11 @@
-//! A log in memory: several partitions, cut into small batches, taken in turns.
+//! A topic in memory that is the log of every stream: its partitions are taken in turns, in small batches.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 use std::time::Duration;
 
-use kappa::decode::{Decoder, RawBatch, RawRecord};
 use kappa::event::{EventTime, ResumeOffset, Stream};
-use kappa::sources::{Logs, Source, SourceError, SourceEvent};
+use kappa::sources::{Logs, MemoryLogs, MemoryRecord, Source, SourceError};
 use kappa::start::{LogFacts, LogNature, Stamp};
 
 /// Records of a batch: few, so that batches of partitions alternate.
@@ -40,63 +39,44 @@ impl Log {
         Log { low: below, ..self.clone() }
     }
 
-    fn records(&self, partition: i32) -> &[Record] {
-        &self.partitions[usize::try_from(partition).expect("isn't negative")]
-    }
-
-    fn end(&self, partition: i32) -> i64 {
-        i64::try_from(self.records(partition).len()).expect("is small")
-    }
-
-    fn numbers(&self) -> impl Iterator<Item = i32> {
-        0..i32::try_from(self.partitions.len()).expect("is small")
+    /// The topic as the log of `stream`.
+    fn of(&self, stream: &Stream) -> MemoryLogs {
+        let record = |(timestamp, text): &Record| MemoryRecord {
+            timestamp: Some(*timestamp),
+            value: Some(text.clone().into_bytes()),
+            ..MemoryRecord::default()
+        };
+        let partitions = self.partitions.iter().map(|records| records.iter().map(record).collect());
+        MemoryLogs::new(BTreeMap::from([(stream.name.clone(), (0..).zip(partitions).collect())]), BATCH_ROWS)
     }
 }
 
 impl Logs for Log {
-    fn facts(&self, _: &Stream, at: Option<EventTime>) -> Result<BTreeMap<i32, LogFacts>, SourceError> {
-        let facts = |partition: i32| {
-            let found = self.records(partition).iter().position(|(stamp, _)| at.is_some_and(|at| *stamp >= at.0));
-            let at_time = found.map(|offset| ResumeOffset(i64::try_from(offset).expect("is small")));
-            let facts = LogFacts { low: ResumeOffset(self.low), high: ResumeOffset(self.end(partition)), at_time };
-            (partition, facts)
-        };
-        Ok(self.numbers().map(facts).collect())
+    fn facts(&self, stream: &Stream, at: Option<EventTime>) -> Result<BTreeMap<i32, LogFacts>, SourceError> {
+        let mut facts = self.of(stream).facts(stream, at)?;
+        facts.values_mut().for_each(|facts| facts.low = ResumeOffset(self.low));
+        Ok(facts)
     }
 
     fn first_stamps(
         &self,
-        _: &Stream,
+        stream: &Stream,
         positions: &BTreeMap<i32, ResumeOffset>,
     ) -> Result<BTreeMap<i32, Stamp>, SourceError> {
-        let stamp = |(&partition, position): (&i32, &ResumeOffset)| {
-            let index = usize::try_from(position.0).expect("isn't negative");
-            let stamp = self.records(partition).get(index).map(|(stamp, _)| *stamp);
-            (partition, stamp.map_or(Stamp::NoRecord, |stamp| Stamp::ByProducer(EventTime(stamp))))
-        };
-        Ok(positions.iter().map(stamp).collect())
+        self.of(stream).first_stamps(stream, positions)
     }
 
-    fn nature(&self, _: &Stream) -> Result<LogNature, SourceError> {
-        Ok(LogNature::default())
+    fn nature(&self, stream: &Stream) -> Result<LogNature, SourceError> {
+        self.of(stream).nature(stream)
     }
 
-    fn partitions(&self, _: &Stream) -> Result<BTreeSet<i32>, SourceError> {
-        Ok(self.numbers().collect())
+    fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError> {
+        self.of(stream).partitions(stream)
     }
 
     fn open(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) -> Result<Box<dyn Source>, SourceError> {
-        let decoder = Decoder::new(stream).expect("test streams are JSON");
         assert!(positions.values().all(|from| from.0 >= self.low), "what is gone is not to be read: {positions:?}");
-        let positions = positions.iter().map(|(partition, from)| (*partition, from.0)).collect();
-        Ok(Box::new(Reading {
-            log: self.clone(),
-            decoder,
-            positions,
-            paused: BTreeSet::new(),
-            told: BTreeSet::new(),
-            turn: 0,
-        }))
+        self.of(stream).open(stream, positions)
     }
 
     fn report(&self, _: &Stream, _: &BTreeMap<i32, ResumeOffset>) {}
@@ -109,63 +89,7 @@ impl Logs for Log {
         Duration::from_secs(3_600)
     }
 
-    fn retention(&self, _stream: &Stream) -> Option<Duration> {
+    fn retention(&self, _: &Stream) -> Option<Duration> {
         None
-    }
-}
-
-struct Reading {
-    log: Log,
-    decoder: Decoder,
-    positions: BTreeMap<i32, i64>,
-    paused: BTreeSet<i32>,
-    told: BTreeSet<i32>,
-    turn: usize,
-}
-
-impl Source for Reading {
-    fn poll(&mut self, wait: Duration) -> Result<SourceEvent, SourceError> {
-        let free: Vec<(i32, i64)> = self
-            .positions
-            .iter()
-            .filter(|(partition, _)| !self.paused.contains(partition))
-            .map(|(partition, position)| (*partition, *position))
-            .collect();
-        let unread: Vec<(i32, i64)> =
-            free.iter().copied().filter(|(partition, position)| *position < self.log.end(*partition)).collect();
-        if let Some(&(partition, from)) = unread.get(self.turn % unread.len().max(1)) {
-            self.turn += 1;
-            let from = usize::try_from(from).expect("isn't negative");
-            let records = self.log.records(partition);
-            let to = (from + BATCH_ROWS).min(records.len());
-            let mut raw = RawBatch::new(partition, self.decoder.inputs());
-            for (offset, (stamp, text)) in records.iter().enumerate().take(to).skip(from) {
-                let offset = i64::try_from(offset).expect("is small");
-                raw.push(RawRecord { offset, timestamp: Some(*stamp), value: text.as_bytes() }, []);
-            }
-            let next = i64::try_from(to).expect("is small");
-            self.positions.insert(partition, next);
-            return Ok(SourceEvent::Records(self.decoder.decode(&raw, ResumeOffset(next))));
-        }
-        if let Some((partition, position)) = free.into_iter().find(|(partition, _)| !self.told.contains(partition)) {
-            self.told.insert(partition);
-            return Ok(SourceEvent::AtEnd { partition, offset: ResumeOffset(position) });
-        }
-        std::thread::sleep(wait.min(Duration::from_millis(2)));
-        Ok(SourceEvent::Idle)
-    }
-
-    fn set_paused(&mut self, partition: i32, paused: bool) -> Result<(), SourceError> {
-        if paused {
-            self.paused.insert(partition)
-        } else {
-            self.paused.remove(&partition)
-        };
-        Ok(())
-    }
-
-    fn assign(&mut self, partition: i32, from: ResumeOffset) -> Result<(), SourceError> {
-        self.positions.entry(partition).or_insert(from.0);
-        Ok(())
     }
 }

@@ -185,10 +185,15 @@ impl Case {
         let positions = self.positions(to);
         let done = self.rig.reset(&self.plan(), positions).await;
         // Without a checkpoint nothing below it was ever published.
-        let has_gap = done.moves.inserts[0].gap.is_some() || done.moves.checkpoint.is_none();
-        self.sure_from = if has_gap { to } else { self.sure_from.min(to) };
+        let gaps = &done.moves.inserts[0].gaps;
+        assert!(gaps.iter().all(|gap| gap.end.0 <= to), "{gaps:?} reach into what is published from {}", EventTime(to));
+        let gaps_end = gaps.iter().last().map_or(i64::MIN, |gap| gap.end.0);
+        self.sure_from = match done.moves.checkpoint {
+            Some(_) => self.sure_from.min(to).max(gaps_end),
+            None => to,
+        };
         self.moved_to = to;
-        format!("reset to {}, gap {:?}", EventTime(to), done.moves.inserts[0].gap)
+        format!("reset to {}, gaps {gaps:?}", EventTime(to))
     }
 
     /// Where records of windows from `to` on begin, by the log's timestamps.

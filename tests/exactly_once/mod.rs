@@ -3,6 +3,8 @@
 mod arriving;
 mod audit;
 mod kills;
+mod one_owner;
+mod removed_insert;
 mod stops;
 mod takeovers;
 mod watched;

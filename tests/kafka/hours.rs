@@ -1,5 +1,6 @@
 //! A small job for stories about time: the records of a topic at clock times of one day, counted by the hour.
 
+use std::path::Path;
 use std::time::Duration;
 
 use crate::model::{HOUR, Value};
@@ -50,6 +51,21 @@ impl Hours {
         Hours { topic, project }
     }
 
+    /// Changes the job file.
+    pub fn edit(&self, from: &str, to: &str) {
+        let path = self.project.path().join(JOB);
+        let text = std::fs::read_to_string(&path).expect("it was written");
+        assert!(text.contains(from), "{from} in {text}");
+        std::fs::write(path, text.replace(from, to)).expect("folder takes files");
+    }
+
+    /// Writes a file of offsets.
+    pub fn offsets(&self, offsets: &[(i32, i64)]) -> &'static str {
+        let line = |(partition, offset): &(i32, i64)| format!("{},{partition},{offset}\n", self.topic);
+        self.project.write("offsets.csv", offsets.iter().map(line).collect::<String>());
+        "offsets.csv"
+    }
+
     /// Messages at partitions and clock times, such as `01:30` or `01:30:00.001`; record and event have the same time.
     pub fn messages(&self, records: &[(i32, &str)]) -> Vec<Message> {
         let message = |&(partition, clock): &(i32, &str)| Message {
@@ -75,6 +91,31 @@ impl Hours {
     #[track_caller]
     pub fn kappa(&self, command: &[&str], arguments: &[&str]) -> Finished {
         self.project.kappa(&[command, &[JOB], arguments].concat())
+    }
+
+    /// Runs a command on the job to its end, and holds all that it says against its snapshot.
+    #[track_caller]
+    pub fn says(&self, name: &str, command: &[&str], arguments: &[&str]) {
+        let Finished { code, stdout, stderr } = self.kappa(command, arguments);
+        let line = [command, &[JOB], arguments].concat().join(" ");
+        let said =
+            format!("$ kappa {line}\n{stdout}--- stderr\n{stderr}--- exit {}\n", code.expect("no signal ends it"));
+        self.snapshots().bind(|| insta::assert_snapshot!(name, said));
+    }
+
+    /// Where snapshots of messages are, without what differs from run to run.
+    pub fn snapshots(&self) -> insta::Settings {
+        let mut settings = insta::Settings::clone_current();
+        settings.set_snapshot_path(Path::new("../messages/kafka"));
+        settings.set_prepend_module_to_snapshot(false);
+        settings.set_omit_expression(true);
+        settings.add_filter(r"127\.0\.0\.1:\d+", "[BROKER]");
+        settings.add_filter(&self.topic, "[TOPIC]");
+        settings.add_filter(self.project.namespace(), "[NAMESPACE]");
+        settings.add_filter(r"estimate: [\dms. ]+ to run", "estimate: [TIME] to run");
+        settings.add_filter(r"\b[\d.]+ (B|KiB)\b", "[BYTES]");
+        settings.add_filter(r"(?m)^\d{4}-\d\d-\d\dT\S+Z +", "[TIME] ");
+        settings
     }
 
     /// Waits until a first run has decided where it begins.

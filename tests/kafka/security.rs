@@ -1,11 +1,10 @@
 //! Kafka with TLS and SASL: every way in, and what is said when there is none: within fifteen seconds, with the cause, the way
 //! out, and never a secret.
 
-use std::path::Path;
-use std::process::Command;
 use std::time::Duration;
 
 use super::hours::{Hours, JOB};
+use crate::support::process::Finished;
 use crate::support::tls::{self, GUEST_PASSWORD, KEY_PASSWORD, PASSWORD, Properties};
 use crate::support::{kafka, kafka_address};
 
@@ -38,6 +37,7 @@ fn every_way_in_reads_the_topic() {
     let ways = [
         tls::ssl(),
         tls::mutual(),
+        tls::inline(),
         tls::sasl("PLAIN", "kappa", PASSWORD),
         tls::sasl("SCRAM-SHA-256", "kappa", PASSWORD),
         tls::sasl_ssl("SCRAM-SHA-512", "kappa", PASSWORD),
@@ -64,12 +64,7 @@ fn archive_and_offsets_go_the_same_way_in() {
 fn refused(name: &str, hours: &Hours) {
     let finished = hours.run(&[]).wait(MESSAGE_LIMIT);
     assert_eq!(finished.stdout, "");
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(Path::new("../messages/kafka"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    settings.add_filter(r"127\.0\.0\.1:\d+", "[BROKER]");
-    settings.add_filter(&hours.topic, "[TOPIC]");
+    let mut settings = hours.snapshots();
     settings.add_filter(r"near-[0-9a-f]{12}", "[NEAR]");
     let code = finished.code.expect("no signal ends it");
     settings.bind(|| insta::assert_snapshot!(name, format!("{}--- exit {code}\n", finished.stderr)));
@@ -130,7 +125,9 @@ fn a_missing_right_is_named() {
     let looked = hours.kappa(&["validate"], &["--connect"]).exits(3);
     assert!(looked.stderr.contains("--operation Read"), "{}", looked.stderr);
     allow_guest("Read", &hours.topic);
-    // All but the right on the group, which only lag tools need.
+    // All but the rights on settings and group, without which it goes on.
+    hours.says("no-right-to-see-settings", &["run"], &["--until", "end"]);
+    allow_guest("DescribeConfigs", &hours.topic);
     let finished = hours.kappa(&["run"], &["--until", "end"]).ok();
     assert_eq!(hours.results(), [("00:00".to_owned(), 1)]);
     let told = "lag tools don't see how far this is: ";
@@ -143,12 +140,8 @@ fn a_missing_right_is_named() {
 
 /// Grants a right on a topic to the user who has none.
 fn allow_guest(operation: &str, topic: &str) {
-    let server = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/servers/kafka/server");
-    let mut command = Command::new(server);
-    command.args(["tool", "AclCommand", "--bootstrap-server", &kafka_address(), "--add"]);
-    command.args(["--allow-principal", "User:guest", "--operation", operation, "--topic", topic]);
-    let output = command.output().expect("the script can be started");
-    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
+    let right = ["--add", "--allow-principal", "User:guest", "--operation", operation, "--topic", topic];
+    kafka::tool("AclCommand", &right);
 }
 
 #[test]
@@ -168,5 +161,35 @@ fn no_secret_is_ever_shown() {
                 assert_eq!(line, None, "{properties:?}");
             }
         }
+    }
+}
+
+#[test]
+fn a_key_that_is_given_as_text_is_never_shown() {
+    let text = std::fs::read_to_string(tls::file("client-key.pem")).expect("the servers' certificates are made");
+    let secret: Vec<&str> = text.lines().filter(|line| !line.starts_with("-----")).collect();
+    assert!(secret.len() > 1, "a key has some lines");
+    let silent = |what: &str, finished: &Finished| {
+        for output in [&finished.stdout, &finished.stderr] {
+            let line = output.lines().find(|line| secret.iter().any(|part| line.contains(part)));
+            assert_eq!(line, None, "{what}");
+        }
+    };
+    let hours = project(&with(tls::inline(), "debug", "all"));
+    let shown = hours.project.kappa(&["config"]).ok();
+    for property in ["ssl.key.pem", "ssl.certificate.pem", "ssl.ca.pem"] {
+        let line = shown.stdout.lines().find(|line| line.contains(property)).expect("every property is shown");
+        assert!(line.contains("***"), "{line}");
+    }
+    silent("config", &shown);
+    silent("config --json", &hours.project.kappa(&["config", "--json"]).ok());
+    silent("run", &hours.project.kappa(&["-vv", "run", JOB, "--until", "end"]).ok());
+    assert_eq!(hours.row_count("result"), 1);
+    // A key that isn't the certificate's, and one that is none.
+    let other =
+        hours.project.write("other-key.pem", text.replacen(secret[1], &secret[1].chars().rev().collect::<String>(), 1));
+    for key in [format!("${{file:{}}}", other.display()), text.replace('\n', " ")] {
+        let refused = hours.project.kappa(&["-vv", "run", JOB, "--set", &format!("kafka.ssl.key.pem={key}")]).exits(3);
+        silent("a wrong key", &refused);
     }
 }

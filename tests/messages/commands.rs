@@ -3,32 +3,11 @@
 //!
 //! `INSTA_UPDATE=always cargo test --test kappa commands` writes them anew; read the difference before you commit it.
 
-use std::path::Path;
-
 use kappa::event::TableName;
 use kappa::iceberg::{Catalog, CatalogConfig, Change};
 
 use crate::support::project::Project;
-
-/// What differs from run to run.
-const FILTERS: [(&str, &str); 16] = [
-    (r"version [0-9a-f]{8}\b", "version [VERSION]"),
-    (r#""version": "[0-9a-f]{8}""#, r#""version": "[VERSION]""#),
-    (r"stopped at \S+Z", "stopped at [TIME]"),
-    (r", [\d.]+(ms|s|m \d+s) old", ", [AGE] old"),
-    (r#""checkpoint_time": "[^"]+""#, r#""checkpoint_time": "[TIME]""#),
-    (r"state.location \S*/", "state.location [PROJECT]/"),
-    (r"\b[0-9a-f]{32}\b", "[FINGERPRINT]"),
-    (r"\(\d{15,}\)", "([SNAPSHOT])"),
-    (r#""snapshot_id": \d+"#, r#""snapshot_id": [SNAPSHOT]"#),
-    (r"\b[\d.]+ (B|KiB|MiB)\b", "[BYTES]"),
-    (r#""bytes": \d+"#, r#""bytes": [BYTES]"#),
-    (r"read in [\dms. ]+, [\d,]+ a second", "read in [TIME]"),
-    (r"\b(before-[a-z]+)-\d{8}t\d{6}z\b", "$1-[TIME]"),
-    (r"made \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ", "made [TIME]"),
-    (r"  \d{4}-\d\d-\d\dT\d\d:\d\d:\d\dZ  finished", "  [TIME]  finished"),
-    (r"estimate: [\dms. ]+ to run", "estimate: [TIME] to run"),
-];
+use crate::support::said::snapshots;
 
 const STREAM: &str = "
 CREATE STREAM clicks (
@@ -67,7 +46,7 @@ fn project() -> Project {
 
 /// Gives a command and compares everything it says with its snapshot.
 #[track_caller]
-fn says(project: &Project, name: &str, arguments: &[&str]) {
+pub(super) fn says(project: &Project, name: &str, arguments: &[&str]) {
     let finished = project.kappa(arguments);
     let code = finished.code.expect("no signal ends it");
     let mut said = format!("$ kappa {}\n{}", arguments.join(" "), finished.stdout);
@@ -79,14 +58,7 @@ fn says(project: &Project, name: &str, arguments: &[&str]) {
     }
     said += &format!("--- exit {code}\n");
     assert!(!said.contains("\n\n\n"), "two empty lines in a row:\n{said}");
-    let mut settings = insta::Settings::clone_current();
-    settings.set_snapshot_path(Path::new("commands"));
-    settings.set_prepend_module_to_snapshot(false);
-    settings.set_omit_expression(true);
-    for (pattern, replacement) in FILTERS {
-        settings.add_filter(pattern, replacement);
-    }
-    settings.bind(|| insta::assert_snapshot!(name, said));
+    snapshots("messages/commands", &[]).bind(|| insta::assert_snapshot!(name, said));
 }
 
 /// A command of a job over the two hours.
@@ -115,6 +87,7 @@ fn from_a_job_file_to_a_backfill() {
     says(&project, "offsets-json", &["offsets", "get", job, "--json"]);
     says(&project, "status", &["status"]);
     says(&project, "status-json", &["status", job, "--json"]);
+    says(&project, "status-no-catalog", &["status", job, "--set", "catalog.uri=sqlite:elsewhere.db"]);
     says(&project, "diff-equal", &over(&["diff"], job, &[]));
     // The job is mended: bots don't count.
     project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
@@ -177,19 +150,19 @@ fn too_many_rejects_stop_a_run_before_it_publishes() {
 }
 
 #[test]
-fn a_bug_is_mended_after_three_months() {
+fn a_finished_job_is_upgraded() {
     let project = project();
     let job = "jobs/hits.sql";
-    says(&project, "story-run", &["run", job]);
-    says(&project, "story-archive", &["archive", job]);
-    says(&project, "story-nothing-to-upgrade", &["run", job, "--upgrade"]);
+    says(&project, "upgrade-before", &["run", job]);
+    says(&project, "upgrade-archive", &["archive", job]);
+    says(&project, "upgrade-nothing-to-upgrade", &["run", job, "--upgrade"]);
     // Bots don't count.
     project.write(job, format!("{STREAM}{}", INSERT.replace("GROUP  BY", "WHERE  host <> 'bot'\nGROUP  BY")));
-    says(&project, "story-changed", &["run", job]);
-    says(&project, "story-upgrade", &["run", job, "--upgrade"]);
+    says(&project, "upgrade-changed", &["run", job]);
+    says(&project, "upgrade", &["run", job, "--upgrade"]);
     let older = ["--from", "2026-01-01T00:00:00Z", "--to", "2026-01-01T03:00:00Z", "--drain"];
-    says(&project, "story-backfill", &[&["backfill", "run", job][..], &older].concat());
-    says(&project, "story-diff", &[&["diff", job][..], &older].concat());
+    says(&project, "upgrade-backfill", &[&["backfill", "run", job][..], &older].concat());
+    says(&project, "upgrade-diff", &[&["diff", job][..], &older].concat());
 }
 
 #[test]

@@ -3,6 +3,7 @@
 //! `KAPPA_BLESS=1 cargo test --test kappa messages` writes the messages anew; read the difference before you commit it.
 
 mod commands;
+mod fixtures;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -28,7 +28,7 @@ GROUP  BY window_start, window_end, host;
 ";
 
 /// The address at which a process says that it listens.
-fn address(running: &mut Running) -> String {
+pub fn address(running: &mut Running) -> String {
     let path = running.stderr_path().to_owned();
     let told = || {
         let said = std::fs::read_to_string(&path).unwrap_or_default();

@@ -1,15 +1,20 @@
-//! Topics, messages and transactions on the real broker.
+//! Topics, messages, transactions and groups on the real broker.
 
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::process::Command;
 use std::sync::Mutex;
 use std::time::Duration;
 
 use futures::executor::block_on;
-use rdkafka::admin::{AdminClient, AdminOptions, NewPartitions, NewTopic, TopicReplication};
+use rdkafka::admin::{
+    AdminClient, AdminOptions, AlterConfig, NewPartitions, NewTopic, ResourceSpecifier, TopicReplication,
+};
 use rdkafka::client::{ClientContext, DefaultClientContext};
 use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message as _, Timestamp};
+use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders, Timestamp};
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -53,15 +58,69 @@ pub fn create_topic(stem: &str, partitions: usize) -> String {
 
 /// As [`create_topic`], with topic settings.
 pub fn create_topic_with(stem: &str, partitions: usize, settings: &[(&str, &str)]) -> String {
+    create_topic_at(&kafka_address(), stem, partitions, settings)
+}
+
+/// As [`create_topic_with`], on another broker.
+pub fn create_topic_at(address: &str, stem: &str, partitions: usize, settings: &[(&str, &str)]) -> String {
     let name = unique(stem).replace('_', "-");
     let partitions = i32::try_from(partitions).expect("few partitions");
     let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
-    let results = block_on(admin().create_topics([&topic], &admin_options())).expect("broker answers");
+    let results = block_on(admin_at(address).create_topics([&topic], &admin_options())).expect("broker answers");
     assert!(results.iter().all(Result::is_ok), "creating {name}: {results:?}");
     name
+}
+
+/// Deletes a topic and makes another one of the same name.
+pub fn make_anew(topic: &str, partitions: usize) {
+    delete_topic(topic);
+    let partitions = i32::try_from(partitions).expect("few partitions");
+    let anew = NewTopic::new(topic, partitions, TopicReplication::Fixed(1));
+    // The name is free when the broker has let go of the old one.
+    for _ in 0..1_000 {
+        let results = block_on(admin().create_topics([&anew], &admin_options())).expect("broker answers");
+        match results[..] {
+            [Err((_, RDKafkaErrorCode::TopicAlreadyExists))] => std::thread::sleep(Duration::from_millis(10)),
+            _ => return assert!(results.iter().all(Result::is_ok), "making {topic} anew: {results:?}"),
+        }
+    }
+    panic!("{topic} isn't deleted");
+}
+
+/// Changes a setting of a topic, and takes all others back.
+pub fn alter_topic(topic: &str, key: &str, value: &str) {
+    let change = AlterConfig::new(ResourceSpecifier::Topic(topic)).set(key, value);
+    let results = block_on(admin().alter_configs([&change], &admin_options())).expect("broker answers");
+    assert!(results.iter().all(Result::is_ok), "changing {topic}: {results:?}");
+}
+
+/// The offsets of a topic that are committed to a group, by partition, as Kafka's own `kafka-consumer-groups` shows them.
+pub fn group_offsets(group: &str, topic: &str) -> BTreeMap<i32, i64> {
+    let shown = tool("consumer.group.ConsumerGroupCommand", &["--describe", "--group", group]);
+    let offset = |line: &str| {
+        let mut words = line.split_whitespace();
+        let of_topic = words.next() == Some(group) && words.next() == Some(topic);
+        let partition = words.next().filter(|_| of_topic)?.parse().expect("a partition");
+        Some((partition, words.next()?.parse().ok()?))
+    };
+    shown.lines().filter_map(offset).collect()
+}
+
+/// Runs one of Kafka's own tools against the broker, and answers what it prints.
+pub fn tool(class: &str, arguments: &[&str]) -> String {
+    let mut command = Command::new(server());
+    command.args(["tool", class, "--bootstrap-server", &kafka_address()]).args(arguments);
+    let output = command.output().expect("the script can be started");
+    assert!(output.status.success(), "{class} {arguments:?}: {}", String::from_utf8_lossy(&output.stderr));
+    String::from_utf8(output.stdout).expect("tools print text")
+}
+
+/// The script that starts and ends brokers.
+pub fn server() -> PathBuf {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tests/servers/kafka/server")
 }
 
 /// Adds partitions to a topic, up to `total`.
@@ -187,6 +246,21 @@ impl Producer {
         self.check();
     }
 
+    /// Hands a message with headers over.
+    pub fn send_with_headers(&self, topic: &str, message: &Message, headers: &[(&str, &str)]) {
+        let mut list = OwnedHeaders::new();
+        for (name, value) in headers {
+            list = list.insert(Header { key: name, value: Some(value.as_bytes()) });
+        }
+        let mut record = BaseRecord::<[u8], [u8]>::to(topic).partition(message.partition).headers(list);
+        record.key = message.key.as_deref();
+        record.payload = message.value.as_deref();
+        record.timestamp = message.timestamp_ms;
+        if let Err((error, _)) = self.inner.send(record) {
+            panic!("sending to {topic}: {error}");
+        }
+    }
+
     /// Waits until the broker has everything that was sent.
     pub fn flush(&self) {
         self.inner.flush(TIMEOUT).expect("broker takes all messages");
@@ -218,7 +292,11 @@ impl ProducerContext for Deliveries {
 }
 
 fn admin() -> AdminClient<DefaultClientContext> {
-    ClientConfig::new().set("bootstrap.servers", kafka_address()).create().expect("properties are valid")
+    admin_at(&kafka_address())
+}
+
+fn admin_at(address: &str) -> AdminClient<DefaultClientContext> {
+    ClientConfig::new().set("bootstrap.servers", address).create().expect("properties are valid")
 }
 
 fn admin_options() -> AdminOptions {

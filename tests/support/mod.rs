@@ -3,6 +3,7 @@
 
 #![allow(dead_code, reason = "one area's tests use what another's do not; all of it is one vocabulary")]
 
+pub mod broker;
 pub mod catalog;
 pub mod columns;
 pub mod http;
@@ -10,6 +11,7 @@ pub mod kafka;
 pub mod process;
 pub mod project;
 pub mod python;
+pub mod said;
 pub mod tls;
 pub mod value;
 

@@ -26,6 +26,15 @@ pub fn mutual() -> Properties {
     properties
 }
 
+/// TLS with a client certificate, all of it as text in the properties, which comes from files.
+pub fn inline() -> Properties {
+    let mut properties = without_certificate();
+    properties.retain(|(property, _)| *property != "ssl.ca.location");
+    let texts = [("ssl.ca.pem", "ca.pem"), ("ssl.certificate.pem", "client.pem"), ("ssl.key.pem", "client-key.pem")];
+    properties.extend(texts.map(|(property, name)| (property, format!("${{file:{}}}", file(name)))));
+    properties
+}
+
 /// The listener that wants a client certificate, without one.
 pub fn without_certificate() -> Properties {
     tls("KAPPA_TEST_KAFKA_MTLS", "SSL")

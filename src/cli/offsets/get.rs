@@ -18,6 +18,7 @@ use crate::event::{EventTime, LiveFace, Micros, Stream, TableName};
 use crate::iceberg::Catalog;
 use crate::job::{Declaration, Log};
 use crate::offsets::{self, Offsets, PartitionOffsets};
+use crate::sources::group_of;
 
 /// Whose positions to show.
 #[derive(Args, Clone, Debug)]
@@ -65,33 +66,49 @@ impl OffsetsGetArgs {
 impl OffsetsGetArgs {
     pub(super) fn execute(&self, terminal: &Terminal) -> Result<Exit, Failure> {
         let clock = connect::clock();
-        let (title, found) = match self.of() {
+        let (shown, found) = match self.of() {
             OffsetsOf::Job(path) => {
                 let project = open_project(&path, terminal)?;
                 let plan = job::load(&path, terminal.colour)?;
                 let store = connect::checkpoints(&project, &plan.name)?;
-                let logs = connect::logs(&project, format!("kappa-{}", plan.name));
+                let logs = connect::logs(&project, &plan.name);
                 let found = connect::runtime()?.block_on(offsets::get(&store, &logs, &plan.streams));
-                (format!("job {}", plan.name), found.map_err(Failure::from)?)
+                let shown = Shown { title: format!("job {}", plan.name), group: group(&plan.name, &plan.streams) };
+                (shown, found.map_err(Failure::from)?)
             }
             OffsetsOf::Archive(table) => {
                 let project = open_project(Path::new("."), terminal)?;
-                let store = connect::checkpoints(&project, &archive::owner(&table))?;
+                let owner = archive::owner(&table);
+                let store = connect::checkpoints(&project, &owner)?;
                 let found = connect::runtime()?.block_on(async {
                     let catalog = connect::catalog(&project).await?;
-                    let stream = Arc::new(archived_stream(&catalog, &store, &table).await?);
-                    let logs = connect::logs(&project, format!("kappa-archive-{}", stream.name));
-                    offsets::get(&store, &logs, &[stream]).await.map_err(Failure::from)
+                    let streams = [Arc::new(archived_stream(&catalog, &store, &table).await?)];
+                    let logs = connect::logs(&project, &owner);
+                    let found = offsets::get(&store, &logs, &streams).await.map_err(Failure::from)?;
+                    Ok::<_, Failure>((group(&owner, &streams), found))
                 });
-                (format!("archive {table}"), found?)
+                let (group, found) = found?;
+                (Shown { title: format!("archive {table}"), group }, found)
             }
         };
         match self.output.json {
-            true => terminal.json(&Document::new(&title, &found, clock.now()))?,
-            false => terminal.data(&text(&title, &found, clock.now()))?,
+            true => terminal.json(&Document::new(&shown, &found, clock.now()))?,
+            false => terminal.data(&text(&shown, &found, clock.now()))?,
         }
         Ok(Exit::Done)
     }
+}
+
+/// Whose positions are shown.
+struct Shown {
+    title: String,
+    /// The consumer group that they are committed to, for lag tools; `None`: all logs are files.
+    group: Option<String>,
+}
+
+fn group(owner: &str, streams: &[Arc<Stream>]) -> Option<String> {
+    let is_kafka = |stream: &Arc<Stream>| matches!(stream.live, LiveFace::Kafka { .. });
+    streams.iter().any(is_kafka).then(|| group_of(owner))
 }
 
 /// As much of an archived stream as is needed to ask its log: the declaration in the history knows the topic, the
@@ -132,7 +149,10 @@ pub(in crate::cli) fn stream_of(declaration: &Declaration, name: Option<String>,
     }
 }
 
-fn text(title: &str, found: &Offsets, now: EventTime) -> String {
+fn text(shown: &Shown, found: &Offsets, now: EventTime) -> String {
+    let title = &shown.title;
+    let group =
+        shown.group.as_ref().map(|group| format!("consumer group {group}, for lag tools\n")).unwrap_or_default();
     let checkpoint =
         found.checkpoint.as_deref().map_or("no checkpoint yet".to_owned(), |id| format!("checkpoint {id}"));
     let watermark = match found.watermark {
@@ -172,7 +192,7 @@ fn text(title: &str, found: &Offsets, now: EventTime) -> String {
             }
         }
     }
-    format!("{title}: {checkpoint}, {watermark}\n{table}{lost}")
+    format!("{title}: {checkpoint}, {watermark}\n{group}{table}{lost}")
 }
 
 /// How far behind the clock the newest taken event is, while there is more to take.
@@ -192,6 +212,8 @@ fn behind(at: &PartitionOffsets, now: EventTime) -> Option<Duration> {
 #[derive(Serialize)]
 struct Document<'a> {
     of: &'a str,
+    /// `null`: no topic is read.
+    group: Option<&'a str>,
     checkpoint: Option<&'a str>,
     watermark: Option<String>,
     partitions: Vec<PartitionDocument<'a>>,
@@ -210,7 +232,7 @@ struct PartitionDocument<'a> {
 }
 
 impl<'a> Document<'a> {
-    fn new(title: &'a str, found: &'a Offsets, now: EventTime) -> Document<'a> {
+    fn new(shown: &'a Shown, found: &'a Offsets, now: EventTime) -> Document<'a> {
         let partitions = found.streams.iter().flat_map(|stream| {
             stream.partitions.iter().map(|(&partition, at)| {
                 let bounded = at.end.0 == i64::MAX;
@@ -227,7 +249,8 @@ impl<'a> Document<'a> {
             })
         });
         Document {
-            of: title,
+            of: &shown.title,
+            group: shown.group.as_deref(),
             checkpoint: found.checkpoint.as_deref(),
             watermark: output::time(found.watermark),
             partitions: partitions.collect(),

@@ -11,7 +11,7 @@ use super::ways::{Selection, WayArgs, chosen};
 use crate::cli::arguments::{OutputArgs, job_path};
 use crate::cli::connect::open_project;
 use crate::cli::exit::{Exit, Failure};
-use crate::cli::moving::republished;
+use crate::cli::moving::{republished, unpublished};
 use crate::cli::start::resolve_time;
 use crate::cli::terminal::Terminal;
 use crate::cli::time::TimeArgument;
@@ -85,7 +85,10 @@ impl Outcome<'_> {
         for line in republished(moves) {
             text += &format!("{line}\n");
         }
-        text += &self.gaps();
+        let gaps = moves.inserts.iter().map(|insert| (&insert.table, &insert.gaps));
+        for line in unpublished(Some((plan, &self.arguments.job)), gaps) {
+            text += &format!("{line}\n");
+        }
         text += &match self.done {
             None => format!("do it with: {}\n", self.again("--execute")),
             Some(done) => match &done.savepoint {
@@ -121,30 +124,6 @@ impl Outcome<'_> {
         table
     }
 
-    /// Windows that nobody publishes, and the backfill for them.
-    fn gaps(&self) -> String {
-        let mut text = String::new();
-        for insert in &self.moves.inserts {
-            if let Some(gap) = &insert.gap {
-                text += &format!("nobody publishes windows of {} {}\n", insert.table, output::range(gap));
-            }
-        }
-        if text.is_empty() {
-            return text;
-        }
-        match (self.plan.streams.iter().find(|stream| stream.history.is_none()), self.moves.gap(self.plan)) {
-            (Some(stream), _) => {
-                text += &format!("stream {} has no HISTORY FROM to backfill them from\n", stream.name);
-            }
-            (None, Some(range)) => {
-                let (job, from, to) = (self.arguments.job.display(), range.start, range.end);
-                text += &format!("backfill them with: kappa backfill run {job} --from {from} --to {to}\n");
-            }
-            (None, None) => text += "they lie in one partition: backfill it when the job has sealed it\n",
-        }
-        text
-    }
-
     /// The command line that means the same, with `last` behind it.
     fn again(&self, last: &str) -> String {
         let arguments = self.arguments;
@@ -176,7 +155,7 @@ impl Outcome<'_> {
             first_window: output::time(insert.from),
             publishes_again: insert.republish.map(|range| RangeDocument::new(range.from, range.to)),
             partitions: insert.partitions.len(),
-            nobody_publishes: insert.gap.as_ref().map(|gap| RangeDocument::new(gap.start, gap.end)),
+            nobody_publishes: insert.gaps.iter().map(|gap| RangeDocument::new(gap.start, gap.end)).collect(),
             late_judged_again: insert.late,
         });
         Document {
@@ -188,7 +167,7 @@ impl Outcome<'_> {
             dropped_windows: self.moves.dropped.windows,
             dropped_rows: self.moves.dropped.rows,
             results: results.collect(),
-            backfill: self.moves.gap(self.plan).map(|range| RangeDocument::new(range.start, range.end)),
+            backfill: self.moves.backfill(self.plan).map(|range| RangeDocument::new(range.start, range.end)),
         }
     }
 }
@@ -221,7 +200,7 @@ struct ResultDocument {
     first_window: Option<String>,
     publishes_again: Option<RangeDocument>,
     partitions: usize,
-    nobody_publishes: Option<RangeDocument>,
+    nobody_publishes: Vec<RangeDocument>,
     late_judged_again: u64,
 }
 
@@ -251,7 +230,7 @@ impl OffsetsResetArgs {
             vouched: Vouched { whole_from, allow_partial: self.allow_partial },
         };
         let checkpoints = connect::checkpoints(&project, &plan.name)?;
-        let logs = connect::logs(&project, format!("kappa-{}", plan.name));
+        let logs = connect::logs(&project, &plan.name);
         let (target, moves, done) = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
             let moving = Moving { plan: &plan, catalog: &catalog, checkpoints: &checkpoints, clock: &clock };

@@ -18,28 +18,28 @@ use crate::offsets::reset::{Chosen, TopicOffsets, Way};
 #[derive(Args, Clone, Debug)]
 #[group(id = "way", required = true, multiple = false)]
 pub struct WayArgs {
-    /// To the beginning of the log
+    /// Move to the beginning of the log
     #[arg(long)]
     pub to_earliest: bool,
-    /// To now: the first window that starts from now on
+    /// Move to now: the first window that starts from now on
     #[arg(long)]
     pub to_latest: bool,
-    /// To the first window at or after a time
+    /// Move to the first window at or after a time
     #[arg(long, value_name = "TIME")]
     pub to_datetime: Option<TimeArgument>,
-    /// To the first window at or after the time so long ago, such as 1h, 2d or PT1H30M
+    /// Move to the first window at or after the time so long ago, such as 1h, 2d or PT1H30M
     #[arg(long, value_name = "DURATION", value_parser = ago)]
     pub by_duration: Option<Micros>,
-    /// So many offsets on; a negative number goes back
+    /// Move by so many offsets; a negative number goes back
     #[arg(long, value_name = "NUMBER", allow_hyphen_values = true)]
     pub shift_by: Option<i64>,
-    /// To an offset
+    /// Move to an offset
     #[arg(long, value_name = "OFFSET", value_parser = clap::value_parser!(i64).range(0..))]
     pub to_offset: Option<i64>,
-    /// To where they are: drops the open windows only
+    /// Stay where they are, and only drop the open windows
     #[arg(long)]
     pub to_current: bool,
-    /// To those in a CSV file of lines topic,partition,offset
+    /// Move to those in a CSV file of lines topic,partition,offset
     #[arg(long, value_name = "FILE")]
     pub from_file: Option<PathBuf>,
 }

@@ -26,7 +26,7 @@ impl Connected {
         let warehouse_folder = project.catalog.warehouse.as_ref().filter(|_| project.catalog.kind == CatalogKind::Sql);
         let made = Unmade::before([Some(state_folder), warehouse_folder].into_iter().flatten());
         let found = connect::runtime()?.block_on(async {
-            let catalog = match is_new(project) {
+            let catalog = match connect::catalog_is_new(project) {
                 true => CatalogLook::New,
                 false => match connect::catalog(project).await {
                     Ok(catalog) => CatalogLook::Open(catalog),
@@ -42,7 +42,7 @@ impl Connected {
                 catalog,
                 state,
                 warehouse,
-                logs: connect::logs(project, format!("kappa-{}", plan.name)),
+                logs: connect::logs(project, &plan.name),
                 clock: connect::clock(),
                 rejects_max_millionths: project.run.rejects_max.millionths(),
             };
@@ -136,12 +136,6 @@ fn message(failure: &Failure) -> String {
         Failure::Person(error) => format!("error: {}", with_causes(error)),
         other => other.to_string(),
     }
-}
-
-/// Whether the catalog is a file that isn't there yet; opening it would make it.
-fn is_new(project: &Project) -> bool {
-    let file = project.catalog.uri.strip_prefix("sqlite:");
-    project.catalog.kind == CatalogKind::Sql && file.is_some_and(|file| !Path::new(file).exists())
 }
 
 /// Folders that aren't there yet: opening what is in them makes them, and dropping this removes them while they are empty.

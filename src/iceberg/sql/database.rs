@@ -66,6 +66,7 @@ pub(super) enum OpenError {
 pub(super) async fn open(uri: &str, root: &Path) -> Result<AnyPool, OpenError> {
     install_default_drivers();
     let pool = match uri.split_once(':') {
+        Some(("sqlite", ":memory:")) => in_memory().await,
         Some(("sqlite", path)) => sqlite(path, root).await,
         Some(("postgres" | "postgresql", _)) => postgres(uri, root).await,
         _ => Err(OpenError::Address(format!(
@@ -112,6 +113,14 @@ async fn sqlite(path: &str, root: &Path) -> Result<AnyPool, OpenError> {
         .connect(&uri)
         .await
         .map_err(|error| OpenError::Address(format!("can't open {uri}: {error}")))
+}
+
+/// A database that is gone with its one connection, which therefore is never given up. No profile comes here: its paths are
+/// absolute.
+async fn in_memory() -> Result<AnyPool, OpenError> {
+    let options = AnyPoolOptions::new().max_connections(1).min_connections(1).idle_timeout(None).max_lifetime(None);
+    let opened = options.connect("sqlite::memory:").await;
+    opened.map_err(|error| OpenError::Address(format!("can't open a database in memory: {error}")))
 }
 
 /// The path made absolute, its folder created; the file is created when opened.
@@ -292,6 +301,20 @@ mod tests {
             let message = full(parameters).expect_err("refused");
             assert!(message.contains(expected) && !message.contains("hunter2"), "{message}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_database_in_memory_is_no_other_ones_and_leaves_no_file() {
+        let root = tempfile::tempdir().expect("a folder");
+        let open = async || open("sqlite::memory:", root.path()).await.expect("a database");
+        let (first, second) = (open().await, open().await);
+        let insert = "INSERT INTO iceberg_namespace_properties VALUES ('a', 'b', 'c', 'd')";
+        bounded(first.execute(insert)).await.expect("inserted");
+        for (pool, count) in [(&first, 1), (&second, 0)] {
+            let rows = bounded(pool.fetch_all("SELECT namespace FROM iceberg_namespace_properties")).await;
+            assert_eq!(rows.expect("read").len(), count);
+        }
+        assert_eq!(std::fs::read_dir(root.path()).expect("it is there").count(), 0);
     }
 
     #[tokio::test]

@@ -81,9 +81,9 @@ fn tumble(
             let length = positive(&Spanned { value: length, span: size.span }, "a window's size", problems)?;
             let zone = time_zone(zone, problems);
             let odd = [Some((length, size.span)), offset.map(|offset| (offset.value, offset.span))];
-            for (_, span) in odd.into_iter().flatten().filter(|(length, _)| length.0 % DAY.0 != 0) {
-                let help =
-                    "write whole days, months or years, or leave out TIME ZONE: an hour begins everywhere at once";
+            let mut odd = odd.into_iter().flatten().filter(|(length, _)| length.0 % DAY.0 != 0);
+            if let Some((_, span)) = odd.next() {
+                let help = "write whole days, months or years, or leave TIME ZONE out";
                 problems.add(span, "TIME ZONE goes with whole days, months and years", help);
                 return None;
             }

@@ -67,11 +67,9 @@ async fn stops_savepoints_and_resets_show_in_no_window() {
         world.stop_after(600).await;
         let savepoint = world.setup().await.checkpoints.savepoint(&name).await.expect("is there");
         world.go_to(&Destination::Savepoint(Box::new(savepoint))).await;
-        world.stop_after(300).await;
-        assert!(
-            world.manifest().await.inserts.iter().any(|insert| insert.republish.is_some()),
-            "there is more to replace"
-        );
+        let left = world.manifest().await.inserts.iter().map(|insert| insert.republish).collect::<Vec<_>>();
+        assert!(left.iter().all(Option::is_some), "both have windows to replace: {left:?}");
+        world.stop_after(60).await;
         world.run_to_end(&to_end(3)).await;
 
         // Back to the first window of all, and on.

@@ -210,7 +210,7 @@ async fn a_reset_back_publishes_windows_again_and_takes_out_what_does_not_come_o
     assert!(done.savepoint.as_ref().is_some_and(|name| name.as_str().starts_with("before-reset-2")), "{done:?}");
     let (hits, totals) = (&done.moves.inserts[0], &done.moves.inserts[1]);
     assert_eq!(hits.republish.map(|range| range.from.0), Some(back));
-    assert!(hits.gap.is_none() && hits.late > 0 && late.len() as u64 > hits.late, "{hits:?}");
+    assert!(hits.gaps.is_empty() && hits.late > 0 && late.len() as u64 > hits.late, "{hits:?}");
     assert!(totals.republish.is_some() && done.moves.dropped.windows > 0, "{done:?}");
     assert_eq!(
         done.moves.rejects["marts.hits_rejects"],
@@ -315,7 +315,8 @@ async fn a_jump_forward_leaves_a_gap_that_is_named() {
     let hits = &done.moves.inserts[0];
     assert_eq!(hits.republish, None);
     let reached = reached.0 - reached.0.rem_euclid(MINUTE);
-    assert_eq!(hits.gap.clone().map(|gap| (gap.start.0, gap.end.0)), Some((reached, forward)));
+    let gaps: Vec<(i64, i64)> = hits.gaps.iter().map(|gap| (gap.start.0, gap.end.0)).collect();
+    assert_eq!(gaps, [(reached, forward)]);
     world.run_to_end(&drained(2)).await;
     let mut wanted = within(&expected.hits, i64::MIN, reached);
     wanted.extend(within(&expected.hits, forward, i64::MAX));

@@ -18,7 +18,7 @@ use crate::time::clock::{Clock, SystemClock};
 
 /// Properties that a profile can't set, with the reason.
 const OWNED: &[(&str, &str)] = &[
-    ("group.id", "it is kappa-<job>, so that lag tools find it"),
+    ("group.id", "it is kappa-<job> or kappa-archive-<history>, so that lag tools find it"),
     ("group.instance.id", "partitions are assigned by us, not by a group"),
     ("group.protocol", "partitions are assigned by us, not by a group"),
     ("enable.auto.commit", "positions are in checkpoints; offsets are committed after them"),
@@ -53,8 +53,12 @@ pub(super) const SYSTEM_CAS: (&str, &str) = ("ssl.ca.location", "probe");
 /// that is added go unread.
 const METADATA_INTERVAL_MS: &str = "30000";
 
-/// How often one kind of complaint is logged.
-const COMPLAINT_INTERVAL: Duration = Duration::from_secs(60);
+/// How often one kind of complaint is logged. That a log doesn't answer is told every minute by whoever asks it; this is for
+/// the cause, and for one broker of several.
+const COMPLAINT_INTERVAL: Duration = Duration::from_secs(300);
+
+/// Facilities of librdkafka that complain of connections: all at once and many times a second when a broker is away.
+const CONNECTION: [&str; 3] = ["FAIL", "ERROR", "REQTMOUT"];
 
 /// Makes a consumer of `properties` in `group`; it connects on its own.
 pub(super) fn consumer(
@@ -132,8 +136,7 @@ pub(super) fn is_transient(code: RDKafkaErrorCode) -> bool {
     )
 }
 
-/// Takes a line of librdkafka's log; `level` is syslog's. A broker that is away complains many times a second, so each
-/// facility has a warning a minute.
+/// Takes a line of librdkafka's log; `level` is syslog's. Each kind of complaint has a warning in [`COMPLAINT_INTERVAL`].
 pub(super) fn log(level: i32, facility: &str, line: &str) {
     const SYSLOG_NOTICE: i32 = 5;
     static CLOCK: LazyLock<SystemClock> = LazyLock::new(SystemClock::start);
@@ -142,12 +145,13 @@ pub(super) fn log(level: i32, facility: &str, line: &str) {
         tracing::debug!(target: "kafka", facility, "{line}");
         return;
     }
+    let kind = if CONNECTION.contains(&facility) { "connection" } else { facility };
     let mut complained = COMPLAINED.lock().unwrap_or_else(PoisonError::into_inner);
     let now = CLOCK.elapsed();
-    if complained.get(facility).is_some_and(|last| now < *last + COMPLAINT_INTERVAL) {
+    if complained.get(kind).is_some_and(|last| now < *last + COMPLAINT_INTERVAL) {
         return;
     }
-    complained.insert(facility.to_owned(), now);
+    complained.insert(kind.to_owned(), now);
     tracing::warn!(target: "kafka", facility, "{line}; trying again");
 }
 

@@ -4,6 +4,8 @@
 use std::collections::BTreeMap;
 
 use rdkafka::admin::ConfigEntry;
+use rdkafka::error::KafkaError;
+use rdkafka::types::RDKafkaErrorCode;
 
 use super::retention::settings;
 use crate::event::Micros;
@@ -18,7 +20,16 @@ pub(in crate::sources) fn nature(kafka: &BTreeMap<String, String>, topic: &str) 
     match settings(kafka, topic) {
         Ok(settings) => read(&settings),
         Err(error) => {
-            tracing::warn!(topic, %error, "settings of the topic can't be seen, so compaction and retention aren't checked");
+            let way_out = match error {
+                KafkaError::AdminOp(RDKafkaErrorCode::TopicAuthorizationFailed) => format!(
+                    "; give our user the right: kafka-acls.sh --add --allow-principal User:NAME --operation DescribeConfigs \
+                     --topic {topic}"
+                ),
+                error => format!(": {error}"),
+            };
+            tracing::warn!(
+                "settings of topic {topic} can't be seen, so compaction and retention aren't checked{way_out}"
+            );
             LogNature::default()
         }
     }

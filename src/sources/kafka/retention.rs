@@ -46,6 +46,10 @@ pub(super) fn settings(kafka: &BTreeMap<String, String>, topic: &str) -> KafkaRe
     let asked = [ResourceSpecifier::Topic(topic)];
     let answer = futures::executor::block_on(admin.describe_configs(&asked, &options))?.into_iter().next();
     match answer {
+        // Every topic has settings, and the client drops the error of a topic whose settings aren't ours to see.
+        Some(Ok(topic)) if topic.entries.is_empty() => {
+            Err(KafkaError::AdminOp(RDKafkaErrorCode::TopicAuthorizationFailed))
+        }
         Some(Ok(topic)) => Ok(topic.entries),
         Some(Err(code)) => Err(KafkaError::AdminOp(code)),
         None => Err(KafkaError::AdminOp(RDKafkaErrorCode::NoEnt)),

@@ -7,16 +7,16 @@ use std::time::Duration;
 
 use tokio::task::JoinHandle;
 
+use super::Logs;
 use crate::checkpoints::StreamProgress;
 use crate::event::Stream;
-use crate::sources::Logs;
 
-/// How long the end of a run waits for the last call: nothing depends on it.
+/// How long the end of a driver waits for the last call: nothing depends on it.
 const LAST_CALL_MAX: Duration = Duration::from_secs(5);
 
-/// Tells positions, the newest ones last.
+/// Tells the positions of published checkpoints, the newest ones last.
 #[derive(Debug)]
-pub(super) struct Positions {
+pub struct Telling {
     logs: Arc<dyn Logs>,
     streams: Vec<Arc<Stream>>,
     call: Option<JoinHandle<()>>,
@@ -24,13 +24,14 @@ pub(super) struct Positions {
     waiting: Option<BTreeMap<String, StreamProgress>>,
 }
 
-impl Positions {
-    pub(super) fn new(logs: &Arc<dyn Logs>, streams: &[Arc<Stream>]) -> Positions {
-        Positions { logs: logs.clone(), streams: streams.to_vec(), call: None, waiting: None }
+impl Telling {
+    /// To the logs of these streams.
+    pub fn new(logs: &Arc<dyn Logs>, streams: &[Arc<Stream>]) -> Telling {
+        Telling { logs: logs.clone(), streams: streams.to_vec(), call: None, waiting: None }
     }
 
-    /// Tells these positions, unless a call is still under way: then the next time.
-    pub(super) fn tell(&mut self, published: BTreeMap<String, StreamProgress>) {
+    /// Tells these positions, which are of all the streams, unless a call is still under way: then the next time.
+    pub fn tell(&mut self, published: BTreeMap<String, StreamProgress>) {
         self.waiting = Some(published);
         if self.call.as_ref().is_none_or(JoinHandle::is_finished) {
             self.call_with_newest();
@@ -49,7 +50,7 @@ impl Positions {
     }
 
     /// Waits for what is under way, and tells the newest positions.
-    pub(super) async fn finish(mut self) {
+    pub async fn finish(mut self) {
         let finished = tokio::time::timeout(LAST_CALL_MAX, async {
             while let Some(call) = self.call.take() {
                 if call.await.is_err() {
