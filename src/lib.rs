@@ -40,6 +40,7 @@ pub mod engine;
 
 // Drivers: what a command does.
 pub mod restarts;
+pub mod handing;
 pub mod reposition;
 pub mod live;
 pub mod archive;

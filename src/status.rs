@@ -228,6 +228,7 @@ mod tests {
             tables: Vec::new(),
             held: Vec::new(),
             reread: BTreeMap::new(),
+            from_history: BTreeMap::new(),
         }
     }
 

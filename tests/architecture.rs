@@ -8,7 +8,7 @@ use std::path::{Path, PathBuf};
 const FACELESS: [&str; 6] = ["event", "time", "windows", "joins", "state", "engine"];
 
 /// Modules that know a face: where records come from, or why they are read.
-const FACES: [&str; 7] = ["sources", "reposition", "live", "archive", "offsets", "diff", "backfill"];
+const FACES: [&str; 8] = ["sources", "handing", "reposition", "live", "archive", "offsets", "diff", "backfill"];
 
 /// Words that only identifiers of a module with a mode would have.
 const MODE_WORDS: [&str; 4] = ["backfill", "archive", "replay", "face"];

@@ -176,6 +176,7 @@ pub(super) fn manifest(
         tables,
         held: Vec::new(),
         reread: BTreeMap::new(),
+        from_history: BTreeMap::new(),
     }
 }
 

@@ -402,6 +402,7 @@ fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manife
         tables: names().into_iter().map(change).filter(|change| !change.add.is_empty()).collect(),
         held: vec![],
         reread: BTreeMap::new(),
+        from_history: BTreeMap::new(),
     }
 }
 

@@ -53,6 +53,10 @@ pub struct Manifest {
     /// says of them, late rows and rejects, replaces what is said already. Without those that it is through with.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub reread: BTreeMap<String, BTreeMap<i32, ResumeOffset>>,
+    /// Streams whose logs don't hold their `next_offset`s any more, which are those of the first records that windows from
+    /// this start on need: a run that goes on from here takes them from history first. Only where a job was moved.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub from_history: BTreeMap<String, EventTime>,
 }
 
 /// How far one stream has been read: by partition.
@@ -388,6 +392,7 @@ pub(super) mod tests {
                 file: json!({"file": "b.parquet"}),
             }],
             reread: BTreeMap::from([("web_requests".into(), BTreeMap::from([(0, ResumeOffset(20))]))]),
+            from_history: BTreeMap::from([("web_requests".into(), EventTime(30))]),
         }
     }
 
@@ -424,7 +429,7 @@ pub(super) mod tests {
             r#""summary":{"kappa.late":"2"}}],"#,
             r#""held":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""partition":"window_start_hour=2023-11-14-22","complete_at":1,"file":{"file":"b.parquet"}}],"#,
-            r#""reread":{"web_requests":{"0":20}}}}"#,
+            r#""reread":{"web_requests":{"0":20}},"from_history":{"web_requests":30}}}"#,
         );
         let (content, seal) = text.split_once('\n').expect("two lines");
         assert_eq!(content, expected);

@@ -55,6 +55,7 @@ impl From<RepositionError> for Failure {
             RepositionError::Version { .. }
             | RepositionError::SavepointVersion { .. }
             | RepositionError::Property { .. }
+            | RepositionError::NotHeld { .. }
             | RepositionError::Start(_) => Failure::invalid(error),
             RepositionError::HeldRows { .. } => Failure::Person(error.into()),
             RepositionError::Publish(error) => error.into(),
@@ -185,7 +186,10 @@ impl From<DiffError> for Failure {
         match error {
             DiffError::Range(error) => error.into(),
             DiffError::Recompute(error) => (*error).into(),
-            DiffError::NothingPublished { .. } | DiffError::Layout { .. } => Failure::invalid(error),
+            DiffError::PublishedAgain { .. } => Failure::Unsafe(error.to_string()),
+            DiffError::NothingPublished { .. } | DiffError::Layout { .. } | DiffError::Property { .. } => {
+                Failure::invalid(error)
+            }
             DiffError::Memory(_) => Failure::Person(error.into()),
             DiffError::Iceberg(error) => error.into(),
         }

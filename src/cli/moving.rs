@@ -11,9 +11,8 @@ use super::terminal::Terminal;
 use crate::checkpoints::{Gaps, SavepointName};
 use crate::event::{EventTime, TableName};
 use crate::job::Plan;
-use crate::live::Setup;
+use crate::live::{RunOptions, Setup};
 use crate::reposition::{Destination, Moving, Repositioning, Upgrade, backfill_for, execute, upgrade};
-use crate::start::Vouched;
 
 /// Whether a run first goes somewhere else.
 #[derive(Args, Clone, Debug, Default)]
@@ -34,11 +33,11 @@ impl MovingArgs {
         plan: &Plan,
         path: &Path,
         setup: &Setup,
-        vouched: Vouched,
+        options: &RunOptions,
         terminal: &Terminal,
     ) -> Result<(), Failure> {
         let (catalog, checkpoints, clock) = (&setup.catalog, &setup.checkpoints, &setup.clock);
-        let moving = Moving { plan, catalog, checkpoints, clock };
+        let moving = Moving { plan, catalog, checkpoints, clock, take_over: options.take_over };
         if let Some(name) = &self.savepoint {
             let savepoint = checkpoints.savepoint(name).await.map_err(Failure::from)?;
             let done = execute(&moving, &Destination::Savepoint(Box::new(savepoint))).await.map_err(Failure::from)?;
@@ -50,7 +49,7 @@ impl MovingArgs {
             }
         }
         if self.upgrade {
-            match upgrade(&moving, &setup.logs, vouched).await.map_err(Failure::from)? {
+            match upgrade(&moving, &setup.logs, options.vouched).await.map_err(Failure::from)? {
                 Upgrade::NotBegun => terminal.note("there is no checkpoint yet, so there is nothing to upgrade"),
                 Upgrade::UpToDate => terminal.note("the newest checkpoint is of this version: nothing to upgrade"),
                 Upgrade::Done(upgraded) => {

@@ -59,7 +59,8 @@ pub struct RunArgs {
     /// State that nothing below the start belongs to a window from this time on
     #[arg(long, value_name = "TIME")]
     pub whole_from: Option<TimeArgument>,
-    /// Don't wait while another process runs the job: take over from it at once; it stops with exit 5
+    /// Don't wait while another process runs the job: take over from it at once, before --upgrade and --savepoint too,
+    /// which else refuse; it stops with exit 5
     #[arg(long)]
     pub take_over: bool,
     #[command(flatten)]
@@ -119,7 +120,7 @@ impl RunArgs {
         let plan = Arc::new(job::load(&self.job, terminal.colour)?);
         let clock = connect::clock();
         let options = self.options(&project, clock.now(), terminal)?;
-        let (was_said, vouched) = (options.start.is_some(), options.vouched);
+        let was_said = options.start.is_some();
         let options = live_options(&project, &plan, options)?;
         let mode = ProgressMode::choose(terminal, self.output.json);
         let report = connect::runtime()?.block_on(async {
@@ -130,7 +131,7 @@ impl RunArgs {
                 logs: connect::logs(&project, &plan.name),
                 clock: clock.clone(),
             };
-            self.moving.perform(&plan, &self.job, &setup, vouched, terminal).await?;
+            self.moving.perform(&plan, &self.job, &setup, &options, terminal).await?;
             let stop = stop_token(*terminal)?;
             let options = live::RunOptions { listens: shown.address(), ..options };
             live::run(&plan, &setup, &options, &stop, &|standing| shown.put(0, standing)).await.map_err(Failure::from)

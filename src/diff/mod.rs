@@ -14,9 +14,10 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 use thiserror::Error;
 
+use crate::checkpoints::{PropertyError, RepublishRange, TableProperties};
 use crate::engine::EpochOutput;
 use crate::event::{EventTime, TableName};
-use crate::iceberg::{Catalog, IcebergError};
+use crate::iceberg::{Catalog, IcebergError, Table};
 use crate::job::Plan;
 use crate::memory::{Held, Kept, Pressure};
 use crate::recompute::{
@@ -107,12 +108,49 @@ pub enum DiffError {
         /// What differs, column by column.
         difference: String,
     },
+    /// Old rows stand where new ones are still to come: they would all be differences.
+    #[error(
+        "{} of {table} is being published again, as job {job} went back below what it had published: windows there are still \
+         as they were before; let `kappa run` work it off, or {}",
+        range_text(.again), outside(.range, .again)
+    )]
+    PublishedAgain {
+        /// The result table.
+        table: TableName,
+        /// The job.
+        job: String,
+        /// The range that was to be compared.
+        range: Range<EventTime>,
+        /// What is left to be published again.
+        again: Range<EventTime>,
+    },
+    /// A table's property can't be read.
+    #[error("{table}: {source}")]
+    Property {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        source: PropertyError,
+    },
     /// There is nothing to compare with.
     #[error("{table} doesn't exist, so nothing is published; run the job, or backfill the range")]
     NothingPublished {
         /// The result table.
         table: TableName,
     },
+}
+
+fn range_text(range: &Range<EventTime>) -> String {
+    format!("[{}, {})", range.start, range.end)
+}
+
+/// What can be compared instead of a range of which a part is published again.
+fn outside(range: &Range<EventTime>, again: &Range<EventTime>) -> String {
+    match (range.start < again.start, again.end < range.end) {
+        (true, _) => format!("compare the range before it, {}", range_text(&(range.start..again.start))),
+        (false, true) => format!("compare the range behind it, {}", range_text(&(again.end..range.end))),
+        (false, false) => format!("compare a range that ends at or before {}", again.start),
+    }
 }
 
 /// Compares a range. `watch` is told the records read so far.
@@ -131,6 +169,7 @@ pub async fn diff(
         if let Some(difference) = table.difference(&crate::sinks::layout::result(insert)) {
             return Err(DiffError::Layout { table: insert.table.clone(), difference });
         }
+        check_published(job, &table, &scope.range)?;
         tables.push(table);
     }
     let mut recomputed: Vec<Vec<RecordBatch>> = vec![Vec::new(); job.inserts.len()];
@@ -165,6 +204,21 @@ pub async fn diff(
         });
     }
     Ok(DiffReport { records: counted.records, inserts })
+}
+
+/// Refuses to compare windows that are still to be replaced.
+fn check_published(job: &Plan, table: &Table, range: &Range<EventTime>) -> Result<(), DiffError> {
+    let properties = TableProperties::parse(&job.name, table.properties())
+        .map_err(|source| DiffError::Property { table: table.name().clone(), source })?;
+    match properties.republish {
+        Some(RepublishRange { from, to }) if from < range.end && range.start < to => Err(DiffError::PublishedAgain {
+            table: table.name().clone(),
+            job: job.name.clone(),
+            range: range.clone(),
+            again: from..to,
+        }),
+        _ => Ok(()),
+    }
 }
 
 fn bytes_of(batches: &[RecordBatch]) -> u64 {

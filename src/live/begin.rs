@@ -3,18 +3,18 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handing::Feed;
 use super::starting::{Starting, check_logs, starting};
 use super::{RunError, RunOptions, Setup, Until};
 use crate::checkpoints::{Begun, Claimant, Manifest, TableProperties};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, Stream};
+use crate::handing::{self, Feed};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::explain::{describe, difference};
 use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
-use crate::sources::{Logs, SourceError, TakeUp, agree, declaration, resume};
-use crate::start::{LogFacts, StartPlace};
+use crate::sources::{Logs, SourceError, TakeUp, agree, ask, declaration, resume};
+use crate::start::{Begin, LogFacts, Start, StartPlace, Vouched, hand_over};
 use crate::vitals::Vitals;
 
 /// What an attempt continues or begins.
@@ -108,7 +108,7 @@ async fn check_histories(plan: &Plan, catalog: &Catalog) -> Result<(), RunError>
     Ok(())
 }
 
-/// Behind a checkpoint: where everything stood.
+/// Behind a checkpoint: where everything stood. A stream that it takes from history goes on where history ends now.
 async fn continued(
     plan: &Arc<Plan>,
     setup: &Setup,
@@ -116,10 +116,19 @@ async fn continued(
     publisher: Publisher,
     manifest: Manifest,
 ) -> Result<Beginning, RunError> {
+    let to_end = options.until == Until::End;
     let mut take_up = Vec::with_capacity(plan.streams.len());
-    for stream in &plan.streams {
-        let facts = facts(&setup.logs, stream).await?;
-        take_up.push(resume(manifest.streams.get(&stream.name), &facts, options.until == Until::End));
+    let mut feeds = Vec::with_capacity(plan.streams.len());
+    for (index, stream) in plan.streams.iter().enumerate() {
+        let (places, feed) = match manifest.from_history.get(&stream.name) {
+            Some(&first) => handed_over(plan, setup, index, first, to_end).await?,
+            None => {
+                let facts = facts(&setup.logs, stream).await?;
+                (resume(manifest.streams.get(&stream.name), &facts, to_end), None)
+            }
+        };
+        take_up.push(places);
+        feeds.push(feed);
     }
     check_logs(plan, &setup.logs).await?;
     let first_window = |insert: &Insert| {
@@ -129,25 +138,45 @@ async fn continued(
     Ok(Beginning {
         take_up,
         restored: restore(publisher.begun(), &manifest).await?,
-        feeds: Vec::new(),
+        feeds,
         first_windows: plan.inserts.iter().map(first_window).collect(),
         manifest: Some(manifest),
         publisher,
     })
 }
 
+/// Where the partitions of a stream are taken up behind its history, and the part of that with windows from `first` on.
+async fn handed_over(
+    plan: &Plan,
+    setup: &Setup,
+    index: usize,
+    first: EventTime,
+    to_end: bool,
+) -> Result<(BTreeMap<i32, TakeUp>, Option<Feed>), RunError> {
+    let stream = &plan.streams[index];
+    let reach = plan.inserts.iter().filter(|insert| insert.stream == index).map(Insert::reach).max();
+    let answers = ask(&setup.logs, stream, Start::History, reach.unwrap_or_default()).await?;
+    let asked = answers.asked(stream, Vouched::default(), setup.clock.now());
+    let (facts, feed) = handing::facts(stream, &setup.catalog, first, asked.reach).await?;
+    let begun = hand_over(&asked, &facts)?;
+    Ok((places(&begun, &answers.facts, to_end), begun.from_history.then_some(feed)))
+}
+
 /// Without a checkpoint: where it was worked out.
 fn anew(options: &RunOptions, publisher: Publisher, starting: Starting) -> Beginning {
-    let take_up = starting.streams.iter().zip(&starting.facts).map(|(begin, facts)| {
-        let limit = |partition: &i32| (options.until == Until::End).then(|| facts[partition].high);
-        let place = |(partition, place): (&i32, &StartPlace)| {
-            (*partition, TakeUp { from: place.offset, seen: place.seen, limit: limit(partition) })
-        };
-        begin.places.iter().map(place).collect()
-    });
-    let take_up = take_up.collect();
+    let streams = starting.streams.iter().zip(&starting.facts);
+    let take_up = streams.map(|(begun, facts)| places(begun, facts, options.until == Until::End)).collect();
     let Starting { first_windows, feeds, .. } = starting;
     Beginning { publisher, manifest: None, first_windows, take_up, restored: Vec::new(), feeds }
+}
+
+/// The places of a beginning; with `to_end`, the log ends for this run where it ends now.
+fn places(begun: &Begin, facts: &BTreeMap<i32, LogFacts>, to_end: bool) -> BTreeMap<i32, TakeUp> {
+    let place = |(partition, place): (&i32, &StartPlace)| {
+        let limit = to_end.then(|| facts[partition].high);
+        (*partition, TakeUp { from: place.offset, seen: place.seen, limit })
+    };
+    begun.places.iter().map(place).collect()
 }
 
 async fn facts(logs: &Arc<dyn Logs>, stream: &Arc<Stream>) -> Result<BTreeMap<i32, LogFacts>, SourceError> {

@@ -11,10 +11,10 @@ use arrow::datatypes::Int32Type;
 use arrow::record_batch::RecordBatch;
 
 use super::RunError;
-use super::handing::Feed;
 use super::pending::Pending;
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine};
 use crate::event::{EventBatch, EventTime, Stream};
+use crate::handing::Feed;
 use crate::sources::{History, HistoryEvent, HistoryOptions};
 
 /// Feeds the history of one stream, of which `index` is the place in the job; answers how many records each partition

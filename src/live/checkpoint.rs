@@ -322,6 +322,7 @@ impl Writer {
             tables,
             held: self.held.clone(),
             reread: self.reread.clone(),
+            from_history: BTreeMap::new(),
         }
     }
 }

@@ -97,7 +97,9 @@ impl Inflow {
                     // Known to be empty, before the log says so again: a run to the end may be over by then.
                     inflow.watermarks.at_end(index, partition, ResumeOffset(0), setup.clock.elapsed());
                 }
-                progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
+                let at = progress.entry(partition).or_insert_with(|| new_partition(take_up.from));
+                // Behind history both are further than the checkpoint that it was begun with.
+                (at.next_offset, at.seen) = (take_up.from, take_up.seen);
             }
             inflow.streams.push(progress);
             for &partition in partitions.keys() {

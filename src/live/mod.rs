@@ -9,7 +9,6 @@ mod attempt;
 mod begin;
 mod bootstrap;
 mod checkpoint;
-mod handing;
 mod inflow;
 mod pending;
 mod republish;
@@ -28,6 +27,7 @@ use tokio_util::sync::CancellationToken;
 use crate::checkpoints::{CheckpointError, CheckpointStore, Claim, Claimant};
 use crate::engine::{EngineError, FailPoint};
 use crate::event::{EventTime, TableName};
+use crate::handing::HandOverError;
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
 use crate::memory::{Bytes, Held};
@@ -39,7 +39,6 @@ use crate::start::{Start, StartError, Vouched};
 use crate::state::StateError;
 use crate::time::clock::Clock;
 
-pub use handing::{Feed, HandOverError};
 pub use starting::{Starting, starting};
 
 /// Records after which an epoch closes: large enough that its cost doesn't show, small enough to stay in the cache.
@@ -149,9 +148,9 @@ pub enum RunError {
     /// The run can't begin there.
     #[error(transparent)]
     Start(#[from] StartError),
-    /// The run can't take over from backfills.
+    /// The run can't take over from backfills, or from history.
     #[error(transparent)]
-    HandOver(#[from] HandOverError),
+    HandOver(HandOverError),
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
@@ -251,6 +250,17 @@ fn other_version(job: &str, checkpoint: &str, difference: &[String]) -> String {
         "job {job} has changed since its newest checkpoint ({checkpoint}){what}run it with --upgrade to start the new version \
          at the edge of what is published for good, or put the job file back as it was"
     )
+}
+
+impl From<HandOverError> for RunError {
+    fn from(error: HandOverError) -> RunError {
+        match error {
+            // It may pass.
+            HandOverError::Iceberg(error) => RunError::Iceberg(error),
+            HandOverError::Start(error) => RunError::Start(error),
+            error => RunError::HandOver(error),
+        }
+    }
 }
 
 impl RunError {

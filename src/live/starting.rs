@@ -4,9 +4,9 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::handing::{self, Feed};
 use super::{RunError, Setup};
 use crate::event::{EventTime, LiveFace, Stream};
+use crate::handing::{self, Feed};
 use crate::job::Plan;
 use crate::sources::{Logs, ask};
 use crate::start::{Begin, LogFacts, LogNature, Start, StartError, Vouched, admit, begin, hand_over};

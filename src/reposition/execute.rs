@@ -23,8 +23,8 @@ use crate::vitals::Vitals;
 /// Savepoints of one second at most, before their names run out.
 const NAMES_MAX: usize = 100;
 
-/// Moves a job that isn't running: refused while another process runs it; a run that goes on unheard of is fenced. How it
-/// stood is kept as a savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of
+/// Moves a job that isn't running: refused while another process runs it, unless that is to be taken over; a run that goes
+/// on unheard of is fenced. How it stood is kept as a savepoint first. Idempotent in its effect: given again after a crash, it does what is left or all of
 /// it.
 ///
 /// # Errors
@@ -41,6 +41,7 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     let claimant = Claimant {
         // What was taken out of its tables is published again from where it is reset to.
         accepts_rollback: matches!(destination, Destination::Reset(_)),
+        take_over: moving.take_over,
         ..Claimant::new(moving.clock.clone())
     };
     let vitals = Vitals::new(moving.clock);
@@ -210,6 +211,7 @@ fn manifest(
         tables: changes(plan, publisher, destination, moves),
         held: Vec::new(),
         reread: reread.collect(),
+        from_history: destination.given_by_history().clone(),
     }
 }
 

@@ -25,6 +25,7 @@ use crate::checkpoints::{
     SavepointName,
 };
 use crate::event::{EventTime, ResumeOffset, TableName};
+use crate::handing::HandOverError;
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
 use crate::job::explain::{describe, difference};
@@ -49,6 +50,8 @@ pub struct Moving<'a> {
     pub checkpoints: &'a CheckpointStore,
     /// The wall clock: dates the savepoint that is kept first.
     pub clock: &'a Arc<dyn Clock>,
+    /// Fence another process that runs the job, instead of refusing to move it under its feet.
+    pub take_over: bool,
 }
 
 /// Where a job goes on.
@@ -63,13 +66,16 @@ pub enum Destination {
 }
 
 /// Where logs are taken up, and what is published from there on.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Positions {
     /// First offset that is read, for every partition of every stream of the job; one that is left out is read from offset 0.
     pub streams: BTreeMap<String, BTreeMap<i32, ResumeOffset>>,
     /// For each result, the start of the first window that is published: no record below the positions belongs to it or a
     /// later one.
     pub first_windows: BTreeMap<TableName, EventTime>,
+    /// Streams whose logs don't hold their first records any more, so that history gives them: by stream, the start of the
+    /// first window that needs them.
+    pub from_history: BTreeMap<String, EventTime>,
 }
 
 /// What moving a job does.
@@ -196,6 +202,15 @@ pub enum RepositionError {
     /// The new version can't begin there.
     #[error(transparent)]
     Start(#[from] StartError),
+    /// Neither the log nor its history holds what the job would go on from.
+    #[error("{log}; history can't give it either: {history}")]
+    NotHeld {
+        /// Why the log doesn't.
+        log: StartError,
+        /// Why history doesn't.
+        #[source]
+        history: Box<HandOverError>,
+    },
 }
 
 impl From<CheckpointError> for RepositionError {
@@ -256,6 +271,14 @@ impl Destination {
             }
         }
         Ok(())
+    }
+
+    /// The streams whose first records come from history, as in [`Positions::from_history`].
+    fn given_by_history(&self) -> &BTreeMap<String, EventTime> {
+        match self {
+            Destination::Reset(positions) | Destination::Upgrade(positions) => &positions.from_history,
+            Destination::Savepoint(savepoint) => &savepoint.manifest.from_history,
+        }
     }
 
     /// Refuses to mix versions.

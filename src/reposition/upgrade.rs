@@ -8,10 +8,11 @@ use std::sync::Arc;
 use super::moves::{above, files, properties, stood};
 use super::{Destination, Moving, Positions, RepositionError, Repositioned, execute, shared_edge};
 use crate::checkpoints::Manifest;
-use crate::event::{EventTime, LiveFace, Micros, Stream};
+use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream};
+use crate::handing::{self, HandOverError};
 use crate::job::Insert;
 use crate::sources::{Logs, ask};
-use crate::start::{Begin, Start, Vouched, begin};
+use crate::start::{Asked, Begin, Start, StartError, Vouched, begin, hand_over};
 
 /// What an upgrade has done.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -42,8 +43,8 @@ pub struct Upgraded {
 /// that a move before was publishing again are of it too.
 ///
 /// # Errors
-/// When the logs no longer hold the first window (unless `vouched` for), tables don't fit the new version, or as
-/// [`execute`].
+/// When neither the logs nor history hold the first window any more (unless `vouched` for), tables don't fit the new
+/// version, or as [`execute`].
 pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched) -> Result<Upgrade, RepositionError> {
     let Some(newest) = moving.checkpoints.newest().await?.manifest else { return Ok(Upgrade::NotBegun) };
     if newest.fingerprint == moving.plan.fingerprint {
@@ -95,7 +96,7 @@ async fn sealed_edge(moving: &Moving<'_>, newest: &Manifest, insert: &Insert) ->
     })
 }
 
-/// Where the logs hold the first windows, those whose time is `edge` or later.
+/// Where the logs, or histories of them, hold the first windows, those whose time is `edge` or later.
 async fn positions(
     moving: &Moving<'_>,
     logs: &Arc<dyn Logs>,
@@ -103,21 +104,64 @@ async fn positions(
     vouched: Vouched,
 ) -> Result<Positions, RepositionError> {
     let inserts = &moving.plan.inserts;
-    let mut positions = Positions { streams: BTreeMap::new(), first_windows: BTreeMap::new() };
+    let mut positions = Positions::default();
     for (index, stream) in moving.plan.streams.iter().enumerate() {
         let of_stream = || inserts.iter().filter(|insert| insert.stream == index);
         let first = of_stream().map(|insert| insert.first_mark(edge)).min().unwrap_or(edge);
         let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
         let answers = ask(logs, stream, start(stream, first), reach).await?;
-        let Begin { places, whole_from, .. } = begin(&answers.asked(stream, vouched, moving.clock.now()))?;
-        let offsets = places.into_iter().map(|(partition, place)| (partition, place.offset));
-        positions.streams.insert(stream.name.clone(), offsets.collect());
+        let asked = answers.asked(stream, vouched, moving.clock.now());
+        let found = match begin(&asked) {
+            Ok(Begin { places, whole_from, from_history }) => {
+                let offsets = places.into_iter().map(|(partition, place)| (partition, place.offset)).collect();
+                Found { offsets, whole_from, from_history }
+            }
+            Err(log @ (StartError::CutOff { .. } | StartError::Removed { .. })) if stream.history.is_some() => {
+                find_in_history(moving, stream, &asked, first).await.map_err(|history| match history {
+                    // It may pass.
+                    HandOverError::Iceberg(error) => RepositionError::Iceberg(error),
+                    history => RepositionError::NotHeld { log, history: Box::new(history) },
+                })?
+            }
+            Err(error) => return Err(error.into()),
+        };
+        if found.from_history {
+            positions.from_history.insert(stream.name.clone(), first);
+        }
+        positions.streams.insert(stream.name.clone(), found.offsets);
         for insert in of_stream() {
-            let first = insert.first_mark(edge).max(insert.window.first_mark(whole_from));
+            let first = insert.first_mark(edge).max(insert.window.first_mark(found.whole_from));
             positions.first_windows.insert(insert.table.clone(), first);
         }
     }
     Ok(positions)
+}
+
+/// Where the first windows of a stream begin.
+struct Found {
+    offsets: BTreeMap<i32, ResumeOffset>,
+    /// Windows that start at or after it are whole.
+    whole_from: EventTime,
+    /// Whether the log doesn't hold these offsets any more.
+    from_history: bool,
+}
+
+/// Where history holds the windows of a stream that start at or after `first`.
+async fn find_in_history(
+    moving: &Moving<'_>,
+    stream: &Arc<Stream>,
+    asked: &Asked<'_>,
+    first: EventTime,
+) -> Result<Found, HandOverError> {
+    let (facts, _) = handing::facts(stream, moving.catalog, first, asked.reach).await?;
+    let Begin { whole_from, from_history, .. } = hand_over(asked, &facts)?;
+    // Not where the log takes over: records from here on are judged anew, and what was said of them is replaced.
+    let offset = |partition| {
+        let archived = facts.partitions.get(partition);
+        archived.map_or(ResumeOffset(0), |archived| archived.first_needed.unwrap_or(archived.end).offset)
+    };
+    let offsets = asked.log.keys().map(|partition| (*partition, offset(partition))).collect();
+    Ok(Found { offsets, whole_from, from_history })
 }
 
 /// A log that can't be looked up by time is read whole.

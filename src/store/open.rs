@@ -90,6 +90,16 @@ impl Stores {
         Stores { settings: merged, credentials, buckets: Arc::default(), memory: self.memory.clone() }
     }
 
+    /// Stores with a bucket that is open already, such as one in memory: its name needs no settings.
+    ///
+    /// # Panics
+    /// When a thread has panicked while it opened a bucket.
+    #[must_use]
+    pub fn with_bucket(self, name: &str, store: Arc<dyn ObjectStore>) -> Stores {
+        self.buckets.lock().expect("nothing panics while holding this lock").insert(name.to_owned(), store);
+        self
+    }
+
     /// Finds the store of a file's location, which is taken literally: `%2F` in one is three characters.
     ///
     /// # Errors
@@ -165,6 +175,16 @@ mod tests {
             let located = Stores::default().locate(spelling).expect("a local path");
             assert_eq!(located.path.as_ref(), "tmp/a b/c", "{spelling}");
         }
+    }
+
+    #[tokio::test]
+    async fn a_bucket_that_is_open_already_needs_no_settings() {
+        let stores = Stores::default().with_bucket("lake", Arc::new(object_store::memory::InMemory::new()));
+        let place = stores.place("s3://lake/state", FilePath::new("/")).expect("it is open");
+        place.store.put(&Path::from("a"), Bytes::from_static(b"x").into()).await.expect("put");
+        let located = stores.locate("s3://lake/state/a").expect("it is open");
+        let found = located.store.get(&located.path).await.expect("the same bucket").bytes().await.expect("read");
+        assert_eq!(found, Bytes::from_static(b"x"));
     }
 
     #[tokio::test]

@@ -1,6 +1,10 @@
 //! From a backfill to a live run: what both have published together is what a run from the beginning publishes.
 
-use kappa::live::{HandOverError, RunError, RunOptions};
+use std::sync::Arc;
+
+use kappa::handing::HandOverError;
+use kappa::job::Plan;
+use kappa::live::{RunError, RunOptions};
 use kappa::start::{Start, StartError};
 use rand::rngs::StdRng;
 use rand::{Rng, SeedableRng};
@@ -77,44 +81,79 @@ fn from_history(workers: usize) -> RunOptions {
     RunOptions { workers, drain: true, start: Start::History, ..RunOptions::default() }
 }
 
-/// A project whose history holds the first records, with the first two hours backfilled.
-async fn backfilled(log: &Log) -> Rig {
+/// A project whose history holds the first records as a job archives them, with the first two hours backfilled by another.
+async fn backfilled(archiver: &Plan, plan: &Arc<Plan>, log: &Log) -> Rig {
     let rig = Rig::new().await;
-    let plan = job("hits", SQL);
-    rig.archive(&plan, &log.up_to(ARCHIVED)).await;
-    rig.backfill(&plan, between(FROM, EDGE), &EXACT).await;
+    rig.archive(archiver, &log.up_to(ARCHIVED)).await;
+    rig.backfill(plan, between(FROM, EDGE), &EXACT).await;
     rig
+}
+
+/// Asserts that a backfill and a run behind it publish what one run over the whole log does, and gives that.
+async fn assert_taken_over(archiver: &Plan, plan: &Arc<Plan>, log: &Log, workers: usize) -> [Vec<String>; 4] {
+    let whole = Rig::new().await;
+    whole.live(plan, log, true).await;
+    let [hits, ends, hits_late, ends_late] = published(&whole).await;
+    // The first window of the other result ends at the edge.
+    let ends_late = owned(&ends_late, "2026-01-01T01:40:00Z");
+    let wanted = [hits, ends, owned(&hits_late, EDGE), ends_late];
+    // Nothing is gone; what the first windows need is gone, but archived.
+    for low in [0, ARCHIVED as i64] {
+        let rig = backfilled(archiver, plan, log).await;
+        let report = rig.live_by(plan, &log.trimmed(low), from_history(workers)).await.expect("takes over");
+        assert!(report.taken["events"] < 3 * ROWS as u64, "not all of it is read again");
+        let found = published(&rig).await;
+        for (found, wanted) in found.iter().zip(&wanted) {
+            assert!(!wanted.is_empty());
+            assert_eq!(found, wanted, "{workers} workers, log from {low}");
+        }
+    }
+    wanted
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_backfill_and_the_run_that_takes_over_are_a_run_from_the_beginning() {
     let plan = job("hits", SQL);
     for (seed, workers) in [(1, 1), (2, 2)] {
-        let log = log(seed);
-        let whole = Rig::new().await;
-        whole.live(&plan, &log, true).await;
-        let [hits, ends, hits_late, ends_late] = published(&whole).await;
-        // The first window of the other result ends at the edge.
-        let ends_late = owned(&ends_late, "2026-01-01T01:40:00Z");
-        let wanted = [hits, ends, owned(&hits_late, EDGE), ends_late];
-        // Nothing is gone; what the first windows need is gone, but archived.
-        for low in [0, ARCHIVED as i64] {
-            let rig = backfilled(&log).await;
-            let report = rig.live_by(&plan, &log.trimmed(low), from_history(workers)).await.expect("takes over");
-            assert!(report.taken["events"] < 3 * ROWS as u64, "not all of it is read again");
-            let found = published(&rig).await;
-            for (found, wanted) in found.iter().zip(&wanted) {
-                assert!(!wanted.is_empty());
-                assert_eq!(found, wanted, "seed {seed}, {workers} workers, log from {low}");
-            }
-        }
+        assert_taken_over(&plan, &plan, &log(seed), workers).await;
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn partitions_that_bring_nothing_new_have_seen_what_history_says() {
+    let (plan, log) = (job("hits", SQL), log(6));
+    let rig = backfilled(&plan, &plan, &log).await;
+    let (archived, gone) = (log.up_to(ARCHIVED), ARCHIVED as i64);
+    let taken = rig.live_by(&plan, &archived.trimmed(gone), RunOptions { drain: false, ..from_history(1) }).await;
+    taken.expect("takes over");
+    let manifest = rig.manifest(&plan).await.expect("a checkpoint");
+    assert!(manifest.watermark > at(EDGE), "{}", manifest.watermark);
+    assert!(manifest.streams["events"].values().all(|at| at.seen.is_some()), "{:?}", manifest.streams);
+    rig.live(&plan, &log.trimmed(gone), true).await;
+    let whole = Rig::new().await;
+    whole.live(&plan, &log, true).await;
+    assert_eq!(published(&rig).await[..2], published(&whole).await[..2]);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_run_takes_over_where_another_bound_or_max_future_has_archived() {
+    let (archiver, log) = (job("hits", SQL), log(5));
+    let mut all = Vec::new();
+    // Some records are two hours ahead of their timestamps.
+    for rules in
+        ["'20 minutes'", "'1 second'", "'1 minute' MAX FUTURE INTERVAL '3 hours'", "'1 minute' MAX FUTURE NONE"]
+    {
+        let plan = job("hits", &SQL.replace("INTERVAL '1 minute')", &format!("INTERVAL {rules})")));
+        all.push(assert_taken_over(&archiver, &plan, &log, 2).await);
+    }
+    assert!(all[0] != all[1] && all[1] != all[2], "the declarations make a difference");
+    assert_eq!(all[2], all[3], "none is more than two hours ahead");
 }
 
 #[tokio::test(flavor = "multi_thread")]
 async fn what_is_neither_in_history_nor_in_the_log_is_refused() {
     let (plan, log) = (job("hits", SQL), log(3));
-    let rig = backfilled(&log).await;
+    let rig = backfilled(&plan, &plan, &log).await;
     let refused = rig.live_by(&plan, &log.trimmed(ARCHIVED as i64 + 1), from_history(1)).await;
     let refused = refused.expect_err("one record of each partition is nowhere");
     assert!(matches!(refused, RunError::Start(StartError::HistoryGap { end: 300, low: 301, .. })), "{refused}");

@@ -8,32 +8,44 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray
 use futures::TryStreamExt;
 use kappa::archive::{self, ArchiveError, ArchiveOptions, ArchiveReport, RejectsReport};
 use kappa::backfill::{self, BackfillError, BackfillOptions, BackfillPlan, BackfillReport};
-use kappa::checkpoints::{CheckpointStore, SavepointLabel};
-use kappa::diff::{self, DiffOptions, DiffReport};
+use kappa::checkpoints::{CheckpointStore, Manifest, SavepointLabel};
+use kappa::diff::{self, DiffError, DiffOptions, DiffReport};
 use kappa::event::{EventTime, PartitionField, TIMESTAMP_ZONE, TableName, Transform};
 use kappa::iceberg::{
-    Catalog, CatalogConfig, Change, CompactOptions, FileWriter, Operation, PartitionRange, ScanFilter, Table,
+    Catalog, CatalogConfig, Change, CompactOptions, FileWriter, Operation, PartitionRange, ScanFile, ScanFilter, Table,
     WriteOptions, compact, plan_files, read_file,
 };
 use kappa::job::{Colour, Plan, compile};
 use kappa::live::{self, RunError, RunOptions, RunReport, Until};
 use kappa::recompute::Requested;
-use kappa::reposition::{Destination, Moving, Positions, Repositioned, Upgrade, execute, upgrade};
+use kappa::reposition::{
+    self, Destination, Moving, RepositionError, Repositioned, Repositioning, Upgrade, execute, upgrade,
+};
 use kappa::start::{Start, Vouched};
-use kappa::store::Stores;
+use kappa::store::{Place, Stores};
 use kappa::time::clock::{Clock, SystemClock};
+use object_store::memory::InMemory;
 use tempfile::TempDir;
 use tokio_util::sync::CancellationToken;
 
 use super::log::Log;
+use super::mortal::{Death, View};
+use super::ticking::Ticking;
 use crate::support::{Value, columns};
 
-/// A project of a test.
+/// A project of a test, as one process works with it.
 pub struct Rig {
-    folder: TempDir,
+    folder: Arc<TempDir>,
+    /// Where its files are, if that isn't the folder.
+    bucket: Option<Arc<InMemory>>,
+    stores: Stores,
+    clock: Arc<dyn Clock>,
     /// Its catalog.
     pub catalog: Catalog,
 }
+
+/// The bucket's name.
+const BUCKET: &str = "lake";
 
 /// How a range is backfilled or planned.
 #[derive(Clone, Debug, Default)]
@@ -57,7 +69,35 @@ impl Rig {
     pub async fn new() -> Rig {
         let folder = tempfile::tempdir().expect("temporary folder");
         let catalog = Catalog::open(&CatalogConfig::embedded(), folder.path()).await.expect("a new SQLite catalog");
-        Rig { folder, catalog }
+        let clock = Arc::new(SystemClock::start());
+        Rig { folder: Arc::new(folder), bucket: None, stores: Stores::default(), clock, catalog }
+    }
+
+    /// A project whose files are in memory, for what has nothing to do with disks: many cases, and deaths at any call.
+    pub async fn in_memory() -> Rig {
+        let folder = Arc::new(tempfile::tempdir().expect("temporary folder"));
+        Rig::on(folder, Arc::new(InMemory::new()), None).await.0
+    }
+
+    /// Another process of a project in memory, which dies at that call.
+    pub async fn mortal(&self, death: Death) -> (Rig, View) {
+        let bucket = self.bucket.clone().expect("a project in memory");
+        Rig::on(self.folder.clone(), bucket, Some(death)).await
+    }
+
+    async fn on(folder: Arc<TempDir>, bucket: Arc<InMemory>, death: Option<Death>) -> (Rig, View) {
+        let view = View::new(&bucket, death);
+        let stores = Stores::default().with_bucket(BUCKET, Arc::new(view.clone()));
+        let warehouse = format!("s3://{BUCKET}/tables");
+        let config = CatalogConfig { warehouse, stores: stores.clone(), ..CatalogConfig::embedded() };
+        let catalog = Catalog::open(&config, folder.path()).await.expect("a SQLite catalog");
+        (Rig { folder, bucket: Some(bucket), stores, clock: Arc::new(Ticking::default()), catalog }, view)
+    }
+
+    /// Where checkpoints are.
+    fn state(&self) -> Place {
+        let location = if self.bucket.is_some() { format!("s3://{BUCKET}/state") } else { "state".to_owned() };
+        self.stores.place(&location, self.folder.path()).expect("it can be opened")
     }
 
     /// Archives to the end of the log.
@@ -77,9 +117,9 @@ impl Rig {
     fn archive_setup(&self, log: &Log) -> archive::Setup {
         archive::Setup {
             catalog: self.catalog.clone(),
-            state: Stores::default().place("state", self.folder.path()).expect("a folder"),
+            state: self.state(),
             logs: Arc::new(log.clone()),
-            clock: Arc::new(SystemClock::start()),
+            clock: self.clock.clone(),
         }
     }
 
@@ -99,7 +139,8 @@ impl Rig {
         let setup = self.archive_setup(log);
         let options = ArchiveOptions {
             lanes,
-            checkpoint_interval: Duration::from_millis(5),
+            // In memory the history is one of its own, not what is tested.
+            checkpoint_interval: Duration::from_millis(if self.bucket.is_some() { 1_000_000 } else { 5 }),
             until_end: true,
             evolve,
             ..ArchiveOptions::default()
@@ -126,9 +167,9 @@ impl Rig {
     pub async fn live_by(&self, plan: &Arc<Plan>, log: &Log, options: RunOptions) -> Result<RunReport, RunError> {
         let setup = live::Setup {
             catalog: self.catalog.clone(),
-            checkpoints: CheckpointStore::open("state", self.folder.path(), &plan.name).expect("a folder"),
+            checkpoints: self.checkpoints(plan),
             logs: Arc::new(log.clone()),
-            clock: Arc::new(SystemClock::start()),
+            clock: self.clock.clone(),
         };
         let options = RunOptions {
             checkpoint_interval: Duration::from_millis(20),
@@ -141,18 +182,30 @@ impl Rig {
     }
 
     fn checkpoints(&self, plan: &Plan) -> CheckpointStore {
-        CheckpointStore::open("state", self.folder.path(), &plan.name).expect("a folder")
+        CheckpointStore::at(&self.state(), &plan.name)
     }
 
-    async fn moved(&self, plan: &Plan, destination: &Destination) -> Repositioned {
-        let (checkpoints, clock) = (self.checkpoints(plan), clock());
-        let moving = Moving { plan, catalog: &self.catalog, checkpoints: &checkpoints, clock: &clock };
+    fn moving<'a>(&'a self, plan: &'a Plan, checkpoints: &'a CheckpointStore) -> Moving<'a> {
+        Moving { plan, catalog: &self.catalog, checkpoints, clock: &self.clock, take_over: false }
+    }
+
+    /// Moves a job somewhere else.
+    pub async fn moved(&self, plan: &Plan, destination: &Destination) -> Repositioned {
+        let checkpoints = self.checkpoints(plan);
+        let moving = self.moving(plan, &checkpoints);
         execute(&moving, destination).await.expect("the job is moved")
     }
 
-    /// Resets a job to positions of its log.
-    pub async fn reset(&self, plan: &Plan, positions: Positions) -> Repositioned {
-        self.moved(plan, &Destination::Reset(positions)).await
+    /// What moving a job would do.
+    pub async fn would_move(&self, plan: &Plan, destination: &Destination) -> Repositioning {
+        let checkpoints = self.checkpoints(plan);
+        let moving = self.moving(plan, &checkpoints);
+        reposition::plan(&moving, destination).await.expect("the job can be moved")
+    }
+
+    /// The newest checkpoint of a job.
+    pub async fn manifest(&self, plan: &Plan) -> Option<Manifest> {
+        self.checkpoints(plan).newest().await.expect("checkpoints can be read").manifest
     }
 
     /// Keeps the newest checkpoint, if there is one.
@@ -162,19 +215,23 @@ impl Rig {
         self.checkpoints(plan).keep_newest(&label).await.expect("kept").is_some()
     }
 
-    /// Takes a job back to a savepoint.
-    pub async fn restore(&self, plan: &Plan, name: &str) -> Repositioned {
+    /// Where a job stood when it was kept.
+    pub async fn kept(&self, plan: &Plan, name: &str) -> Destination {
         let name = name.parse().expect("a name");
         let savepoint = self.checkpoints(plan).savepoint(&name).await.expect("it was kept");
-        self.moved(plan, &Destination::Savepoint(Box::new(savepoint))).await
+        Destination::Savepoint(Box::new(savepoint))
     }
 
     /// Goes over to another version of a job.
     pub async fn upgrade(&self, plan: &Plan, log: &Log) -> Upgrade {
-        let (checkpoints, clock) = (self.checkpoints(plan), clock());
-        let moving = Moving { plan, catalog: &self.catalog, checkpoints: &checkpoints, clock: &clock };
+        self.try_upgrade(plan, log).await.expect("upgraded")
+    }
+
+    pub async fn try_upgrade(&self, plan: &Plan, log: &Log) -> Result<Upgrade, RepositionError> {
+        let checkpoints = self.checkpoints(plan);
+        let moving = self.moving(plan, &checkpoints);
         let logs: Arc<dyn kappa::sources::Logs> = Arc::new(log.clone());
-        upgrade(&moving, &logs, Vouched::default()).await.expect("upgraded")
+        upgrade(&moving, &logs, Vouched::default()).await
     }
 
     /// Somebody else appends a row that no job makes.
@@ -227,8 +284,17 @@ impl Rig {
     }
 
     pub async fn diff(&self, plan: &Arc<Plan>, range: Range<EventTime>, drain: bool) -> DiffReport {
+        self.try_diff(plan, range, drain).await.expect("the range can be compared")
+    }
+
+    pub async fn try_diff(
+        &self,
+        plan: &Arc<Plan>,
+        range: Range<EventTime>,
+        drain: bool,
+    ) -> Result<DiffReport, DiffError> {
         let options = DiffOptions { range, drain, workers: 2, limit: 5, memory_max: None };
-        diff::diff(plan, &self.catalog, &options, &|_, _| {}).await.expect("the range can be compared")
+        diff::diff(plan, &self.catalog, &options, &|_, _| {}).await
     }
 
     /// Asserts that what is published in a range is what history gives.
@@ -244,29 +310,32 @@ impl Rig {
     /// The rows of a table as sorted lines, doubles by their bits; columns named in `without` left out. None for no table.
     pub async fn rows(&self, name: &str, without: &[&str]) -> Vec<String> {
         let Some(table) = self.table(name).await else { return Vec::new() };
-        let schema = table.arrow_schema().expect("a schema");
-        let names: Vec<String> = schema
-            .fields()
-            .iter()
-            .map(|field| field.name().clone())
-            .filter(|name| !without.contains(&name.as_str()))
-            .collect();
         let mut lines = Vec::new();
-        for file in plan_files(&table, None, &ScanFilter::default()).await.expect("manifests are readable") {
-            let batches = read_file(&table, &file, &names, None).await.expect("the file is there");
-            let batches: Vec<_> = batches.try_collect().await.expect("the file is readable");
-            lines.extend(batches.iter().flat_map(columns::rows).map(|row| line(&names, &row)));
+        for file in files(&table).await {
+            lines.extend(lines_of(&table, &file, without).await);
         }
         lines.sort();
         lines
     }
 }
 
-fn clock() -> Arc<dyn Clock> {
-    Arc::new(SystemClock::start())
+/// The files of a table.
+pub async fn files(table: &Table) -> Vec<ScanFile> {
+    plan_files(table, None, &ScanFilter::default()).await.expect("manifests are readable")
 }
 
-fn line(names: &[String], row: &[Value]) -> String {
+/// The rows of a file as lines, doubles by their bits; columns named in `without` left out.
+pub async fn lines_of(table: &Table, file: &ScanFile, without: &[&str]) -> Vec<String> {
+    let schema = table.arrow_schema().expect("a schema");
+    let names = schema.fields().iter().map(|field| field.name().clone());
+    let names: Vec<String> = names.filter(|name| !without.contains(&name.as_str())).collect();
+    let batches = read_file(table, file, &names, None).await.expect("the file is there");
+    let batches: Vec<_> = batches.try_collect().await.expect("the file is readable");
+    batches.iter().flat_map(columns::rows).map(|row| line(&names, &row)).collect()
+}
+
+/// A row as a line.
+pub fn line(names: &[String], row: &[Value]) -> String {
     let shown = names.iter().zip(row).map(|(name, value)| match value {
         Value::Timestamp(time) => format!("{name}={}", EventTime(*time)),
         Value::Double(double) => format!("{name}={double:e}/{:016x}", double.to_bits()),

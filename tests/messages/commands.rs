@@ -213,6 +213,10 @@ fn refused_ranges() {
     set(&project, &[("kappa.sealed_edge", "2026-01-01T01:00:00Z"), ("kappa.first_window", "beginning")]);
     says(&project, "plan-sealed-edge", &over(&["backfill", "plan"], job, &[]));
     says(&project, "run-sealed-edge", &over(&["backfill", "run"], job, &[]));
+    // As a reset to the second hour leaves it.
+    set(&project, &[("kappa.republish", "2026-01-01T01:00:00Z/2026-01-01T03:00:00Z")]);
+    says(&project, "diff-published-again", &over(&["diff"], job, &[]));
+    project.kappa(&["diff", job, "--from", "2026-01-01", "--to", "2026-01-01T01:00:00Z"]).ok();
     let other = STREAM.replace("host TEXT,", "host TEXT NOT NULL,");
     project.write("jobs/hits.sql", format!("{other}{INSERT}"));
     says(&project, "plan-declaration", &over(&["backfill", "plan"], job, &[]));

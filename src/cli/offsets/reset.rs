@@ -233,12 +233,14 @@ impl OffsetsResetArgs {
         let logs = connect::logs(&project, &plan.name);
         let (target, moves, done) = connect::runtime()?.block_on(async {
             let catalog = connect::catalog(&project).await?;
-            let moving = Moving { plan: &plan, catalog: &catalog, checkpoints: &checkpoints, clock: &clock };
-            let target = target(&plan, &checkpoints, &logs, &wanted, now).await?;
+            let (catalog, checkpoints) = (&catalog, &checkpoints);
+            let moving = Moving { plan: &plan, catalog, checkpoints, clock: &clock, take_over: false };
+            let target = target(&plan, checkpoints, &logs, &wanted, now).await?;
             let tables = plan.inserts.iter().map(|insert| insert.table.clone());
             let destination = Destination::Reset(Positions {
                 streams: target.streams.clone(),
                 first_windows: tables.zip(target.first_windows.iter().copied()).collect(),
+                ..Positions::default()
             });
             if !self.execute {
                 return Ok((target, reposition::plan(&moving, &destination).await?, None));

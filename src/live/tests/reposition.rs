@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray}
 use arrow::datatypes::Int32Type;
 
 use super::*;
-use crate::checkpoints::{SavepointLabel, SavepointName};
+use crate::checkpoints::{Claimant, Process, SavepointLabel, SavepointName};
 use crate::event::{EventTime, PartitionField, TIMESTAMP_ZONE, Transform};
 use crate::iceberg::{Change, CompactOptions, FileWriter, Operation, PartitionRange, WriteOptions, compact};
 use crate::live::starting;
@@ -42,14 +42,17 @@ impl World {
         Positions {
             streams: BTreeMap::from([(self.plan.streams[0].name.clone(), places)]),
             first_windows: tables.zip(starting.first_windows).collect(),
+            ..Positions::default()
         }
     }
 
+    fn moving<'a>(&'a self, setup: &'a Setup) -> Moving<'a> {
+        let Setup { catalog, checkpoints, clock, .. } = setup;
+        Moving { plan: &self.plan, catalog, checkpoints, clock, take_over: false }
+    }
+
     async fn reposition(&self, destination: &Destination) -> Result<Repositioned, RepositionError> {
-        let setup = self.setup().await;
-        let moving =
-            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock };
-        execute(&moving, destination).await
+        execute(&self.moving(&self.setup().await), destination).await
     }
 
     async fn reset_to(&self, time: i64) -> Repositioned {
@@ -70,9 +73,7 @@ impl World {
 
     async fn upgrade(&self) -> Upgrade {
         let setup = self.setup().await;
-        let moving =
-            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock };
-        let upgraded = upgrade(&moving, &setup.logs, Vouched::default()).await;
+        let upgraded = upgrade(&self.moving(&setup), &setup.logs, Vouched::default()).await;
         upgraded.unwrap_or_else(|error| panic!("{error}"))
     }
 
@@ -338,6 +339,41 @@ async fn a_move_never_goes_around_lost_state_and_needs_no_checkpoint_where_there
     let destination = Destination::Reset(world.at_time(NOON).await);
     let error = world.reposition(&destination).await.expect_err("the state is gone");
     assert!(error.to_string().contains("state.location"), "{error}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_job_that_another_process_runs_is_moved_only_by_who_takes_it_over() {
+    let logs = MemoryLogs::new(50);
+    let expected = fill(&logs, 87, 2, 500);
+    let mut world = World::new(&job(1), logs.clone());
+    world.run_to_end(&to_end(1)).await;
+    world.keep("here").await;
+    let here = "here".parse().expect("a name");
+    let setup = world.setup().await;
+    let process = Process { host: "elsewhere".into(), boot: "another".into(), pid: 7, started: 1 };
+    let elsewhere = Claimant { process, take_over: true, ..Claimant::new(setup.clock.clone()) };
+
+    setup.checkpoints.claim(&elsewhere).await.expect("it takes the job over");
+    let refused = world.restore(&here).await.expect_err("it is being run").to_string();
+    assert!(refused.starts_with("job is being run by pid 7 on elsewhere since "), "{refused}");
+    let savepoint = Destination::Savepoint(Box::new(setup.checkpoints.savepoint(&here).await.expect("is there")));
+    let moving = Moving { take_over: true, ..world.moving(&setup) };
+    execute(&moving, &savepoint).await.expect("taken over");
+
+    setup.checkpoints.claim(&elsewhere).await.expect("it takes the job over");
+    world.compile(&job(3));
+    let refused = upgrade(&world.moving(&setup), &setup.logs, Vouched::default()).await;
+    let refused = refused.expect_err("it is being run").to_string();
+    assert!(refused.starts_with("job is being run by pid 7 on elsewhere since "), "{refused}");
+    let moving = Moving { take_over: true, ..world.moving(&setup) };
+    let upgraded = upgrade(&moving, &setup.logs, Vouched::default()).await.expect("taken over");
+    let Upgrade::Done(upgraded) = upgraded else { panic!("the version differs") };
+    // Nobody waits for the one that was taken over.
+    world.run_to_end(&drained(1)).await;
+    let edge = upgraded.done.moves.first_window.0;
+    let mut wanted = within(&expected.hits, i64::MIN, edge);
+    wanted.extend(version(&within(&expected.hits, edge, i64::MAX), 3));
+    assert_eq!(world.hits().await, wanted);
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

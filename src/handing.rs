@@ -1,4 +1,5 @@
-//! A hand-over from backfills to a live run: up to which time they have published, and what history holds behind it.
+//! A hand-over from history to a live run: up to which time backfills have published, and what history holds of the windows
+//! behind that time, or behind any other from which on a job goes on. Writes nothing.
 
 use std::collections::BTreeMap;
 use std::ops::Range;
@@ -9,7 +10,6 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use thiserror::Error;
 
-use super::RunError;
 use crate::checkpoints::{STREAM, TableProperties};
 use crate::event::{EventTime, Micros, ResumeOffset, SEEN, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError, Table};
@@ -77,12 +77,24 @@ pub enum HandOverError {
         /// What is wrong.
         source: crate::checkpoints::PropertyError,
     },
+    /// Log and history don't fit together.
+    #[error(transparent)]
+    Start(#[from] StartError),
     /// What decides lateness can't be found anew.
     #[error(transparent)]
-    Anew(#[from] AnewError),
+    Anew(AnewError),
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
+}
+
+impl From<AnewError> for HandOverError {
+    fn from(error: AnewError) -> HandOverError {
+        match error {
+            AnewError::Iceberg(error) => HandOverError::Iceberg(error),
+            error => HandOverError::Anew(error),
+        }
+    }
 }
 
 /// The part of a history that comes before the log.
@@ -97,7 +109,10 @@ pub struct Feed {
 }
 
 /// For each INSERT, the start of the first window that backfills haven't published.
-pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, RunError> {
+///
+/// # Errors
+/// When there are none, or they differ.
+pub async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, HandOverError> {
     let mut edges: Vec<(&TableName, EventTime)> = Vec::with_capacity(plan.inserts.len());
     for insert in &plan.inserts {
         let none = || HandOverError::NotBackfilled { table: insert.table.clone() };
@@ -113,7 +128,7 @@ pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTim
     };
     if one_to != other_to {
         let (one, other) = (one.clone(), other.clone());
-        return Err(HandOverError::Differ { one, one_to, other, other_to }.into());
+        return Err(HandOverError::Differ { one, one_to, other, other_to });
     }
     if let Some(insert) = plan.inserts.iter().find(|insert| !insert.can_begin_at_an_edge()) {
         let window = insert.window.name();
@@ -123,18 +138,21 @@ pub(super) async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTim
 }
 
 /// What the history of a stream holds for windows that start at or after `first`, and the part of it that holds it.
-pub(super) async fn facts(
+///
+/// # Errors
+/// When there is no history of the stream that can be gone on from.
+pub async fn facts(
     stream: &Arc<Stream>,
     catalog: &Catalog,
     first: EventTime,
     reach: Micros,
-) -> Result<(HistoryFacts, Feed), RunError> {
+) -> Result<(HistoryFacts, Feed), HandOverError> {
     let none = || HandOverError::NoHistory { stream: stream.name.clone() };
     let name = stream.history.as_ref().ok_or_else(none)?;
     let table = catalog.load(name).await?.ok_or_else(none)?;
     let (agreement, progress, ends) = archived(&table, stream)?;
     let times = first.minus(reach)..EventTime::MAX;
-    let anew = Anew::find(&table, stream, &agreement, times.start).await.map_err(HandOverError::from)?.map(Arc::new);
+    let anew = Anew::find(&table, stream, &agreement, times.start).await?.map(Arc::new);
     let feed = Feed { table, times, anew };
     let needed = first_needed(stream, &feed).await?;
     // What lies too far back to be found anew makes nothing late from there on.
