@@ -47,9 +47,12 @@ fn place(value: f64) -> i64 {
     if value.is_sign_negative() { -magnitude } else { magnitude }
 }
 
+/// Start and end of a window, and the keys of a group in it.
+type Group = ((i64, i64), Vec<Value>);
+
 /// The rows of all windows whose end is at or before `closed`, sorted by window and keys.
 pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -> Vec<Row> {
-    let mut groups: BTreeMap<((i64, i64), Vec<Value>), Vec<&Judged>> = BTreeMap::new();
+    let mut groups: BTreeMap<Group, Vec<&Judged>> = BTreeMap::new();
     for record in judged {
         for window in record.windows.iter().filter(|(_, end)| *end <= closed) {
             let keys = query.keys.iter().map(|key| grouped(field(&record.fields, key))).collect();

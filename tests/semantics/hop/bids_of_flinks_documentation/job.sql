@@ -1,0 +1,13 @@
+-- The bids of Flink's page on window functions, by HOP: its rows.
+
+CREATE STREAM bids (
+  price BIGINT, t TIMESTAMP NOT NULL,
+  WATERMARK FOR t AS t - INTERVAL '1 minute'
+)
+LIVE    FROM KAFKA   'bids' FORMAT JSON
+HISTORY FROM ICEBERG 'raw.bids';
+
+INSERT INTO ICEBERG 'marts.bids' PARTITIONED BY (day(window_start))
+SELECT window_start, window_end, sum(price) AS total
+FROM   HOP(bids, t, INTERVAL '5 minutes', INTERVAL '10 minutes')
+GROUP  BY window_start, window_end;
