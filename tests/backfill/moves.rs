@@ -94,6 +94,7 @@ fn said_by_model(log: &model::Log) -> Vec<Vec<Value>> {
     let aggregate = |function| Aggregate { function, filter: None };
     let query = model::Query {
         filter: None,
+        cut: model::Cut::Tumble,
         size: WINDOW,
         offset: 0,
         allowed: 0,

@@ -32,7 +32,7 @@ impl World {
     async fn go_to(&self, destination: &Destination) {
         let setup = self.setup().await;
         let moving =
-            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock };
+            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock, take_over: false };
         execute(&moving, destination).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
@@ -80,6 +80,7 @@ async fn stops_savepoints_and_resets_show_in_no_window() {
         let positions = Positions {
             streams: BTreeMap::from([("clicks".to_owned(), places)]),
             first_windows: tables.zip(starting.first_windows).collect(),
+            ..Positions::default()
         };
         world.go_to(&Destination::Reset(positions)).await;
         world.stop_after(700).await;
