@@ -10,24 +10,28 @@ use arrow::record_batch::RecordBatch;
 use timely::Accountable;
 use timely::dataflow::channels::ContainerBytes;
 
-/// Prepared rows of one INSERT. The empty container is timely's default and carries nothing.
+/// Prepared or closed rows of one INSERT. The empty container is timely's default and carries nothing.
 #[derive(Clone, Default)]
 pub(super) struct Rows {
     pub(super) insert: usize,
+    /// The worker that sends them.
+    pub(super) from: usize,
     pub(super) rows: Option<RecordBatch>,
     encoded: OnceCell<Vec<u8>>,
 }
 
 impl Rows {
-    pub(super) fn new(insert: usize, rows: RecordBatch) -> Rows {
-        Rows { insert, rows: Some(rows), encoded: OnceCell::new() }
+    pub(super) fn new(insert: usize, from: usize, rows: RecordBatch) -> Rows {
+        Rows { insert, from, rows: Some(rows), encoded: OnceCell::new() }
     }
 
-    /// The bytes for a peer in another process: the INSERT as 8 bytes, then an Arrow IPC stream, padded to 8 bytes.
+    /// The bytes for a peer in another process: INSERT and sender as 4 bytes each, then an Arrow IPC stream, padded to 8
+    /// bytes.
     fn encoded(&self) -> &[u8] {
         self.encoded.get_or_init(|| {
             let rows = self.rows.as_ref().expect("timely sends no empty container");
-            let mut bytes = (self.insert as u64).to_le_bytes().to_vec();
+            let short = |number: usize| u32::try_from(number).expect("there are fewer of them").to_le_bytes();
+            let mut bytes = [short(self.insert), short(self.from)].concat();
             let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema()).expect("memory takes every schema");
             writer.write(rows).expect("memory takes every batch");
             writer.finish().expect("memory can be finished");
@@ -46,11 +50,12 @@ impl Accountable for Rows {
 
 impl ContainerBytes for Rows {
     fn from_bytes(bytes: timely::bytes::arc::Bytes) -> Self {
-        let (insert, stream) = bytes.split_at(8);
-        let insert = u64::from_le_bytes(insert.try_into().expect("8 bytes were split off"));
+        let (head, stream) = bytes.split_at(8);
+        let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("4 bytes were split off")) as usize;
+        let (insert, from) = (number(&head[..4]), number(&head[4..]));
         let mut buffer = Buffer::from(stream);
         let rows = StreamDecoder::new().decode(&mut buffer).expect("a peer of the same build wrote it");
-        Rows::new(insert as usize, rows.expect("a stream holds one batch"))
+        Rows::new(insert, from, rows.expect("a stream holds one batch"))
     }
 
     fn length_in_bytes(&self) -> usize {

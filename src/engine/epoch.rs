@@ -44,8 +44,8 @@ pub struct EngineOptions {
     pub complete_from: Vec<EventTime>,
     /// Open panes of a checkpoint.
     pub restored: Vec<RestoredPane>,
-    /// The watermark of that checkpoint: windows that it closed are published. [`EventTime::MIN`] without one.
-    pub restored_at: EventTime,
+    /// The checkpoint's watermark: windows that end at or before it are published.
+    pub published_below: EventTime,
     /// For tests of what happens when a worker dies.
     pub fail_point: Option<FailPoint>,
 }
@@ -103,12 +103,25 @@ pub struct EpochOutput {
 pub struct InsertOutput {
     /// Rows of closed windows ([`crate::job::Insert::result_schema`]), whole windows, in no promised order.
     pub results: Vec<RecordBatch>,
+    /// Windows that may come again, as late records may still change them ([`crate::job::Insert::revises`]).
+    pub windows: Vec<WindowRows>,
     /// Rows for the late table ([`crate::event::Stream::late_schema`]).
     pub late: Vec<RecordBatch>,
     /// What became of the records, by partition (`None`: batches of mixed partitions).
     pub counts: BTreeMap<Option<i32>, Counts>,
     /// What its open windows hold after the epoch.
     pub open: OpenWindows,
+}
+
+/// All rows of one window, as they are now.
+#[derive(Clone, Debug)]
+pub struct WindowRows {
+    /// Start of the window.
+    pub start: EventTime,
+    /// Its rows ([`crate::job::Insert::result_schema`]); none, if HAVING leaves none.
+    pub rows: RecordBatch,
+    /// Whether they replace what came of it before.
+    pub again: bool,
 }
 
 /// What the open windows of one INSERT hold, about: for those who watch a run.
@@ -242,7 +255,7 @@ impl Engine {
             publish: options.publish,
             complete_from: options.complete_from,
             restored: options.restored,
-            restored_at: options.restored_at,
+            published_below: options.published_below,
             fail_point: options.fail_point,
             outputs: outputs_in,
         });
@@ -344,6 +357,7 @@ impl Engine {
             output.watermark = share.watermark;
             for (into, from) in output.inserts.iter_mut().zip(share.inserts) {
                 into.results.extend(from.results);
+                into.windows.extend(from.windows);
                 into.late.extend(from.late);
                 into.open.add(from.open);
                 for (partition, counts) in from.counts {

@@ -79,7 +79,11 @@ impl Distributor<Rows> for ByKey {
             } else {
                 take_record_batch(&batch, &UInt32Array::from(std::mem::take(rows))).expect("row numbers are in range")
             };
-            Message::push_at(&mut Rows::new(container.insert, share), time.clone(), &mut pushers[worker]);
+            Message::push_at(
+                &mut Rows::new(container.insert, container.from, share),
+                time.clone(),
+                &mut pushers[worker],
+            );
         }
     }
 

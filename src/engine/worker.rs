@@ -18,6 +18,7 @@ use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, Rest
 use super::exchange::by_key;
 use super::keep::{Keeper, Published};
 use super::prepare::Preparation;
+use super::result::{Finish, WINDOW_OF_CLOSED};
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
 use crate::windows::PublishRange;
@@ -50,7 +51,7 @@ pub(super) struct Context {
     pub(super) publish: Vec<PublishRange>,
     pub(super) complete_from: Vec<EventTime>,
     pub(super) restored: Vec<RestoredPane>,
-    pub(super) restored_at: EventTime,
+    pub(super) published_below: EventTime,
     pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
 }
@@ -68,6 +69,8 @@ struct Shared {
     closed: BTreeMap<u64, Closed>,
     /// Late rows and counts of the epochs that are not complete.
     prepared: BTreeMap<u64, Vec<InsertOutput>>,
+    /// Outputs of complete epochs, without the results of windows that are to be finished.
+    kept: BTreeMap<u64, WorkerOutput>,
 }
 
 /// Runs a worker until it is told to stop. A panic is told to the driver before the thread goes: the other workers
@@ -106,10 +109,15 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
     let mut input = InputHandle::new_with_builder();
     // Epochs count from 1.
     input.advance_to(1);
-    build(worker, &mut input, context, &preparations, keepers, &shared);
+    if let Err(error) = build(worker, &mut input, context, &preparations, keepers, &shared) {
+        tell(&context.outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
+        return Ok(());
+    }
     loop {
         match commands.try_recv() {
-            Ok(Command::Feed(epoch, batch)) => feed(&mut input, &preparations, &shared, epoch, &batch),
+            Ok(Command::Feed(epoch, batch)) => {
+                feed(&mut input, &preparations, &shared, (worker.index(), epoch), &batch);
+            }
             Ok(Command::Close { epoch, watermark, barrier }) => {
                 if let Some(fail_point) = &context.fail_point {
                     (fail_point.0)(worker.index(), Epoch(epoch));
@@ -152,7 +160,8 @@ fn keepers(
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
         let complete_from = context.complete_from.get(insert).copied().unwrap_or_default();
-        let published = Published { range: context.publish[insert], watermark: context.restored_at, complete_from };
+        let watermark = context.published_below;
+        let published = Published { range: context.publish[insert], watermark, complete_from };
         keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
     }
     for pane in &context.restored {
@@ -166,7 +175,7 @@ fn feed(
     input: &mut InputHandle<u64, NoopBuilder<Rows>>,
     preparations: &[Preparation],
     shared: &RefCell<Shared>,
-    epoch: u64,
+    (worker, epoch): (usize, u64),
     batch: &EventBatch,
 ) {
     for (insert, preparation) in preparations.iter().enumerate() {
@@ -182,7 +191,7 @@ fn feed(
         outputs[insert].late.extend(prepared.late);
         drop(shared);
         for rows in prepared.rows {
-            input.send_batch(&mut Rows::new(insert, rows));
+            input.send_batch(&mut Rows::new(insert, worker, rows));
         }
     }
 }
@@ -191,57 +200,164 @@ fn empty_outputs(inserts: usize) -> Vec<InsertOutput> {
     (0..inserts).map(|_| InsertOutput::default()).collect()
 }
 
-/// The dataflow: exchange by key, then keep.
+/// The dataflow: exchange by key, then keep; where a query goes on above its windows, exchange by window, then finish.
 fn build(
     worker: &mut Worker,
     input: &mut InputHandle<u64, NoopBuilder<Rows>>,
     context: &Arc<Context>,
     preparations: &[Preparation],
-    mut keepers: Vec<Keeper>,
+    keepers: Vec<Keeper>,
     shared: &Rc<RefCell<Shared>>,
-) {
-    let index = worker.index();
+) -> Result<(), EngineError> {
     let keys = preparations.iter().map(|preparation| preparation.dealt_by.clone()).collect();
-    let outputs = context.outputs.clone();
-    let shared = shared.clone();
-    let mut waiting: BTreeMap<u64, Vec<Rows>> = BTreeMap::new();
-    let mut next = 1;
-    let mut failed = false;
+    let windows = preparations.iter().map(|_| WINDOW_OF_CLOSED).collect();
+    let finish =
+        Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, context.published_below)).transpose()?;
+    let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };
+    let keeping = Keeping { step: step.clone(), plan: context.plan.clone(), keepers, ends_here: finish.is_none() };
     worker.dataflow::<u64, _, _>(|scope| {
         let rows = input.to_stream(scope);
-        rows.unary_frontier::<NoopBuilder<Rows>, _, _, _>(by_key(keys), "keep", |_, _| {
-            move |(input, frontier), _output| {
-                input.for_each(|time, rows| waiting.entry(*time.time()).or_default().push(std::mem::take(rows)));
+        let closed = rows.unary_frontier::<NoopBuilder<Rows>, _, _, _>(by_key(keys), "keep", |capability, _| {
+            let mut keeping = keeping;
+            let mut epochs = Epochs::default();
+            let mut capability = Some(capability);
+            move |(input, frontier), output| {
+                input.for_each(|time, rows| epochs.add(*time.time(), rows));
                 let complete_below = frontier.frontier().first().copied().unwrap_or(u64::MAX);
-                while !failed {
+                while let Some(held) = capability.as_mut() {
                     // Rows of the lowest open epoch go into their panes at once; later ones wait, so that the state
                     // at a barrier holds nothing from behind it.
-                    let rows = waiting.remove(&next).unwrap_or_default();
-                    let added = rows.into_iter().try_for_each(|rows| {
-                        let batch = rows.rows.as_ref().expect("an exchanged container holds rows");
-                        keepers[rows.insert].add(batch)
-                    });
-                    if let Err(error) = added {
-                        failed = true;
-                        tell(&outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
-                        break;
+                    let closed = match keeping.take(epochs.next, epochs.rows(), epochs.next < complete_below) {
+                        Ok(None) => break,
+                        Ok(Some(closed)) => closed,
+                        Err(error) => {
+                            keeping.step.fail(error);
+                            capability = None;
+                            break;
+                        }
+                    };
+                    held.downgrade(&epochs.next);
+                    for mut rows in closed {
+                        output.session_with_builder(&*held).give_container(&mut rows);
                     }
-                    if next >= complete_below {
-                        break;
+                    epochs.next += 1;
+                    held.downgrade(&epochs.next);
+                }
+            }
+        });
+        let Some(mut finish) = finish else { return };
+        closed.unary_frontier::<NoopBuilder<Rows>, _, _, _>(by_key(windows), "finish", |_, _| {
+            let mut epochs = Epochs::default();
+            let mut failed = false;
+            move |(input, frontier), _output| {
+                input.for_each(|time, rows| epochs.add(*time.time(), rows));
+                let complete_below = frontier.frontier().first().copied().unwrap_or(u64::MAX);
+                while !failed && epochs.next < complete_below {
+                    let rows = epochs.rows();
+                    match step.finished(&mut finish, epochs.next, rows) {
+                        Ok(true) => epochs.next += 1,
+                        Ok(false) => break,
+                        Err(error) => {
+                            step.fail(error);
+                            failed = true;
+                        }
                     }
-                    let Some(closed) = shared.borrow_mut().closed.remove(&next) else { break };
-                    let prepared = shared.borrow_mut().prepared.remove(&next);
-                    let inserts = prepared.unwrap_or_else(|| empty_outputs(keepers.len()));
-                    let output = close(&mut keepers, inserts, closed).unwrap_or_else(|error| {
-                        failed = true;
-                        WorkerOutput { error: Some(error), ..WorkerOutput::default() }
-                    });
-                    tell(&outputs, WorkerOutput { worker: index, epoch: next, ..output });
-                    next += 1;
                 }
             }
         });
     });
+    Ok(())
+}
+
+/// Rows by the epoch that they belong to.
+struct Epochs {
+    waiting: BTreeMap<u64, Vec<Rows>>,
+    /// The lowest that isn't complete.
+    next: u64,
+}
+
+impl Default for Epochs {
+    fn default() -> Epochs {
+        Epochs { waiting: BTreeMap::new(), next: 1 }
+    }
+}
+
+impl Epochs {
+    fn add(&mut self, epoch: u64, rows: &mut Rows) {
+        self.waiting.entry(epoch).or_default().push(std::mem::take(rows));
+    }
+
+    /// Those of the lowest open epoch that have come since the last call.
+    fn rows(&mut self) -> Vec<Rows> {
+        self.waiting.remove(&self.next).unwrap_or_default()
+    }
+}
+
+/// What both operators of a worker share.
+#[derive(Clone)]
+struct Step {
+    worker: usize,
+    outputs: mpsc::Sender<WorkerOutput>,
+    shared: Rc<RefCell<Shared>>,
+}
+
+impl Step {
+    fn tell(&self, epoch: u64, output: WorkerOutput) {
+        tell(&self.outputs, WorkerOutput { worker: self.worker, epoch, ..output });
+    }
+
+    fn fail(&self, error: EngineError) {
+        tell(&self.outputs, WorkerOutput { error: Some(error), ..WorkerOutput::default() });
+    }
+
+    /// Adds the results of the windows in `rows` to the epoch's output, and tells it. False: this worker's share of the
+    /// epoch isn't there, as the driver has left.
+    fn finished(&self, finish: &mut Finish, epoch: u64, rows: Vec<Rows>) -> Result<bool, EngineError> {
+        let Some(mut output) = self.shared.borrow_mut().kept.remove(&epoch) else { return Ok(false) };
+        finish.run(rows, &mut output)?;
+        self.tell(epoch, output);
+        Ok(true)
+    }
+}
+
+/// The keeping operator.
+struct Keeping {
+    step: Step,
+    plan: Arc<Plan>,
+    keepers: Vec<Keeper>,
+    /// Whether nothing comes behind it.
+    ends_here: bool,
+}
+
+impl Keeping {
+    /// Adds rows to the open `epoch`; closes it if it is complete, and gives the rows of closed windows that are to be
+    /// finished. `None`: the epoch goes on.
+    fn take(&mut self, epoch: u64, rows: Vec<Rows>, complete: bool) -> Result<Option<Vec<Rows>>, EngineError> {
+        for rows in rows {
+            let batch = rows.rows.as_ref().expect("an exchanged container holds rows");
+            self.keepers[rows.insert].add(batch)?;
+        }
+        if !complete {
+            return Ok(None);
+        }
+        let mut shared = self.step.shared.borrow_mut();
+        let Some(closed) = shared.closed.remove(&epoch) else { return Ok(None) };
+        let prepared = shared.prepared.remove(&epoch);
+        drop(shared);
+        let inserts = prepared.unwrap_or_else(|| empty_outputs(self.keepers.len()));
+        let mut output = close(&mut self.keepers, inserts, closed)?;
+        if self.ends_here {
+            self.step.tell(epoch, output);
+            return Ok(Some(Vec::new()));
+        }
+        let mut unfinished = Vec::new();
+        for (index, _) in self.plan.inserts.iter().enumerate().filter(|(_, insert)| insert.is_gathered()) {
+            let closed = std::mem::take(&mut output.inserts[index].results);
+            unfinished.extend(closed.into_iter().map(|rows| Rows::new(index, self.step.worker, rows)));
+        }
+        self.step.shared.borrow_mut().kept.insert(epoch, output);
+        Ok(Some(unfinished))
+    }
 }
 
 /// Closes windows up to the epoch's watermark, and freezes what is left at a barrier.

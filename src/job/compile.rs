@@ -81,7 +81,9 @@ fn plan(name: &str, parsed: &Parsed, streams: Vec<Arc<Stream>>, problems: &mut P
     let mut planned: Vec<(Span, Insert)> = Vec::new();
     let declared = |name: &str| definitions.iter().any(|stream| stream.name.value == name);
     for definition in inserts {
-        if parsed.may_lack_streams && !definition.windows.iter().all(|call| declared(&call.stream.value)) {
+        let reads_known =
+            !definition.windows.is_empty() && definition.windows.iter().all(|call| declared(&call.stream.value));
+        if parsed.may_lack_streams && !reads_known {
             continue;
         }
         if let Some(insert) = plan_insert(definition, &streams, definitions, problems) {

@@ -5,9 +5,11 @@ mod difference;
 mod text;
 
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_plan::displayable;
 use serde::Serialize;
 
-use super::plan::{Aggregate, Insert, Plan, Publish, ResultColumn};
+use super::above::Above;
+use super::plan::{Aggregate, Insert, Kept, Plan, Publish, ResultColumn};
 use crate::event::{
     Column, FormatKind, LiveFace, Metadata, Origin, PartitionField, Stream, TableName, TimestampUnit, Transform,
 };
@@ -84,6 +86,10 @@ pub struct InsertExplanation {
     pub aggregates: Vec<AggregateExplanation>,
     /// HAVING.
     pub having: Option<String>,
+    /// Whether a window keeps its records one by one: the columns that the query uses are then the keys.
+    pub keeps_records: bool,
+    /// What is done with the rows of closed windows, one operator a line, the last first.
+    pub above: Vec<String>,
     /// Result columns.
     pub columns: Vec<ResultExplanation>,
     /// How the result is partitioned.
@@ -246,6 +252,8 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
             .collect(),
         aggregates: insert.aggregates.iter().map(explain_aggregate).collect(),
         having: insert.having.as_ref().map(sql),
+        keeps_records: insert.kept == Kept::Rows,
+        above: insert.above.as_ref().map(explain_above).unwrap_or_default(),
         columns: columns.collect(),
         partitions: insert.partitions.iter().map(PartitionField::to_string).collect(),
         range_column: match insert.range.edge {
@@ -270,6 +278,13 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
 
 fn kept_for(window: &Window) -> &'static str {
     if window.shares_panes() { "pane" } else { "window" }
+}
+
+/// The operators as DataFusion shows them.
+fn explain_above(above: &Above) -> Vec<String> {
+    let operators = above.operators();
+    let text = displayable(operators.as_ref()).indent(false).to_string();
+    text.lines().map(|line| line.trim_end().to_owned()).collect()
 }
 
 fn explain_aggregate(aggregate: &Aggregate) -> AggregateExplanation {

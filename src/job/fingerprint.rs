@@ -1,17 +1,21 @@
 //! The fingerprint of a plan: its version. Equal for every text that means the same, different for every other one.
 
+mod above;
+
 use std::sync::Arc;
 
 use arrow::datatypes::Schema;
 use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_physical_expr::PhysicalExpr;
+use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use datafusion_physical_expr::expressions::{Column, Literal};
 use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::declaration::Declaration;
-use super::plan::{Aggregate, Insert, Plan, Publish};
+use super::plan::{Aggregate, Insert, Kept, Plan, Publish};
 use crate::event::Stream;
+use above::canonical_operators;
 
 /// Version of what follows, and of what the engine makes of a plan: raised when the same plan would give other rows or
 /// other state.
@@ -65,6 +69,8 @@ fn canonical_insert(insert: &Insert) -> Value {
         "aggregates": insert.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),
         "closed": canonical_types(&insert.closed_schema),
         "having": insert.having.as_ref().map(canonical_expression),
+        "rows": insert.kept == Kept::Rows,
+        "above": insert.above.as_ref().map(|above| canonical_operators(&above.operators())),
         "columns": insert.columns.iter()
             .map(|column| json!([column.name, canonical_expression(&column.expression)]))
             .collect::<Vec<_>>(),
@@ -81,7 +87,14 @@ fn canonical_insert(insert: &Insert) -> Value {
 }
 
 fn canonical_aggregate(aggregate: &Aggregate) -> Value {
-    let function = &aggregate.function;
+    canonical_function(&aggregate.function, &aggregate.arguments, aggregate.filter.as_ref())
+}
+
+fn canonical_function(
+    function: &AggregateFunctionExpr,
+    arguments: &[Arc<dyn PhysicalExpr>],
+    filter: Option<&Arc<dyn PhysicalExpr>>,
+) -> Value {
     let order: Vec<Value> = function
         .order_bys()
         .iter()
@@ -95,8 +108,8 @@ fn canonical_aggregate(aggregate: &Aggregate) -> Value {
         "reversed": function.is_reversed(),
         "type": function.field().data_type().to_string(),
         "order": order,
-        "arguments": aggregate.arguments.iter().map(canonical_expression).collect::<Vec<_>>(),
-        "filter": aggregate.filter.as_ref().map(canonical_expression),
+        "arguments": arguments.iter().map(canonical_expression).collect::<Vec<_>>(),
+        "filter": filter.map(canonical_expression),
     })
 }
 

@@ -11,6 +11,7 @@ use super::problem::{Problem, Problems};
 use super::query_text::{Names, comes_before_a_value, parse_query};
 use super::suggest::nearest;
 use super::tokens::{Cursor, Parsed, StatementTokens, is_word};
+use super::view::{View, with_views};
 use super::window_call;
 use crate::event::{Micros, PartitionField, TableName, Transform};
 
@@ -19,8 +20,13 @@ const PARTITIONS_HELP: &str =
     "write a column, or hour(column), day(column), month(column), truncate(width, column), bucket(count, column)";
 const PUBLISH_HELP: &str = "write PUBLISH EACH WINDOW (the default) or PUBLISH WHOLE PARTITIONS";
 
-/// Parses one INSERT over streams with columns of these `names`; `None` if anything in it is wrong.
-pub(super) fn parse(statement: &StatementTokens, names: &Names, problems: &mut Problems) -> Option<InsertDefinition> {
+/// Parses one INSERT over streams with columns of these `names`, and over `views`; `None` if anything in it is wrong.
+pub(super) fn parse(
+    statement: &StatementTokens,
+    names: &Names,
+    views: &[View],
+    problems: &mut Problems,
+) -> Option<InsertDefinition> {
     let wrong_before = problems.len();
     let mut cursor = Cursor::new(&statement.tokens, statement.end);
     cursor.advance();
@@ -38,7 +44,9 @@ pub(super) fn parse(statement: &StatementTokens, names: &Names, problems: &mut P
     }
     let query_tokens = cursor.take_until(begins_tail);
     let end = cursor.span().start;
-    let extracted = window_call::extract(query_tokens, end, names, problems);
+    // What is wrong with a view was said with the view.
+    let query_tokens = with_views(query_tokens, views)?;
+    let extracted = window_call::extract(&query_tokens, end, names, problems);
     let query = problems.keep(parse_query(&extracted.tokens, end, names));
     let tail = parse_tail(&mut cursor, query.is_some(), problems);
     if problems.len() > wrong_before {

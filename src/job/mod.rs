@@ -1,8 +1,9 @@
 //! Job files: parse, validate, plan, explain.
 //!
 //! `tokens` and `statement` cut a file, and what it `include`s, into statements; `stream` (with `column`, `column_type`,
-//! `face`) and `insert` (with `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
+//! `face`), `view` and `insert` (with `window_call`, `query_text`) parse one each; `validate` and `tables` judge them; `query` plans; `compile` is all of it.
 
+mod above;
 mod column;
 mod column_type;
 mod columns;
@@ -28,15 +29,17 @@ mod suggest;
 mod tables;
 mod tokens;
 mod validate;
+mod view;
 mod window_call;
 
 #[cfg(test)]
 mod tests;
 
+pub use above::{Above, Running};
 pub use compile::{compile, compile_streams, compile_streams_with, compile_with};
 pub use declaration::{Declaration, DeclarationError, DeclaredColumn, DeclaredOrigin, Difference, Log};
 pub use include::ReadFile;
-pub use plan::{Aggregate, Insert, Key, Plan, Publish, RangeColumn, ResultColumn};
+pub use plan::{Aggregate, Insert, Kept, Key, Plan, Publish, RangeColumn, ResultColumn};
 pub use problem::{Problem, Problems};
 pub use query::{plan_computed, plan_insert};
 pub use render::{Colour, JobErrors};

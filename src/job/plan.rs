@@ -7,6 +7,7 @@ use arrow::datatypes::{Field, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
+use super::above::Above;
 use crate::event::{Micros, PartitionField, Stream, TableName};
 use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
 
@@ -41,12 +42,16 @@ pub struct Insert {
     pub keys: Vec<Key>,
     /// Aggregates, with their arguments.
     pub aggregates: Vec<Aggregate>,
+    /// Whether records are put together into groups or kept one by one.
+    pub kept: Kept,
     /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`] (and the reason, for count windows), keys,
     /// aggregates.
     pub closed_schema: SchemaRef,
     /// HAVING, over `closed_schema`.
     pub having: Option<Arc<dyn PhysicalExpr>>,
-    /// SELECT list, over `closed_schema`, in the order of the result's columns.
+    /// What the query does with rows of closed windows, over `closed_schema`; then there is no `having`.
+    pub above: Option<Above>,
+    /// SELECT list, over `closed_schema` or over what comes out `above`, in the order of the result's columns.
     pub columns: Vec<ResultColumn>,
     /// Arrow schema of the result rows.
     pub result_schema: SchemaRef,
@@ -68,6 +73,15 @@ impl Insert {
         let columns = WINDOW_COLUMNS.len() + usize::from(self.window.has_reason());
         &self.closed_schema.fields()[..columns]
     }
+}
+
+/// What is kept of a window's records until it closes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kept {
+    /// One row for each group: keys and aggregates.
+    Groups,
+    /// Each record: the columns that the query uses stand as keys, and there are no aggregates.
+    Rows,
 }
 
 /// One group key.

@@ -51,12 +51,47 @@ fn parse<T>(
 ) -> Parsed<T> {
     let prepared = with_names_quoted(tokens, names);
     let mut parser = Parser::new(&DIALECT).with_recursion_limit(DEPTH_MAX).with_tokens_with_locations(prepared);
-    let parsed = step(&mut parser).map_err(|error| problem(&error, tokens, end))?;
+    let parsed = step(&mut parser).map_err(|error| {
+        let problem = problem(&error, tokens, end);
+        inside_subquery(&problem, tokens, names).unwrap_or(problem)
+    })?;
     let next = parser.peek_token();
     if next.token == Token::EOF {
         return Ok(parsed);
     }
     Err(unexpected(finished, tokens, next.span.start, end))
+}
+
+/// What is wrong inside the subquery that `problem` stands in: sqlparser takes one that it can't read for a table in
+/// brackets, and stumbles near its beginning.
+fn inside_subquery(problem: &Problem, tokens: &[TokenWithSpan], names: &Names) -> Option<Problem> {
+    let at = tokens.iter().position(|token| Some(token.span) == problem.span)?;
+    let mut depth = 0_usize;
+    let open = tokens[..at].iter().rposition(|token| match token.token {
+        Token::RParen => {
+            depth += 1;
+            false
+        }
+        Token::LParen if depth > 0 => {
+            depth -= 1;
+            false
+        }
+        Token::LParen => true,
+        _ => false,
+    })?;
+    let inside = &tokens[open + 1..];
+    let mut depth = 1_usize;
+    let length = inside.iter().position(|token| {
+        match token.token {
+            Token::LParen => depth += 1,
+            Token::RParen => depth -= 1,
+            _ => {}
+        }
+        depth == 0
+    })?;
+    let is_subquery = is_word(&inside.first()?.token, "SELECT");
+    let problem = || parse_query(&inside[..length], inside[length].span.start, names).err();
+    is_subquery.then(problem).flatten()
 }
 
 /// Quotes the names that sqlparser or DataFusion would not read as they are written: names with capitals, which would be
@@ -92,7 +127,10 @@ fn is_name(word: &Word, before: Option<&Token>, next: Option<&Token>, in_cast: b
         return has_capitals;
     }
     let is_alias = has_capitals && !in_cast && before.is_some_and(|before| is_word(before, "AS"));
-    let is_column = is_column(&word.value, names) && before.is_none_or(comes_before_a_value) && !begins_a_literal(next);
+    let is_column = is_column(&word.value, names)
+        && before.is_none_or(comes_before_a_value)
+        && !begins_a_literal(next)
+        && !next.is_some_and(|next| is_word(next, "BY"));
     before == Some(&Token::Period) || is_alias || is_column
 }
 

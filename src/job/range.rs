@@ -8,6 +8,17 @@ use crate::event::{EventTime, Micros, Transform};
 use crate::windows::{ByData, PublishRange, Window, WindowEdge};
 
 impl Insert {
+    /// Whether a window is published when the watermark passes its end, and again when late records change it. Else it is
+    /// published once, when nothing can change it any more.
+    pub fn revises(&self) -> bool {
+        self.allowed.0 > 0 && self.publish == Publish::EachWindow && self.window.can_be_revised()
+    }
+
+    /// Whether the rows of a window must come together before they are rows of the result.
+    pub fn is_gathered(&self) -> bool {
+        self.above.is_some() || self.revises()
+    }
+
     /// The time transform that ranges go by.
     pub fn range_transform(&self) -> Transform {
         self.partitions[self.range.partition].transform
@@ -100,12 +111,13 @@ impl Insert {
         if watermark == EventTime::MIN || watermark == EventTime::MAX {
             return watermark;
         }
+        let held = if self.revises() { Micros(0) } else { self.allowed };
         match (self.publish, &self.window) {
             // What is held back for late records is not published before they end.
             (Publish::EachWindow, Window::ByData(by_data)) => {
                 by_data.closed_below(self.range.edge, watermark.minus(self.allowed), EventTime::MIN)
             }
-            (Publish::EachWindow, _) => self.range_from(self.window.first_open(watermark)),
+            (Publish::EachWindow, _) => self.range_from(self.window.first_open(watermark.minus(held))),
             (Publish::WholePartitions, _) => self.sealed_edge(watermark, EventTime::MIN),
         }
     }
@@ -173,6 +185,8 @@ mod tests {
             keys: vec![],
             aggregates: vec![],
             closed_schema: empty.clone(),
+            kept: crate::job::Kept::Groups,
+            above: None,
             having: None,
             columns: vec![],
             result_schema: empty,

@@ -12,6 +12,7 @@ use super::query_text::Names;
 use super::stream;
 use super::suggest::nearest;
 use super::tokens::{Cursor, StatementTokens, statements};
+use super::view::{self, View};
 
 const INCLUDE_HELP: &str = "write INCLUDE 'file.sql'; with a path relative to this file";
 
@@ -26,7 +27,7 @@ pub struct Parsed {
     pub broken: BTreeSet<String>,
     /// Whether a statement was left out that may have been an INSERT: then it isn't said that there is none.
     pub may_lack_inserts: bool,
-    /// Whether a statement was left out that may have declared a stream: then unknown ones aren't blamed.
+    /// Whether a statement was left out that may have declared a stream or a view: then unknown ones aren't blamed.
     pub may_lack_streams: bool,
 }
 
@@ -41,14 +42,20 @@ pub fn parse(name: &str, text: &str, read: &ReadFile<'_>, problems: &mut Problem
         may_lack_streams: false,
     };
     let sources = Sources::new(format!("{name}.sql"), text, read);
-    let mut reading = Reading { sources, parsed, inserts: Vec::new() };
+    let mut reading = Reading { sources, parsed, views: Vec::new(), inserts: Vec::new() };
     reading.read(0, problems);
-    let Reading { sources, mut parsed, inserts } = reading;
+    let Reading { sources, mut parsed, views, inserts } = reading;
     // Streams first, wherever they stand: how a query is read depends on the names of their columns.
-    let columns = parsed.definition.streams.iter().flat_map(|stream| &stream.columns);
-    let names: Names = columns.map(|column| column.name.value.clone()).collect();
+    let streams = &parsed.definition.streams;
+    let names: Names =
+        streams.iter().flat_map(|stream| &stream.columns).map(|column| column.name.value.clone()).collect();
+    let statements = views.len();
+    let views: Vec<View> = views.iter().filter_map(|statement| view::parse(statement, &names, problems)).collect();
+    parsed.may_lack_streams |= views.len() < statements;
+    let is_stream = |name: &str| parsed.definition.streams.iter().any(|stream| stream.name.value == name);
+    let views = view::with_own_names(views, is_stream, problems);
     for statement in inserts {
-        match insert::parse(&statement, &names, problems) {
+        match insert::parse(&statement, &names, &views, problems) {
             Some(insert) => parsed.definition.inserts.push(insert),
             None => parsed.may_lack_inserts = true,
         }
@@ -61,6 +68,8 @@ pub fn parse(name: &str, text: &str, read: &ReadFile<'_>, problems: &mut Problem
 struct Reading<'a> {
     sources: Sources<'a>,
     parsed: Parsed,
+    /// Of the job file.
+    views: Vec<StatementTokens>,
     /// Of the job file.
     inserts: Vec<StatementTokens>,
 }
@@ -78,6 +87,8 @@ impl Reading<'_> {
                 self.stream(&statement, file, problems);
             } else if cursor.at_words(&["INCLUDE"]) {
                 self.include(cursor, file, problems);
+            } else if cursor.at_words(&["CREATE", "VIEW"]) {
+                self.view(statement, file, problems);
             } else if !cursor.at_words(&["INSERT"]) {
                 problems.push(refused(cursor));
                 self.parsed.may_lack_inserts = true;
@@ -101,6 +112,17 @@ impl Reading<'_> {
             self.parsed.broken.insert(stream.name.value.clone());
         }
         self.parsed.definition.streams.push(stream);
+    }
+
+    fn view(&mut self, statement: StatementTokens, file: usize, problems: &mut Problems) {
+        if file == 0 {
+            self.views.push(statement);
+            return;
+        }
+        let span = Cursor::new(&statement.tokens, statement.end).span();
+        let message = "an included file has no views yet";
+        problems.push(Problem::new(span, message, "write CREATE VIEW in the job file"));
+        self.parsed.may_lack_inserts = true;
     }
 
     fn include(&mut self, cursor: Cursor<'_>, file: usize, problems: &mut Problems) {
@@ -159,7 +181,7 @@ fn refused(mut cursor: Cursor<'_>) -> Problem {
         Some("INCLUDE") => "did you mean INCLUDE 'file.sql'?",
         Some("INSERT") => "did you mean INSERT INTO ICEBERG?",
         _ => {
-            "statements are CREATE STREAM …, INCLUDE '…' and INSERT INTO ICEBERG '…' SELECT …, each with `;` behind it"
+            "statements are CREATE STREAM …, CREATE VIEW …, INCLUDE '…' and INSERT INTO ICEBERG '…' SELECT …, each with `;` behind it"
         }
     };
     cursor.unexpected("a statement", help)
@@ -173,8 +195,8 @@ fn refused_create(mut cursor: Cursor<'_>, start: Span) -> Problem {
     while cursor.eat_words(&["TEMPORARY"]) || cursor.eat_words(&["TEMP"]) || cursor.eat_words(&["MATERIALIZED"]) {}
     let what = cursor.span();
     if cursor.at_words(&["VIEW"]) {
-        let help = "write its expressions into the SELECT of the INSERT, or as computed columns of the stream: name TYPE AS expression";
-        return Problem::new(start.union(&what), "CREATE VIEW is not supported yet", help);
+        let message = "a view of a job is always the same query, and is never stored";
+        return Problem::new(start.union(&what), message, "write CREATE VIEW name AS SELECT …");
     }
     if ["TABLE", "SOURCE", "EXTERNAL"].iter().any(|word| cursor.at_words(&[word])) {
         let help =

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::definition::{InsertDefinition, StreamDefinition, WindowCall, WindowFunction};
+use super::definition::{InsertDefinition, StreamDefinition};
 use super::plan::Insert;
 use super::problem::Problems;
 use crate::event::TableName;
@@ -40,12 +40,6 @@ pub(super) fn check_inserts(inserts: &[InsertDefinition], streams: &[StreamDefin
     }
     problems.set_file(0);
     for insert in inserts {
-        // Count windows will never take it, and say so themselves.
-        let is_count = |call: &WindowCall| matches!(call.function, WindowFunction::Counting { .. });
-        if let Some(allowed) = insert.allow_lateness.as_ref().filter(|_| !insert.windows.iter().any(is_count)) {
-            let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
-            problems.add(allowed.span, "ALLOW LATENESS is not supported yet", help);
-        }
         claim(&mut roles, &insert.table.value, Role::Result, insert.table.span, problems);
     }
     for insert in inserts {

@@ -131,7 +131,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             publish: publish.collect(),
             complete_from: plan.inserts.iter().zip(&first_windows).map(complete_from).collect(),
             restored,
-            restored_at: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
+            published_below: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
             fail_point: options.fail_point.clone(),
         };
         let mut engine = Engine::start(plan, engine)?;

@@ -119,11 +119,16 @@ impl Writer {
         }
         written.bytes = self.write_state(cut.watermark, pending.frozen).await?;
         let mut tables: BTreeMap<TableName, TableFiles> = BTreeMap::new();
-        for (index, batches) in pending.results.into_iter().enumerate() {
-            written.touched.push(Tidy::of_result(&self.plan.inserts[index]).partitions_of(&batches));
-            let sealed = self.plan.inserts[index].sealed_edge(cut.watermark, pending.opens_from[index]);
+        for (index, (mut batches, windows)) in pending.results.into_iter().zip(pending.windows).enumerate() {
+            let insert = &self.plan.inserts[index];
+            let revised =
+                windows.values().filter(|window| window.again).map(|window| republish::window(insert, window.start));
+            let revised: Vec<RowCut> = revised.collect();
+            batches.extend(windows.into_values().map(|window| window.rows).filter(|rows| rows.num_rows() > 0));
+            written.touched.push(Tidy::of_result(insert).partitions_of(&batches));
+            let sealed = insert.sealed_edge(cut.watermark, pending.opens_from[index]);
             written.sealed.push(sealed.max(self.inserts[index].sealed_edge));
-            self.stage_results(index, (batches, sealed), &cut, &mut tables).await?;
+            self.stage_results(index, (batches, revised), sealed, &cut, &mut tables).await?;
             let change = tables.get(&self.plan.inserts[index].table);
             written.rows.push(change.map_or(0, |change| change.files.iter().map(|file| file.record_count).sum()));
         }
@@ -215,11 +220,13 @@ impl Writer {
         Ok(written)
     }
 
-    /// Stages rows of closed windows; those of partitions that must be whole wait until they are.
+    /// Stages rows of closed windows; those of partitions that must be whole wait until they are. The rows of windows that
+    /// late records have `revised` go.
     async fn stage_results(
         &mut self,
         index: usize,
-        (batches, sealed): (Vec<RecordBatch>, EventTime),
+        (batches, revised): (Vec<RecordBatch>, Vec<RowCut>),
+        sealed: EventTime,
         cut: &Cut,
         tables: &mut BTreeMap<TableName, TableFiles>,
     ) -> Result<(), RunError> {
@@ -251,14 +258,16 @@ impl Writer {
         }
         let progress = &mut self.inserts[index];
         let piece = republish::advance(insert, progress, cut.watermark);
-        if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() {
+        if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() && revised.is_empty() {
             return Ok(());
         }
+        let revisions = revised.len();
         // Windows that are published again lie below it: it stays, for those who go by it.
         progress.sealed_edge = progress.sealed_edge.max(sealed);
         let change = tables.entry(insert.table.clone()).or_default();
         change.files = files;
         change.cuts.extend(piece);
+        change.cuts.extend(revised);
         let properties = TableProperties {
             sealed_edge: Some(progress.sealed_edge),
             first_window: Some(progress.first_window),
@@ -273,6 +282,7 @@ impl Writer {
         change.summary = BTreeMap::from([
             ("kappa.accepted".to_owned(), progress.accepted.values().sum::<u64>().to_string()),
             ("kappa.late".to_owned(), progress.late.values().sum::<u64>().to_string()),
+            ("kappa.revised".to_owned(), revisions.to_string()),
             ("kappa.rejected".to_owned(), rejected.to_string()),
             ("kappa.fingerprint".to_owned(), plan.fingerprint.clone()),
             (WATERMARK.to_owned(), cut.watermark.to_string()),

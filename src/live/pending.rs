@@ -1,10 +1,11 @@
 //! What has come out of the engine and waits for the next checkpoint.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 
 use arrow::record_batch::RecordBatch;
 
-use crate::engine::{Counts, EpochOutput, FrozenPane};
+use crate::engine::{Counts, EpochOutput, FrozenPane, WindowRows};
 use crate::event::EventTime;
 
 /// Rows that may wait for a checkpoint before the logs are not read on: an outage of store or catalog must not fill
@@ -16,6 +17,8 @@ pub(super) const PENDING_ROWS_MAX: usize = 4_000_000;
 pub(super) struct Pending {
     /// For each INSERT, rows of closed windows.
     pub(super) results: Vec<Vec<RecordBatch>>,
+    /// For each INSERT, windows that may come again, as they are now.
+    pub(super) windows: Vec<BTreeMap<EventTime, WindowRows>>,
     /// For each INSERT, rows for its late table.
     pub(super) late: Vec<Vec<RecordBatch>>,
     /// For each INSERT and partition, what became of the records.
@@ -33,6 +36,7 @@ impl Pending {
     pub(super) fn new(inserts: usize) -> Pending {
         Pending {
             results: vec![Vec::new(); inserts],
+            windows: vec![BTreeMap::new(); inserts],
             late: vec![Vec::new(); inserts],
             counts: vec![BTreeMap::new(); inserts],
             opens_from: vec![EventTime::MIN; inserts],
@@ -46,10 +50,19 @@ impl Pending {
     pub(super) fn take(&mut self, output: EpochOutput) {
         for (index, insert) in output.inserts.into_iter().enumerate() {
             self.opens_from[index] = insert.open.opens_from.unwrap_or(EventTime::MIN);
-            let rows = || insert.results.iter().chain(&insert.late);
+            let rows =
+                || insert.results.iter().chain(&insert.late).chain(insert.windows.iter().map(|window| &window.rows));
             self.rows += rows().map(RecordBatch::num_rows).sum::<usize>();
             self.bytes += rows().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.results[index].extend(insert.results);
+            for mut window in insert.windows {
+                let place = self.windows[index].entry(window.start);
+                // What this checkpoint would have published of it is replaced before anybody sees it.
+                if let Entry::Occupied(before) = &place {
+                    window.again = before.get().again;
+                }
+                place.insert_entry(window);
+            }
             self.late[index].extend(insert.late);
             for (partition, counts) in insert.counts {
                 let partition = partition.expect("a log's batch is of one partition");

@@ -5,7 +5,7 @@
 use std::collections::BTreeMap;
 
 use crate::checkpoints::{InsertProgress, RepublishRange, StreamProgress};
-use crate::event::{EventTime, ResumeOffset};
+use crate::event::{EventTime, Micros, ResumeOffset};
 use crate::iceberg::{OffsetCut, RowCut};
 use crate::job::Insert;
 
@@ -20,6 +20,13 @@ pub(super) fn advance(insert: &Insert, progress: &mut InsertProgress, watermark:
     progress.republish = (reached < to).then_some(RepublishRange { from: reached, to });
     let column = &insert.partitions[insert.range.partition].column;
     Some(RowCut::of_times(column, from, reached))
+}
+
+/// The published rows of the window that starts at `start`.
+pub(super) fn window(insert: &Insert, start: EventTime) -> RowCut {
+    let column = &insert.partitions[insert.range.partition].column;
+    let at = insert.range_from(start);
+    RowCut::of_times(column, at, at.plus(Micros(1)))
 }
 
 /// The records of a stream that a checkpoint has taken, from where the one before `stood` to `now`, and that were taken

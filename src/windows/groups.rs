@@ -1,9 +1,12 @@
-//! One set of groups: keys resolved to group numbers, and accumulators over those numbers.
+//! One set of groups: keys resolved to group numbers, and one accumulator per aggregate over those numbers. Or rows, each
+//! by itself.
 //! Invariant: after anything is emitted the set is empty, and may be filled again.
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{Array, ArrayRef, BooleanArray, new_empty_array};
+use arrow::compute::concat;
+use arrow::datatypes::Field;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion_expr::EmitTo;
 
@@ -14,28 +17,42 @@ use super::pane::{Aggregation, PaneError};
 /// Keys and accumulators of one span of rows.
 pub(super) struct Groups {
     aggregation: Arc<Aggregation>,
-    keys: Identities,
+    keys: Keys,
     accumulators: Numbered,
     /// Group number of each row of the batch at hand; kept for its allocation.
     numbers: Vec<usize>,
+    /// Number of groups.
+    count: usize,
+}
+
+/// How keys are told apart.
+enum Keys {
+    /// Equal ones are one group; without key columns all rows are group 0.
+    Grouped(Identities),
+    /// Every row is a group; the columns of each batch.
+    Rows(Vec<Vec<ArrayRef>>),
 }
 
 impl Groups {
     pub(super) fn new(aggregation: &Arc<Aggregation>) -> Result<Groups, PaneError> {
-        Ok(Groups {
-            aggregation: Arc::clone(aggregation),
-            keys: Identities::new(&aggregation.keys)?,
-            accumulators: Numbered::new(aggregation)?,
-            numbers: Vec::new(),
-        })
+        let keys = match aggregation.groups {
+            true => Keys::Grouped(Identities::new(&aggregation.keys)?),
+            false => Keys::Rows(Vec::new()),
+        };
+        let accumulators = Numbered::new(aggregation)?;
+        Ok(Groups { aggregation: Arc::clone(aggregation), keys, accumulators, numbers: Vec::new(), count: 0 })
     }
 
     pub(super) fn len(&self) -> usize {
-        self.keys.len()
+        self.count
     }
 
     pub(super) fn bytes(&self) -> usize {
-        self.keys.bytes() + self.accumulators.bytes() + self.numbers.capacity() * size_of::<usize>()
+        let keys = match &self.keys {
+            Keys::Grouped(identities) => identities.bytes(),
+            Keys::Rows(batches) => batches.iter().flatten().map(|column| column.get_array_memory_size()).sum(),
+        };
+        keys + self.accumulators.bytes() + self.numbers.capacity() * size_of::<usize>()
     }
 
     /// Adds rows. Keys and arguments are whole columns of one batch.
@@ -47,15 +64,15 @@ impl Groups {
     ) -> Result<(), PaneError> {
         let columns = keys.iter().chain(arguments.iter().flatten());
         let rows = columns.map(|column| column.len()).next().unwrap_or(1);
-        self.keys.resolve(keys, rows, &mut self.numbers)?;
-        self.accumulators.update(&self.numbers, self.keys.len(), arguments, filters)
+        self.resolve(keys, rows)?;
+        self.accumulators.update(&self.numbers, self.count, arguments, filters)
     }
 
     /// Adds the groups of a state batch, laid out as [`Aggregation::state_schema`].
     pub(super) fn merge(&mut self, state: &RecordBatch) -> Result<(), PaneError> {
         let (keys, states) = state.columns().split_at(self.aggregation.keys.fields().len());
-        self.keys.resolve(keys, state.num_rows(), &mut self.numbers)?;
-        self.accumulators.merge(&self.numbers, self.keys.len(), states)
+        self.resolve(keys, state.num_rows())?;
+        self.accumulators.merge(&self.numbers, self.count, states)
     }
 
     /// Takes everything out as a state batch; the set is empty afterwards.
@@ -65,7 +82,7 @@ impl Groups {
             // Some accumulators have no columns for no groups.
             return Ok(RecordBatch::new_empty(self.aggregation.state_schema()));
         }
-        let mut columns = self.keys.take()?;
+        let mut columns = self.take_keys()?;
         columns.extend(self.accumulators.take_states(EmitTo::All)?);
         let schema = self.aggregation.state_schema();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
@@ -80,13 +97,46 @@ impl Groups {
             // Some accumulators have no type for no groups.
             return Ok(RecordBatch::new_empty(self.aggregation.closed_schema()));
         }
-        let mut columns = self.keys.take()?;
+        let mut columns = self.take_keys()?;
         let results = self.accumulators.take_results(EmitTo::All, &columns)?;
         columns.extend(results);
         let schema = self.aggregation.closed_schema();
         let options = RecordBatchOptions::new().with_row_count(Some(rows));
         Ok(RecordBatch::try_new_with_options(schema, columns, &options)
             .expect("accumulators emit what their return fields say"))
+    }
+
+    fn resolve(&mut self, keys: &[ArrayRef], rows: usize) -> Result<(), PaneError> {
+        match &mut self.keys {
+            Keys::Grouped(identities) => {
+                identities.resolve(keys, rows, &mut self.numbers)?;
+                self.count = identities.len();
+            }
+            Keys::Rows(batches) => {
+                batches.push(keys.to_vec());
+                self.count += rows;
+            }
+        }
+        Ok(())
+    }
+
+    fn take_keys(&mut self) -> Result<Vec<ArrayRef>, PaneError> {
+        let rows = std::mem::take(&mut self.count);
+        match &mut self.keys {
+            Keys::Grouped(identities) => identities.take(),
+            Keys::Rows(_) if rows == 0 => {
+                let empty = |field: &Arc<Field>| new_empty_array(field.data_type());
+                Ok(self.aggregation.keys.fields().iter().map(empty).collect())
+            }
+            Keys::Rows(batches) => {
+                let batches = std::mem::take(batches);
+                let column = |index: usize| {
+                    let parts: Vec<&dyn Array> = batches.iter().map(|batch| batch[index].as_ref()).collect();
+                    concat(&parts).map_err(|error| PaneError::Keys(error.into()))
+                };
+                (0..self.aggregation.keys.fields().len()).map(column).collect()
+            }
+        }
     }
 }
 

@@ -30,6 +30,9 @@ pub struct Aggregation {
     pub keys: SchemaRef,
     /// Aggregate functions, in the order of the result.
     pub functions: Vec<Arc<AggregateFunctionExpr>>,
+    /// Whether equal keys are one group. Else each row stays by itself, its columns as they came; then there are no
+    /// functions.
+    pub groups: bool,
     state_schema: SchemaRef,
     state_widths: Vec<usize>,
     closed_schema: SchemaRef,
@@ -55,7 +58,13 @@ impl Aggregation {
         closed.extend(functions.iter().map(|function| function.field()));
         let state_schema = Arc::new(Schema::new(state));
         let closed_schema = Arc::new(Schema::new(closed));
-        Ok(Aggregation { keys, functions, state_schema, state_widths, closed_schema })
+        Ok(Aggregation { keys, functions, groups: true, state_schema, state_widths, closed_schema })
+    }
+
+    /// One that keeps rows of these columns, each by itself.
+    pub fn of_rows(columns: SchemaRef) -> Aggregation {
+        let rows = Aggregation::new(columns, Vec::new()).expect("no function can fail to say what its state is");
+        Aggregation { groups: false, ..rows }
     }
 
     /// Layout of frozen deltas: keys (`k0`, `k1`, …), then every state field of every aggregate (`a0_0`, `a0_1`, …).

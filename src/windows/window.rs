@@ -35,6 +35,11 @@ pub struct ReadAround {
 }
 
 impl Window {
+    /// Whether its kind can give a window early and again.
+    pub fn can_be_revised(&self) -> bool {
+        matches!(self, Window::Tumbling(_))
+    }
+
     /// The least mark of a window that is not before `mark`.
     pub fn mark_at_or_after(&self, mark: EventTime) -> EventTime {
         match (mark, self) {

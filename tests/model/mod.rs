@@ -20,7 +20,7 @@ pub use aggregate::{Aggregate, Function};
 pub use condition::{Comparison, Condition};
 pub use cut::Cut;
 pub use judge::{Judged, Verdict, judge, watermark};
-pub use results::{Cell, Row, differences, results};
+pub use results::{Cell, Row, differences, grouped, results};
 
 /// Microseconds in a second.
 pub const SECOND: i64 = 1_000_000;

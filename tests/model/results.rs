@@ -55,7 +55,7 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
     let mut groups: BTreeMap<Group, Vec<&Judged>> = BTreeMap::new();
     for record in judged {
         for window in record.windows.iter().filter(|(_, end)| *end <= closed) {
-            let keys = query.keys.iter().map(|key| grouped(field(&record.fields, key))).collect();
+            let keys = query.keys.iter().map(|key| grouped(&record.fields, key)).collect();
             groups.entry((*window, keys)).or_default().push(record);
         }
     }
@@ -72,9 +72,9 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
     rows
 }
 
-/// As a group key: both zeros are one.
-fn grouped(value: Value) -> Value {
-    match value {
+/// A column as a group key: both zeros are one.
+pub fn grouped(fields: &Fields, column: &str) -> Value {
+    match field(fields, column) {
         Value::Double(double) => Value::Double(if double == 0.0 { 0.0 } else { double }),
         other => other,
     }

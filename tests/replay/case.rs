@@ -191,7 +191,12 @@ impl Case {
         if let Some(filter) = &self.query.filter {
             writeln!(sql, "WHERE {}", condition_sql(filter)).expect("text takes text");
         }
-        write!(sql, "GROUP BY {keys}\nLATE INTO ICEBERG '{namespace}.{result}_late'{};\n", self.publish_clause)
+        let allowed = match self.query.allowed {
+            0 => String::new(),
+            allowed => format!("\nALLOW LATENESS {}", interval(allowed)),
+        };
+        let clauses = format!("{}{allowed}", self.publish_clause);
+        write!(sql, "GROUP BY {keys}\nLATE INTO ICEBERG '{namespace}.{result}_late'{clauses};\n")
             .expect("text takes text");
         sql
     }
@@ -302,7 +307,7 @@ fn query(random: &mut Random, cut: Cut, size: i64) -> model::Query {
         } else {
             random.pick(&[0, 0, size / 3, -size / 4])
         },
-        allowed: 0,
+        allowed: if cut == Cut::Tumble { random.pick(&[0, 0, size / 3, 2 * size]) } else { 0 },
         keys: random.several(&["k".to_owned(), "g".to_owned(), "b".to_owned()], key_count),
         aggregates: random
             .several(&functions(), aggregate_count)

@@ -29,7 +29,7 @@ const CASES: u64 = 200;
 
 /// One way to read a log.
 #[derive(Clone, Copy, Debug)]
-struct Reading {
+pub(super) struct Reading {
     workers: usize,
     batch_rows: usize,
     /// How often the run is stopped on its way and started again, by other numbers of workers.
@@ -64,11 +64,11 @@ fn a_backfill_of_what_was_archived_gives_the_rows_of_the_model() {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub(super) fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
 }
 
-fn in_pieces(random: &mut Random) -> Reading {
+pub(super) fn in_pieces(random: &mut Random) -> Reading {
     let batch_rows = random.pick(&[1, 7, 100, 10_000]);
     Reading { workers: random.pick(&[1, 2, 4]), batch_rows, restarts: random.below(4) }
 }
@@ -97,8 +97,12 @@ fn compiled(case: &Case, history: Option<&str>) -> Arc<Plan> {
 
 /// Runs a case live to its drained end.
 async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Observed {
+    run_plan_live(&compiled(case, None), case, reading, random).await
+}
+
+/// Runs a plan over the log of a case live to its drained end.
+pub(super) async fn run_plan_live(plan: &Arc<Plan>, case: &Case, reading: Reading, random: &mut Random) -> Observed {
     let folder = tempfile::tempdir().expect("temporary folder");
-    let plan = compiled(case, None);
     let catalog = catalog(folder.path()).await;
     let checkpoints = CheckpointStore::open("state", folder.path(), "case").expect("folder takes files");
     let logs = growing(case, reading, random);
@@ -120,17 +124,26 @@ async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Observe
             rejects_max_millionths: 1_000_000,
             ..RunOptions::default()
         };
-        let ended = run(&plan, &setup, &options, &CancellationToken::new(), &|_| {}).await;
+        let ended = run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
     }
-    observe(&catalog, &plan, &plan.inserts[0].table.with_suffix("_rejects")).await
+    observe(&catalog, plan, &plan.inserts[0].table.with_suffix("_rejects")).await
 }
 
 /// Archives a case and backfills all of it, without any live run; none if no record counts.
 async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Option<Observed> {
+    run_plan_backfill(&compiled(case, Some("history")), case, reading, random).await
+}
+
+/// Archives a case and backfills all of a plan over it, which names a history.
+pub(super) async fn run_plan_backfill(
+    plan: &Arc<Plan>,
+    case: &Case,
+    reading: Reading,
+    random: &mut Random,
+) -> Option<Observed> {
     let (first, last) = case.days()?;
     let folder = tempfile::tempdir().expect("temporary folder");
-    let plan = compiled(case, Some("history"));
     let catalog = catalog(folder.path()).await;
     for log in growing(case, reading, random) {
         let setup = archive::Setup {
@@ -151,11 +164,11 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
     let range = EventTime(first * 24 * HOUR)..EventTime(last * 24 * HOUR);
     let requested = Requested { range, widen: false, drain: true };
     let options = BackfillOptions { requested, include_late: false, workers: reading.workers, memory_max: None };
-    let ended = backfill::run(&plan, &catalog, &options, &|_, _| {}).await;
+    let ended = backfill::run(plan, &catalog, &options, &|_, _| {}).await;
     ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
 
     let history = plan.streams[0].history.as_ref().expect("the stream has one");
-    let mut observed = observe(&catalog, &plan, &history.with_suffix("_rejects")).await;
+    let mut observed = observe(&catalog, plan, &history.with_suffix("_rejects")).await;
     let columns = ["_partition", "_offset", "_timestamp", &case.stream.event_time].map(str::to_owned);
     let rows = table_rows(&catalog, history, &columns).await;
     observed.rejected.extend(rows.iter().filter_map(|row| match (&row[..], case.stream.max_future) {
@@ -168,7 +181,7 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Opt
     Some(observed)
 }
 
-async fn catalog(folder: &Path) -> Catalog {
+pub(super) async fn catalog(folder: &Path) -> Catalog {
     Catalog::open(&CatalogConfig::embedded(), folder).await.expect("a new SQLite catalog")
 }
 
@@ -192,7 +205,7 @@ async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Observe
     }
 }
 
-async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
+pub(super) async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
     let Some(table) = catalog.load(name).await.expect("catalog answers") else { return Vec::new() };
     let mut found = Vec::new();
     for file in plan_files(&table, None, &ScanFilter::default()).await.expect("manifests are readable") {

@@ -3,10 +3,12 @@
 
 mod case;
 mod faces;
+mod layers;
 mod memory;
 mod message;
 mod processes;
 mod random;
+mod revisions;
 
 use std::collections::BTreeSet;
 

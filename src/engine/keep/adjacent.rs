@@ -1,5 +1,5 @@
 //! Windows of which each record falls in one (TUMBLE): a window is a pane.
-//! Invariant: a pane is created by a row and gone when its window closes; rows reach it only before that.
+//! Invariant: a pane is created by a row and gone when its window can't change any more; rows reach it only before that.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -14,35 +14,76 @@ use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
 use crate::engine::prepare::PANE_COLUMN;
 use crate::event::{EventTime, Micros};
+use crate::job::Insert;
 use crate::windows::pane::{Frozen, PaneError};
 use crate::windows::{Adjacent, Pane, Split, split};
+
+/// How far the watermark goes between two revisions of a window, at least; the last comes when its lateness ends.
+const REVISION_INTERVAL: Micros = Micros::from_seconds(60);
 
 /// The open panes, by start.
 pub(super) struct AdjacentWindows<W> {
     window: W,
     allowed: Micros,
+    /// Whether windows are given before their lateness ends.
+    revises: bool,
     inputs: Inputs,
-    panes: BTreeMap<i64, Pane>,
+    panes: BTreeMap<i64, Open>,
+    /// Windows that end at or before it were published from the state that is restored.
+    published_below: EventTime,
+}
+
+/// A window that records may still reach.
+struct Open {
+    pane: Pane,
+    /// The watermark at which its rows were given last.
+    given: Option<EventTime>,
+    /// Whether records have come since.
+    changed: bool,
 }
 
 impl<W: Adjacent> AdjacentWindows<W> {
-    pub(super) fn new(window: W, allowed: Micros, inputs: Inputs) -> AdjacentWindows<W> {
-        AdjacentWindows { window, allowed, inputs, panes: BTreeMap::new() }
+    pub(super) fn new(window: W, insert: &Insert, inputs: Inputs, published_below: EventTime) -> AdjacentWindows<W> {
+        let (allowed, revises) = (insert.allowed, insert.revises());
+        AdjacentWindows { window, allowed, revises, inputs, panes: BTreeMap::new(), published_below }
     }
 
-    /// The pane that starts at `start`, made if there is none.
-    fn pane(&mut self, start: i64) -> Result<&mut Pane, PaneError> {
-        Ok(match self.panes.entry(start) {
+    /// The pane that starts at `start`, made if there is none, and taken for changed.
+    fn open_at(&mut self, start: i64) -> Result<&mut Open, PaneError> {
+        let open = match self.panes.entry(start) {
             Entry::Occupied(open) => open.into_mut(),
-            Entry::Vacant(free) => free.insert(Pane::new(self.inputs.aggregation())?),
-        })
+            Entry::Vacant(free) => {
+                free.insert(Open { pane: Pane::new(self.inputs.aggregation())?, given: None, changed: false })
+            }
+        };
+        open.changed = true;
+        Ok(open)
     }
 
     fn add_to(&mut self, start: i64, rows: &RecordBatch) -> Result<(), KeepError> {
         let failed = |fault: Fault| fault.at(EventTime(start));
-        self.pane(start).map_err(|source| failed(source.into()))?;
-        let pane = self.panes.get_mut(&start).expect("it was just there");
-        self.inputs.update(pane, rows).map_err(failed)
+        self.open_at(start).map_err(|source| failed(source.into()))?;
+        let open = self.panes.get_mut(&start).expect("it was just there");
+        self.inputs.update(&mut open.pane, rows).map_err(failed)
+    }
+
+    /// The windows that are over, and new or changed, but that late records may still reach.
+    fn give_early(&mut self, watermark: EventTime) -> Result<Vec<Closed>, KeepError> {
+        let mut given = Vec::new();
+        for (&start, open) in &mut self.panes {
+            let start = EventTime(start);
+            let end = EventTime(self.window.span(start.0).1);
+            if end > watermark {
+                break;
+            }
+            let is_due = open.given.is_none_or(|at| open.changed && at.plus(REVISION_INTERVAL) <= watermark);
+            if is_due {
+                let rows = open.pane.evaluate().map_err(|source| Fault::from(source).at(start))?;
+                given.push(Closed::of_one(start, end, rows));
+                (open.given, open.changed) = (Some(watermark), false);
+            }
+        }
+        Ok(given)
     }
 }
 
@@ -66,17 +107,23 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
             if end.plus(self.allowed) > watermark {
                 break;
             }
-            let rows = first.remove().close().map_err(|source| Fault::from(source).at(start))?;
-            closed.push(Closed::of_one(start, end, rows));
+            let open = first.remove();
+            if open.changed {
+                let rows = open.pane.close().map_err(|source| Fault::from(source).at(start))?;
+                closed.push(Closed::of_one(start, end, rows));
+            }
+        }
+        if self.revises {
+            closed.extend(self.give_early(watermark)?);
         }
         Ok(closed)
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {
         let mut changed = Vec::new();
-        for (&start, pane) in &mut self.panes {
+        for (&start, open) in &mut self.panes {
             let pane_start = EventTime(start);
-            let (rows, whole) = match pane.freeze().map_err(|source| Fault::from(source).at(pane_start))? {
+            let (rows, whole) = match open.pane.freeze().map_err(|source| Fault::from(source).at(pane_start))? {
                 Frozen::Nothing => continue,
                 Frozen::Delta(rows) => (rows, false),
                 Frozen::Whole(rows) => (rows, true),
@@ -87,7 +134,14 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
     }
 
     fn restore(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
-        self.pane(pane.0).and_then(|open| open.merge(rows)).map_err(|source| Fault::from(source).at(pane))
+        let published = self.revises && EventTime(self.window.span(pane.0).1) <= self.published_below;
+        let published_below = self.published_below;
+        let restored = self.open_at(pane.0).and_then(|open| {
+            // Whether it has changed since it was published isn't kept: it is given again, at the latest in the end.
+            open.given = published.then_some(published_below);
+            open.pane.merge(rows)
+        });
+        restored.map_err(|source| Fault::from(source).at(pane))
     }
 
     fn keys_of_state(&self) -> Range<usize> {
@@ -96,8 +150,8 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
 
     fn open(&self) -> OpenWindows {
         let mut open = OpenWindows { windows: self.panes.len(), ..OpenWindows::default() };
-        for (&start, pane) in &self.panes {
-            let bytes = pane.bytes();
+        for (&start, open_window) in &self.panes {
+            let bytes = open_window.pane.bytes();
             open.bytes += bytes;
             if open.largest.is_none_or(|(_, most)| bytes > most) {
                 open.largest = Some((EventTime(start), bytes));

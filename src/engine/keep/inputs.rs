@@ -10,7 +10,7 @@ use datafusion_common::DataFusionError;
 
 use super::Fault;
 use crate::engine::prepare::{Argument, Preparation};
-use crate::job::Insert;
+use crate::job::{Insert, Kept};
 use crate::windows::pane::PaneError;
 use crate::windows::{Aggregation, Fed, Pane};
 
@@ -26,9 +26,14 @@ impl Inputs {
     pub(super) fn new(insert: &Insert, preparation: &Preparation) -> Result<Inputs, PaneError> {
         let window_columns = insert.window_columns().len();
         let keys = &insert.closed_schema.fields()[window_columns..window_columns + insert.keys.len()];
+        let keys = Arc::new(Schema::new(keys.to_vec()));
         let functions = insert.aggregates.iter().map(|aggregate| aggregate.function.clone()).collect();
+        let aggregation = match insert.kept {
+            Kept::Groups => Aggregation::new(keys, functions)?,
+            Kept::Rows => Aggregation::of_rows(keys),
+        };
         Ok(Inputs {
-            aggregation: Arc::new(Aggregation::new(Arc::new(Schema::new(keys.to_vec())), functions)?),
+            aggregation: Arc::new(aggregation),
             keys: preparation.keys.clone(),
             arguments: preparation.arguments.clone(),
             filters: preparation.filters.clone(),

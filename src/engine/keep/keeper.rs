@@ -2,8 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
-use arrow::compute::filter_record_batch;
+use arrow::array::ArrayRef;
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
@@ -16,6 +15,7 @@ use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
 use crate::engine::prepare::Preparation;
+use crate::engine::result::selected;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
 use crate::windows::pane::PaneError;
@@ -52,8 +52,8 @@ impl Keeper {
         let inputs = Inputs::new(insert, preparation).map_err(failed)?;
         let allowed = insert.allowed;
         let keep: Box<dyn Keep> = match insert.window {
-            Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, allowed, inputs)),
-            Window::Calendar(window) => Box::new(AdjacentWindows::new(window, allowed, inputs)),
+            Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
+            Window::Calendar(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
             Window::Hopping(window) => {
                 Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
             }
@@ -90,7 +90,8 @@ impl Keeper {
         self.keep.restore(pane.start, &mine).map_err(|error| told(self.insert(), error))
     }
 
-    /// Closes every window that can't change any more at `watermark`, and gives the result's rows, earliest window first.
+    /// Closes windows at `watermark`, and gives the result's rows, earliest window first; the closed windows' own rows where
+    /// they are gathered ([`Insert::is_gathered`]).
     pub(in crate::engine) fn close(
         &mut self,
         watermark: EventTime,
@@ -126,23 +127,13 @@ impl Keeper {
         self.keep.open()
     }
 
-    /// Puts the window's columns before closed rows, then HAVING, then the SELECT list.
+    /// Puts the window's columns before closed rows; then what [`selected`] does, unless they are gathered.
     fn result_rows(&self, closed: Closed) -> Result<RecordBatch, DataFusionError> {
         let insert = self.insert();
-        let rows = closed.rows.num_rows();
         let mut columns: Vec<ArrayRef> = closed.columns;
         columns.extend(closed.rows.columns().iter().cloned());
-        let mut batch = RecordBatch::try_new(insert.closed_schema.clone(), columns)?;
-        if let Some(having) = &insert.having {
-            let mask = having.evaluate(&batch)?.into_array(rows)?;
-            batch = filter_record_batch(&batch, mask.as_boolean())?;
-        }
-        let selected: Result<Vec<ArrayRef>, DataFusionError> = insert
-            .columns
-            .iter()
-            .map(|column| column.expression.evaluate(&batch)?.into_array(batch.num_rows()))
-            .collect();
-        Ok(RecordBatch::try_new(insert.result_schema.clone(), selected?)?)
+        let batch = RecordBatch::try_new(insert.closed_schema.clone(), columns)?;
+        if insert.is_gathered() { Ok(batch) } else { selected(insert, batch) }
     }
 }
 

@@ -37,8 +37,9 @@ pub(super) trait Keep {
     /// Adds prepared rows ([`super::prepare::Preparation`]) of this worker's keys.
     fn add(&mut self, rows: &RecordBatch) -> Result<(), KeepError>;
 
-    /// Closes every window that can't change any more at `watermark`, in order of time, each once. With `barrier`, a
-    /// checkpoint is taken right behind it.
+    /// Closes every window that can't change any more at `watermark`, in order of time, each once; where late records revise
+    /// windows ([`crate::job::Insert::revises`]), each comes when the watermark passes its end, and again when they have changed it.
+    /// With `barrier`, a checkpoint is taken right behind it.
     fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Vec<Closed>, KeepError>;
 
     /// What changed since the last call. What can be derived from it again is left out.

@@ -52,8 +52,13 @@ pub(super) fn run(case: &Case, options: &Options, random: &mut StdRng) -> Outcom
 }
 
 fn start(case: &Case, workers: usize, restored: Vec<RestoredPane>, restored_at: EventTime) -> Engine {
-    let options =
-        EngineOptions { workers, publish: vec![case.publish], restored, restored_at, ..EngineOptions::default() };
+    let options = EngineOptions {
+        workers,
+        publish: vec![case.publish],
+        restored,
+        published_below: restored_at,
+        ..EngineOptions::default()
+    };
     Engine::start(&case.plan, options).unwrap_or_else(|error| panic!("{error}"))
 }
 

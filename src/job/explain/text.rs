@@ -77,7 +77,10 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     }
     line(f, "window", &insert.window)?;
     line(f, "late", late(insert, bound))?;
-    if !insert.keys.is_empty() {
+    if insert.keeps_records {
+        let columns: Vec<&str> = insert.keys.iter().map(|key| key.name.as_str()).collect();
+        line(f, "records", format!("each by itself, of {}", columns.join(", ")))?;
+    } else if !insert.keys.is_empty() {
         let keys = insert.keys.iter().map(|key| match key.name == key.expression {
             true => key.name.clone(),
             false => format!("{} = {}", key.name, key.expression),
@@ -95,6 +98,9 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     }
     if let Some(having) = &insert.having {
         line(f, "having", having)?;
+    }
+    for (index, operator) in insert.above.iter().enumerate() {
+        line(f, if index == 0 { "then" } else { "" }, operator)?;
     }
     line(f, "partitions", insert.partitions.join(", "))?;
     line(f, "sorted by", insert.sorted_by.join(", "))?;

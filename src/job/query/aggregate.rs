@@ -60,6 +60,11 @@ impl Refusal {
 /// Functions whose answer depends on the order of records; all others drop ORDER BY.
 const ORDERED: [&str; 2] = ["first_value", "last_value"];
 
+/// Whether the answer of the aggregate `name` depends on an order.
+pub fn goes_by_order(name: &str) -> bool {
+    ORDERED.contains(&name)
+}
+
 /// Functions that can leave out equal values.
 const DISTINCT: [&str; 3] = ["count", "sum", "avg"];
 
@@ -79,8 +84,7 @@ impl Records<'_> {
             ));
         }
         let own = parameters.args.into_iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;
-        let order =
-            if ORDERED.contains(&function_name.as_str()) { self.order(parameters.order_by)? } else { Vec::new() };
+        let order = if goes_by_order(&function_name) { self.order(parameters.order_by)? } else { Vec::new() };
         let filter = parameters.filter.map(|filter| self.filter(*filter)).transpose()?;
         let arguments = own.iter().cloned().chain(order.iter().map(|sort| Arc::clone(&sort.expr))).collect();
         let function = AggregateExprBuilder::new(call.func, own)

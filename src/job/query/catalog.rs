@@ -1,4 +1,4 @@
-//! What a query may name: one table, and the functions whose results depend on the log alone.
+//! What a query may name: its tables, and the functions whose results depend on the log alone.
 
 use std::collections::BTreeMap;
 use std::sync::{Arc, LazyLock};
@@ -20,13 +20,20 @@ pub(super) struct Functions {
     pub scalars: BTreeMap<String, Arc<ScalarUDF>>,
     /// By name and alias.
     pub aggregates: BTreeMap<String, Arc<AggregateUDF>>,
+    /// Window functions (`… OVER (…)`), by name and alias.
+    pub windows: BTreeMap<String, Arc<WindowUDF>>,
     /// Scalar functions that depend on a clock, on chance or on a session: known, so that they can be refused by name.
     pub volatile: Vec<String>,
 }
 
 /// All functions, built once.
 pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
-    let mut functions = Functions { scalars: BTreeMap::new(), aggregates: BTreeMap::new(), volatile: Vec::new() };
+    let mut functions = Functions {
+        scalars: BTreeMap::new(),
+        aggregates: BTreeMap::new(),
+        windows: BTreeMap::new(),
+        volatile: Vec::new(),
+    };
     let arrays = datafusion_functions_nested::all_default_nested_functions();
     let arrays = arrays.into_iter().filter(|function| function.signature().volatility == Volatility::Immutable);
     for function in crate::functions::scalars().into_iter().chain(arrays) {
@@ -36,6 +43,10 @@ pub(super) static FUNCTIONS: LazyLock<Functions> = LazyLock::new(|| {
     for function in crate::functions::aggregates() {
         let names = all_names(function.name(), function.aliases());
         functions.aggregates.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
+    }
+    for function in datafusion_functions_window::all_default_window_functions() {
+        let names = all_names(function.name(), function.aliases());
+        functions.windows.extend(names.map(|name| (name.to_owned(), Arc::clone(&function))));
     }
     for function in datafusion_functions::all_default_functions() {
         if !functions.scalars.contains_key(function.name()) {
@@ -54,19 +65,20 @@ pub(super) fn parser_options() -> ParserOptions {
     ParserOptions { collect_spans: true, map_string_types_to_utf8view: false, ..ParserOptions::new() }
 }
 
-/// One table under one name, and [`FUNCTIONS`].
+/// Tables by name, and [`FUNCTIONS`].
 pub(super) struct Catalog {
-    name: String,
-    table: Arc<dyn TableSource>,
+    tables: BTreeMap<String, Arc<dyn TableSource>>,
     options: ConfigOptions,
     planners: Vec<Arc<dyn ExprPlanner>>,
 }
 
 impl Catalog {
-    pub(super) fn new(name: &str, schema: SchemaRef) -> Catalog {
+    pub(super) fn new<'n>(tables: impl IntoIterator<Item = (&'n str, SchemaRef)>) -> Catalog {
+        let table = |(name, schema): (&str, SchemaRef)| {
+            (name.to_owned(), Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>)
+        };
         Catalog {
-            name: name.to_owned(),
-            table: Arc::new(LogicalTableSource::new(schema)),
+            tables: tables.into_iter().map(table).collect(),
             options: ConfigOptions::default(),
             planners: vec![
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),
@@ -75,6 +87,7 @@ impl Catalog {
                 Arc::new(datafusion_functions_nested::planner::NestedFunctionPlanner),
                 Arc::new(datafusion_functions_nested::planner::FieldAccessPlanner),
                 Arc::new(datafusion_functions_aggregate::planner::AggregateFunctionPlanner),
+                Arc::new(datafusion_functions_window::planner::WindowFunctionPlanner),
             ],
         }
     }
@@ -82,10 +95,9 @@ impl Catalog {
 
 impl ContextProvider for Catalog {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
-        if name.table() == self.name {
-            Ok(Arc::clone(&self.table))
-        } else {
-            plan_err!("unknown table {}", name.table())
+        match self.tables.get(name.table()) {
+            Some(table) => Ok(Arc::clone(table)),
+            None => plan_err!("unknown table {}", name.table()),
         }
     }
 
@@ -109,8 +121,8 @@ impl ContextProvider for Catalog {
         FUNCTIONS.aggregates.get(name).cloned()
     }
 
-    fn get_window_meta(&self, _name: &str) -> Option<Arc<WindowUDF>> {
-        None
+    fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {
+        FUNCTIONS.windows.get(name).cloned()
     }
 
     fn get_variable_type(&self, _names: &[String]) -> Option<DataType> {
@@ -134,7 +146,7 @@ impl ContextProvider for Catalog {
     }
 
     fn udwf_names(&self) -> Vec<String> {
-        Vec::new()
+        FUNCTIONS.windows.keys().cloned().collect()
     }
 }
 

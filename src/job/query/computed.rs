@@ -42,9 +42,8 @@ fn planned(
     expression: &Expr,
     schema: Schema,
 ) -> Result<Arc<dyn datafusion_physical_expr::PhysicalExpr>, DataFusionError> {
-    let schema = Arc::new(schema);
-    let columns = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
-    let catalog = Catalog::new("", schema);
+    let columns = Arc::new(DFSchema::try_from(schema)?);
+    let catalog = Catalog::new([]);
     let planner = SqlToRel::new_with_options(&catalog, parser_options());
     let logical = planner.sql_to_expr(expression.clone(), &columns, &mut PlannerContext::new())?;
     bind(unqualified(coerce(logical, &columns)?)?, &columns)

@@ -5,6 +5,7 @@ use datafusion_sql::sqlparser::tokenizer::{Location, Span};
 
 use super::types::sql_words;
 use crate::job::Problem;
+use crate::job::suggest::nearest;
 
 /// The problem that `error` is; at `fallback` where DataFusion doesn't say where.
 pub(super) fn problem(error: &DataFusionError, fallback: Span) -> Problem {
@@ -19,7 +20,13 @@ pub(super) fn problem(error: &DataFusionError, fallback: Span) -> Problem {
 fn words(error: &DataFusionError) -> (String, Option<String>) {
     match error.find_root() {
         DataFusionError::SchemaError(schema, _) => match schema.as_ref() {
-            SchemaError::FieldNotFound { field, .. } => (format!("unknown column `{}`", field.name), None),
+            SchemaError::FieldNotFound { field, valid_fields } => {
+                let names: Vec<&str> = valid_fields.iter().map(|field| field.name.as_str()).collect();
+                let known = || format!("columns here: {}", names.join(", "));
+                let help = nearest(&field.name, names.iter().copied());
+                let help = help.map_or_else(known, |name| format!("did you mean `{name}`?"));
+                (format!("unknown column `{}`", field.name), (!names.is_empty()).then_some(help))
+            }
             SchemaError::AmbiguousReference { field } => (
                 format!("column `{}` could be one of several", field.name),
                 Some("put the stream's name or alias and a dot before it".to_owned()),

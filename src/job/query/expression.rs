@@ -26,7 +26,7 @@ pub(super) fn coerce(expression: Expr, schema: &DFSchema) -> Result<Expr> {
 }
 
 /// `expression`, which is coerced and names columns of `schema` without qualifiers, ready to be evaluated.
-pub(super) fn bind(expression: Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
+pub fn bind(expression: Expr, schema: &DFSchemaRef) -> Result<Arc<dyn PhysicalExpr>> {
     let safe = make_safe(expression, schema)?;
     // Some functions (coalesce, arrow_cast) exist only until they are simplified; constants are computed once here.
     let context = SimplifyContext::builder().with_schema(Arc::clone(schema)).build();

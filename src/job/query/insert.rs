@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::composed;
 use super::names::did_you_mean;
 use super::output::{self, Parts};
 use super::partitions::{self, Named};
@@ -37,34 +38,57 @@ fn plan(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<Insert> {
-    let shape = shape(insert, problems);
-    let call = insert.windows.first()?;
+    let is_composed = composed::is_composed(insert);
+    let shape = if is_composed { None } else { shape(insert, problems) };
+    let call = insert.windows.first();
+    if call.is_none() && is_composed {
+        problems.add(composed::place(insert), "a SELECT without a window isn't supported yet", NO_WINDOW);
+    }
+    let call = call?;
     let index = stream_index(call, streams, stream_definitions, problems)?;
     let stream = streams[index].as_ref();
     let window = window(call, stream, problems);
-    let (shape, window) = (shape?, window?);
-    let mut query = Query::new(insert, shape, (call, &window), stream, problems)?;
-    let columns = query.check(problems);
-    query.plan_partition_by(problems);
-    // What is missing by default only shows in a SELECT list that is right.
-    let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
-    let partitions = columns
-        .as_ref()
-        .filter(|_| can_tell)
-        .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
-    let (columns, (fields, range)) = (columns?, partitions?);
-    let allowed = allowed(insert, &columns, problems);
+    let (parts, columns, window, fields, range, allowed) = if is_composed {
+        let window = window?;
+        if let Window::ByData(kind) = &window {
+            let message = format!("a query of several layers over {} isn't supported yet", kind.name());
+            problems.add(call.span, message, "write one SELECT with GROUP BY, and go on where the table is read");
+            return None;
+        }
+        let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
+        let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
+        let allowed = allowed(insert, &window, &columns, problems);
+        (parts, columns, window, fields, range, allowed)
+    } else {
+        let (shape, window) = (shape?, window?);
+        let mut query = Query::new(insert, shape, (call, &window), stream, problems)?;
+        let columns = query.check(problems);
+        query.plan_partition_by(problems);
+        // What is missing by default only shows in a SELECT list that is right.
+        let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
+        let partitions = columns
+            .as_ref()
+            .filter(|_| can_tell)
+            .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
+        let (columns, (fields, range)) = (columns?, partitions?);
+        let allowed = allowed(insert, &window, &columns, problems);
+        if !problems.is_empty() {
+            return None;
+        }
+        let parts = query.take_apart(&columns, problems)?;
+        let partition_keys = query.partition_keys(&parts, problems)?;
+        let window = by_partition_keys(window, partition_keys);
+        (parts, columns, window, fields, range, allowed)
+    };
     if !problems.is_empty() {
         return None;
     }
-    let parts = query.take_apart(&columns, problems)?;
     if !partitions::check_types(insert, &fields, &parts.result_schema, problems) {
         return None;
     }
-    let window = by_partition_keys(window, query.partition_keys(&parts, problems)?);
     by_data_allows(insert, &window, range.edge, problems)?;
     let sort = output::sort(&columns, &parts);
-    let Parts { filter, keys, aggregates, closed_schema, having, columns, result_schema, .. } = parts;
+    let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema, .. } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
         stream: index,
@@ -73,7 +97,9 @@ fn plan(
         allowed,
         keys,
         aggregates,
+        kept,
         closed_schema,
+        above,
         having,
         columns,
         result_schema,
@@ -87,6 +113,8 @@ fn plan(
         publish: insert.publish.as_ref().map_or(Publish::EachWindow, |publish| publish.value),
     })
 }
+
+const NO_WINDOW: &str = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
 
 fn stream_index(
     call: &WindowCall,
@@ -139,8 +167,13 @@ fn by_data_allows(insert: &InsertDefinition, window: &Window, edge: WindowEdge, 
 }
 
 /// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.
-fn allowed(insert: &InsertDefinition, columns: &[Named], problems: &mut Problems) -> Micros {
+fn allowed(insert: &InsertDefinition, window: &Window, columns: &[Named], problems: &mut Problems) -> Micros {
     let Some(allowed) = &insert.allow_lateness else { return Micros::default() };
+    // Count windows will never take it, and say so themselves.
+    if !window.can_be_revised() && !window.has_reason() {
+        let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
+        problems.add(allowed.span, "ALLOW LATENESS isn't supported for this window yet", help);
+    }
     for (edge, name) in [(WindowEdge::Start, "window_start"), (WindowEdge::End, "window_end")] {
         if allowed.value.0 > 0 && !columns.iter().any(|column| column.edge == Some(edge)) {
             let message = format!("ALLOW LATENESS revises rows by window, and the result has no {name}");

@@ -10,6 +10,7 @@
 
 mod aggregate;
 mod catalog;
+mod composed;
 mod computed;
 mod error;
 mod expression;
@@ -26,5 +27,7 @@ mod window;
 #[cfg(test)]
 mod tests;
 
+pub(super) use aggregate::goes_by_order;
 pub use computed::plan_computed;
+pub(super) use expression::bind;
 pub use insert::plan_insert;

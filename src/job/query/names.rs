@@ -177,19 +177,9 @@ impl Walk<'_> {
         if FUNCTIONS.aggregates.contains_key(&name) {
             return self.aggregate(&name, span);
         }
-        if FUNCTIONS.volatile.contains(&name) {
-            let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
-            return self.refuse(span, format!("`{name}` depends on more than the log"), help);
+        if let Some((message, help)) = refused_function(&name) {
+            self.refuse(span, message, help);
         }
-        if FUNCTIONS.scalars.contains_key(&name) {
-            return;
-        }
-        if let Some(help) = known_aggregate(&name) {
-            return self.refuse(span, format!("the aggregate `{name}` isn't supported yet"), help);
-        }
-        let candidates = FUNCTIONS.scalars.keys().chain(FUNCTIONS.aggregates.keys()).map(String::as_str);
-        let help = did_you_mean(&name, candidates, "functions are those of DataFusion 54".to_owned());
-        self.refuse(span, format!("unknown function `{name}`"), help);
     }
 
     fn aggregate(&mut self, name: &str, span: Span) {
@@ -207,6 +197,23 @@ impl Walk<'_> {
         };
         self.refuse(span, format!("the aggregate `{name}` can't be used in {clause}"), help);
     }
+}
+
+/// Why the function `name` can't be called, and the way out; `None` for functions that can.
+pub(super) fn refused_function(name: &str) -> Option<(String, String)> {
+    if FUNCTIONS.scalars.contains_key(name) || FUNCTIONS.aggregates.contains_key(name) {
+        return None;
+    }
+    if FUNCTIONS.volatile.iter().any(|volatile| volatile == name) {
+        let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
+        return Some((format!("`{name}` depends on more than the log"), help.to_owned()));
+    }
+    if let Some(help) = known_aggregate(name) {
+        return Some((format!("the aggregate `{name}` isn't supported yet"), help));
+    }
+    let candidates = FUNCTIONS.scalars.keys().chain(FUNCTIONS.aggregates.keys()).map(String::as_str);
+    let help = did_you_mean(name, candidates, "functions are those of DataFusion 54".to_owned());
+    Some((format!("unknown function `{name}`"), help))
 }
 
 /// How to go on without an aggregate that DataFusion has and a job hasn't; `None` for names that aren't aggregates.
@@ -272,6 +279,6 @@ fn is_aggregate(function: &Function) -> bool {
     FUNCTIONS.aggregates.contains_key(&function_name(function))
 }
 
-fn function_name(function: &Function) -> String {
+pub(super) fn function_name(function: &Function) -> String {
     function.name.0.last().and_then(|part| part.as_ident()).map(identifier).unwrap_or_default()
 }

@@ -18,7 +18,8 @@ use super::partitions::Named;
 use super::types::result_type;
 use crate::event::timestamp_type;
 use crate::job::Problems;
-use crate::job::plan::{Aggregate, Key, ResultColumn};
+use crate::job::above::Above;
+use crate::job::plan::{Aggregate, Kept, Key, ResultColumn};
 use crate::windows::{COUNT_WINDOW_COLUMNS, WINDOW_COLUMNS};
 
 /// The pieces of an INSERT that come from the query.
@@ -33,6 +34,10 @@ pub(super) struct Parts {
     pub aggregates: Vec<Aggregate>,
     /// Window columns, keys, aggregates.
     pub closed_schema: SchemaRef,
+    /// Groups or rows.
+    pub kept: Kept,
+    /// What is done above the window.
+    pub above: Option<Above>,
     /// HAVING.
     pub having: Option<Arc<dyn PhysicalExpr>>,
     /// SELECT list.
@@ -82,7 +87,7 @@ pub(super) fn parts(
             return None;
         }
     };
-    let above = grouped.above(&layers);
+    let closed = grouped.over_closed(&layers);
     let mut tell = |bound: Result<Option<Arc<dyn PhysicalExpr>>>, span| {
         bound.unwrap_or_else(|error| {
             problems.push(problem(&error, span));
@@ -90,11 +95,11 @@ pub(super) fn parts(
         })
     };
     let filter = tell(layers.filter(records), places.filter);
-    let having = tell(above.having(&layers), places.having);
+    let having = tell(closed.having(&layers), places.having);
     let mut columns = Vec::with_capacity(names.len());
     let mut fields = Vec::with_capacity(names.len());
     for ((expression, name), span) in layers.select.iter().zip(names).zip(places.items) {
-        match above.column(expression) {
+        match closed.column(expression) {
             Ok((data_type, expression)) => {
                 fields.push(Field::new(*name, data_type, true));
                 columns.push(ResultColumn { name: (*name).to_owned(), expression });
@@ -111,6 +116,8 @@ pub(super) fn parts(
         keys: grouped.keys,
         aggregates: grouped.aggregates,
         closed_schema: grouped.closed_schema,
+        kept: Kept::Groups,
+        above: None,
     })
 }
 
@@ -183,26 +190,42 @@ fn filter(plan: &LogicalPlan) -> (Option<&Expr>, &LogicalPlan) {
 }
 
 /// GROUP BY and aggregates.
-struct Grouped {
-    keys: Vec<Key>,
-    aggregates: Vec<Aggregate>,
-    closed_schema: SchemaRef,
+pub(super) struct Grouped {
+    pub keys: Vec<Key>,
+    pub aggregates: Vec<Aggregate>,
+    pub closed_schema: SchemaRef,
     /// For each column of DataFusion's aggregate what it is over the closed schema.
-    meanings: Vec<Expr>,
+    pub meanings: Vec<Expr>,
 }
 
 impl Grouped {
     /// Fails with the place that is meant.
     fn new(layers: &Layers<'_>, records: &Records<'_>, places: &Places<'_>) -> Result<Grouped, (Refusal, Span)> {
+        // Distinct, as in the aggregate's schema.
+        let groups = distinct(&layers.aggregate.group_expr);
+        let count = groups.len();
+        let groups = groups.into_iter().enumerate().map(|(index, expression)| {
+            let span = layers.group_span(index, count, places);
+            Ok((unqualified(expression.clone()).map_err(|error| (error.into(), span))?, span))
+        });
+        let calls = layers.aggregate.aggr_expr.iter().enumerate().map(|(index, expression)| {
+            let span = layers.aggregate_span(index, places);
+            Ok((unqualified(expression.clone()).map_err(|error| (error.into(), span))?, span))
+        });
+        Grouped::of(groups.collect::<Result<_, _>>()?, calls.collect::<Result<_, _>>()?, records)
+    }
+
+    /// Groups and aggregates over the record's columns and the window's, unqualified, each with its place.
+    pub(super) fn of(
+        groups: Vec<(Expr, Span)>,
+        calls: Vec<(Expr, Span)>,
+        records: &Records<'_>,
+    ) -> Result<Grouped, (Refusal, Span)> {
         let mut fields = window_fields(records.window_columns);
         let mut taken: HashSet<String> = COUNT_WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         let (mut keys, mut aggregates, mut meanings) = (Vec::new(), Vec::new(), Vec::new());
-        // Distinct, as in the aggregate's schema.
-        let groups = distinct(&layers.aggregate.group_expr);
-        for (index, expression) in groups.iter().enumerate() {
-            let span = layers.group_span(index, groups.len(), places);
+        for (expression, span) in groups {
             let at = |error: DataFusionError| (Refusal::DataFusion(error), span);
-            let expression = unqualified((*expression).clone()).map_err(at)?;
             if over_window(&expression) {
                 meanings.push(expression);
                 continue;
@@ -217,10 +240,8 @@ impl Grouped {
         keys.sort_by_key(|(key, _)| place(key).unwrap_or(usize::MAX));
         fields.extend(keys.iter().map(|(key, data_type)| Field::new(&key.name, data_type.clone(), true)));
         let keys: Vec<Key> = keys.into_iter().map(|(key, _)| key).collect();
-        for (index, expression) in layers.aggregate.aggr_expr.iter().enumerate() {
-            let span = layers.aggregate_span(index, places);
+        for (expression, span) in calls {
             let at = |refusal: Refusal| (refusal, span);
-            let expression = unqualified(expression.clone()).map_err(|error| at(error.into()))?;
             let name = free_name(&expression, &mut taken);
             let Expr::AggregateFunction(call) = expression else {
                 return Err(at(DataFusionError::Plan(format!("`{expression}` isn't an aggregate")).into()));
@@ -233,21 +254,21 @@ impl Grouped {
         Ok(Grouped { keys, aggregates, closed_schema: Arc::new(Schema::new(fields)), meanings })
     }
 
-    fn above<'g>(&'g self, layers: &Layers<'g>) -> Above<'g> {
+    fn over_closed<'g>(&'g self, layers: &Layers<'g>) -> OverClosed<'g> {
         let columns =
             DFSchema::try_from(Arc::clone(&self.closed_schema)).expect("names of the closed schema are distinct");
-        Above { meanings: &self.meanings, aggregate: layers.aggregate, columns: Arc::new(columns) }
+        OverClosed { meanings: &self.meanings, aggregate: layers.aggregate, columns: Arc::new(columns) }
     }
 }
 
 /// Each expression once, in order.
-fn distinct(expressions: &[Expr]) -> Vec<&Expr> {
+pub(super) fn distinct(expressions: &[Expr]) -> Vec<&Expr> {
     let mut seen = HashSet::new();
     expressions.iter().filter(|expression| seen.insert(*expression)).collect()
 }
 
 /// Whether an expression uses window columns (and then, as was checked, nothing else).
-fn over_window(expression: &Expr) -> bool {
+pub(super) fn over_window(expression: &Expr) -> bool {
     expression.column_refs().iter().any(|column| COUNT_WINDOW_COLUMNS.contains(&column.name.as_str()))
 }
 
@@ -295,13 +316,13 @@ fn is_count_all(call: &datafusion_expr::expr::AggregateFunction) -> bool {
 }
 
 /// Expressions over the rows of closed windows.
-struct Above<'g> {
+struct OverClosed<'g> {
     meanings: &'g [Expr],
     aggregate: &'g logical_plan::Aggregate,
     columns: DFSchemaRef,
 }
 
-impl Above<'_> {
+impl OverClosed<'_> {
     /// `expression`, which names columns of DataFusion's aggregate, over the closed schema.
     fn rebased(&self, expression: Expr) -> Result<Expr> {
         let rewritten = expression.transform_down(|expression| {
@@ -320,17 +341,19 @@ impl Above<'_> {
         layers.having.map(|having| bind(self.rebased(having.clone())?, &self.columns)).transpose()
     }
 
-    /// A column of the result, cast to a type that Iceberg has.
     fn column(&self, expression: &Expr) -> Result<(DataType, Arc<dyn PhysicalExpr>), Refusal> {
-        let expression = self.rebased(expression.clone())?;
-        let from = expression.get_type(self.columns.as_ref())?;
-        let to = result_type(&from).map_err(|(message, help)| Refusal::Words(message, help))?;
-        let expression = if from == to {
-            expression
-        } else {
-            // Checked where it can fail, as every cast is.
-            cast(expression, &to)
-        };
-        Ok((to, bind(expression, &self.columns)?))
+        result_column(self.rebased(expression.clone())?, &self.columns)
     }
+}
+
+/// A column of the result over `columns`, cast to a type that Iceberg has.
+pub(super) fn result_column(
+    expression: Expr,
+    columns: &DFSchemaRef,
+) -> Result<(DataType, Arc<dyn PhysicalExpr>), Refusal> {
+    let from = expression.get_type(columns.as_ref())?;
+    let to = result_type(&from).map_err(|(message, help)| Refusal::Words(message, help))?;
+    // Checked where it can fail, as every cast is.
+    let expression = if from == to { expression } else { cast(expression, &to) };
+    Ok((to, bind(expression, columns)?))
 }

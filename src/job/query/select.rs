@@ -20,7 +20,7 @@ use super::aggregate::Records;
 use super::catalog::{Catalog, parser_options};
 use super::error::problem;
 use super::expression::{coerce, unqualified};
-use super::names::{Clause, Names, Uses};
+use super::names::{Clause, Names};
 use super::output::{self, Parts, Places};
 use super::partitions::Named;
 use super::shape::{self, Shape, identifier};
@@ -79,7 +79,7 @@ impl<'a> Query<'a> {
         Some(Query {
             insert,
             window,
-            catalog: Catalog::new(&call.relation, input),
+            catalog: Catalog::new([(call.relation.as_str(), input)]),
             input: Arc::new(qualified),
             records: Records {
                 stream,
@@ -117,31 +117,16 @@ impl<'a> Query<'a> {
         {
             self.check_condition(condition, "WHERE", problems);
         }
-        let items: Vec<Option<Uses>> = self
-            .shape
-            .items
-            .iter()
-            .map(|item| {
-                let uses = self.names().check(item.expression, Clause::Select, problems)?;
+        for item in &self.shape.items {
+            if self.names().check(item.expression, Clause::Select, problems).is_some() {
                 self.check_item(item, problems);
-                Some(uses)
-            })
-            .collect();
-        self.check_group(problems);
-        let having = select.having.as_ref().and_then(|condition| {
-            let uses = self.names().check(condition, Clause::Having, problems)?;
-            if !uses.alias {
-                self.check_condition(condition, "HAVING", problems);
             }
-            Some(uses)
-        });
-        let aggregates = items.iter().flatten().chain(&having).any(|uses| uses.aggregate);
-        if !aggregates && items.iter().all(Option::is_some) {
-            problems.add(
-                select.select_token.0.span,
-                "a SELECT without aggregates isn't supported yet",
-                "add one, for example count(*) AS records",
-            );
+        }
+        self.check_group(problems);
+        if let Some(condition) = &select.having
+            && self.names().check(condition, Clause::Having, problems).is_some_and(|uses| !uses.alias)
+        {
+            self.check_condition(condition, "HAVING", problems);
         }
         self.result_names(problems)
     }

@@ -1,5 +1,5 @@
-//! Which clauses a query has: one SELECT with GROUP BY over one window, nothing else yet. All others are refused here,
-//! with the place of the clause.
+//! Which clauses a query of one layer has: one SELECT with GROUP BY over one window. All others are refused here, with the
+//! place of the clause; queries of several layers are planned in `composed`.
 
 use datafusion_sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, Spanned as _, TableFactor, Value, ValueWithSpan,
@@ -122,20 +122,15 @@ impl Refusals<'_> {
     }
 }
 
+/// ORDER BY without LIMIT: what is wrong, and the way out.
+pub(super) const ORDER_ALONE: (&str, &str) = (
+    "ORDER BY isn't possible in an INSERT",
+    "rows are a set: readers sort them; files are sorted by window and keys. With LIMIT it gives the first rows of each window",
+);
+
 fn refuse_around_select(query: &Query, refusals: &mut Refusals<'_>) {
-    const VIEW: &str = "write the inner SELECT into the query itself";
-    const ORDER: &str = "rows are a set: readers sort them; files are sorted by window and keys";
-    if let Some(with) = &query.with {
-        refusals.add(with.span(), "WITH isn't supported yet", VIEW);
-    }
     if let Some(order_by) = &query.order_by {
-        refusals.add(order_by.span(), "ORDER BY isn't possible in an INSERT", ORDER);
-    }
-    if let Some(limit) = &query.limit_clause {
-        refusals.add(limit.span(), "LIMIT isn't supported yet", "leave it out, and limit where the table is read");
-    }
-    if query.fetch.is_some() {
-        refusals.add(Span::empty(), "FETCH isn't supported yet", "leave it out, and limit where the table is read");
+        refusals.add(order_by.span(), ORDER_ALONE.0, ORDER_ALONE.1);
     }
     let odd = !query.locks.is_empty()
         || query.for_clause.is_some()
@@ -153,23 +148,6 @@ fn refuse_around_select(query: &Query, refusals: &mut Refusals<'_>) {
 
 fn refuse_in_select(select: &Select, refusals: &mut Refusals<'_>) {
     let from_here = select.select_token.0.span;
-    if select.distinct.is_some() {
-        refusals.add(
-            from_here,
-            "SELECT DISTINCT isn't supported yet",
-            "rows of a GROUP BY are distinct in its keys: list the columns there",
-        );
-    }
-    if let Some(qualify) = &select.qualify {
-        refusals.add(qualify.span(), "QUALIFY isn't supported yet", "use HAVING for conditions on aggregates");
-    }
-    if let Some(window) = select.named_window.first() {
-        refusals.add(
-            window.0.span,
-            "WINDOW and OVER aren't supported yet",
-            "use aggregates with GROUP BY window_start",
-        );
-    }
     if let Some(prewhere) = &select.prewhere {
         refusals.add(prewhere.span(), "PREWHERE isn't possible", "write WHERE");
     }
@@ -210,12 +188,8 @@ fn relation(insert: &InsertDefinition, select: &Select, refusals: &mut Refusals<
         return None;
     }
     let TableFactor::Table { name, alias, sample, args, .. } = &first.relation else {
-        let message = if matches!(first.relation, TableFactor::Derived { .. }) {
-            "a subquery in FROM isn't supported yet"
-        } else {
-            "FROM takes one window of one stream"
-        };
-        refusals.add(first.relation.span(), message, "write FROM TUMBLE(stream, time, INTERVAL '1 minute')");
+        let help = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
+        refusals.add(first.relation.span(), "FROM takes one window of one stream", help);
         return None;
     };
     if sample.is_some() {

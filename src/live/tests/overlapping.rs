@@ -31,8 +31,13 @@ async fn by_ends(world: &World) -> [Rows; 2] {
 impl World {
     async fn go_to(&self, destination: &Destination) {
         let setup = self.setup().await;
-        let moving =
-            Moving { plan: &self.plan, catalog: &setup.catalog, checkpoints: &setup.checkpoints, clock: &setup.clock, take_over: false };
+        let moving = Moving {
+            plan: &self.plan,
+            catalog: &setup.catalog,
+            checkpoints: &setup.checkpoints,
+            clock: &setup.clock,
+            take_over: false,
+        };
         execute(&moving, destination).await.unwrap_or_else(|error| panic!("{error}"));
     }
 

@@ -6,8 +6,8 @@ CREATE STREAM requests (
 LIVE    FROM KAFKA   'requests' FORMAT JSON
 HISTORY FROM ICEBERG 'raw.requests';
 
-INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
-SELECT window_start, window_end, host, count(*) AS hits
+INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_end))
+SELECT window_end, host, count(*) AS hits
 FROM   TUMBLE(requests, event_time, INTERVAL '1 minute')
-GROUP  BY window_start, window_end, host
+GROUP  BY window_end, host
 ALLOW LATENESS INTERVAL '5 minutes';

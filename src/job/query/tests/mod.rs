@@ -1,5 +1,6 @@
 //! Queries planned, and their expressions evaluated on small batches.
 
+mod composed;
 mod expressions;
 mod plans;
 mod refusals;

@@ -10,7 +10,7 @@ use datafusion_physical_expr::PhysicalExpr;
 
 use super::{definition, partition, plan, plan_of, records, spanned, texts};
 use crate::event::{Micros, TIMESTAMP_ZONE, TableName, Transform, timestamp_type};
-use crate::job::plan::{Insert, Publish, RangeColumn};
+use crate::job::plan::{Insert, Kept, Publish, RangeColumn};
 use crate::windows::{Tumbling, Window, WindowEdge};
 
 fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
@@ -26,7 +26,7 @@ fn closed_names(insert: &Insert) -> Vec<&str> {
 }
 
 /// The rows of the one window of [`records`], as text, sorted by key: what an engine does, in the plainest way.
-fn run(insert: &Insert) -> Vec<String> {
+pub(super) fn run(insert: &Insert) -> Vec<String> {
     let mut batch = records();
     if let Some(filter) = &insert.filter {
         batch = filtered(&batch, filter);
@@ -34,11 +34,18 @@ fn run(insert: &Insert) -> Vec<String> {
     let keys: Vec<ArrayRef> = insert.keys.iter().map(|key| values(&key.expression, &batch)).collect();
     let mut groups: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
     for row in 0..batch.num_rows() {
-        let key = keys.iter().map(|key| texts(key).swap_remove(row)).collect();
+        let mut key: Vec<String> = keys.iter().map(|key| texts(key).swap_remove(row)).collect();
+        if insert.kept == Kept::Rows {
+            key.push(row.to_string());
+        }
         groups.entry(key).or_default().push(u32::try_from(row).expect("few rows"));
     }
     let closed: Vec<RecordBatch> = groups.values().map(|rows| closed(insert, &batch, &keys, rows)).collect();
     let mut rows = Vec::new();
+    let closed = match &insert.above {
+        None => closed,
+        Some(above) => vec![above.start().and_then(|mut above| above.run(&closed)).expect("it was planned")],
+    };
     for mut closed in closed {
         if let Some(having) = &insert.having {
             closed = filtered(&closed, having);

@@ -39,20 +39,12 @@ fn unknown_names_are_all_found_with_their_places() {
 #[test]
 fn clauses_that_are_not_there_yet_are_named() {
     let cases = [
-        ("SELECT DISTINCT host FROM s GROUP BY window_start, host", "SELECT DISTINCT isn't supported yet"),
         ("SELECT window_start, count(*) AS n FROM s GROUP BY 1 ORDER BY n", "ORDER BY isn't possible in an INSERT"),
-        ("SELECT window_start, count(*) AS n FROM s GROUP BY 1 LIMIT 5", "LIMIT isn't supported yet"),
-        ("WITH x AS (SELECT 1) SELECT window_start, count(*) AS n FROM s GROUP BY 1", "WITH isn't supported yet"),
         ("SELECT window_start, count(*) AS n FROM s GROUP BY 1 UNION ALL SELECT 1, 2", "UNION, EXCEPT and INTERSECT"),
         ("SELECT window_start, count(*) AS n FROM s JOIN x ON true GROUP BY 1", "joins aren't supported yet"),
         ("SELECT window_start, count(*) AS n FROM s, x GROUP BY 1", "several tables in FROM"),
-        (
-            "SELECT window_start, count(*) AS n FROM (SELECT * FROM s) GROUP BY 1",
-            "a subquery in FROM isn't supported yet",
-        ),
         ("SELECT window_start, count(*) AS n FROM raw GROUP BY 1", "a SELECT without a window isn't supported yet"),
         ("SELECT count(*) AS n FROM s", "a SELECT without GROUP BY isn't supported yet"),
-        ("SELECT window_start, host FROM s GROUP BY 1, 2", "a SELECT without aggregates isn't supported yet"),
         ("SELECT * FROM s GROUP BY window_start", "* would select columns that aren't in GROUP BY"),
         ("SELECT window_start, count(*) AS n FROM s GROUP BY ALL", "GROUP BY ALL isn't supported"),
         ("SELECT window_start, count(*) AS n FROM s GROUP BY ROLLUP(window_start, host)", "ROLLUP isn't supported yet"),
@@ -60,7 +52,6 @@ fn clauses_that_are_not_there_yet_are_named() {
             "SELECT window_start, count(*) AS n FROM s GROUP BY GROUPING SETS ((window_start))",
             "GROUPING SETS isn't supported yet",
         ),
-        ("SELECT window_start, sum(bytes) OVER () AS n FROM s GROUP BY 1", "`sum(…) OVER` isn't supported yet"),
         (
             "SELECT window_start, count(*) AS n FROM s WHERE bytes > (SELECT 1) GROUP BY 1",
             "a subquery isn't supported yet",

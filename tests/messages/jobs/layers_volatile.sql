@@ -6,9 +6,9 @@ CREATE STREAM requests (
 LIVE    FROM KAFKA   'requests' FORMAT JSON
 HISTORY FROM ICEBERG 'raw.requests';
 
-CREATE VIEW bots AS SELECT * FROM requests WHERE host = 'bot';
+CREATE VIEW hits AS
+SELECT window_start, window_end, host, count(*) AS hits FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start, window_end, host;
 
 INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
-SELECT window_start, window_end, host, count(*) AS hits
-FROM   TUMBLE(requests, event_time, INTERVAL '1 minute')
-GROUP  BY window_start, window_end, host;
+SELECT window_start, window_end, host, now() AS made
+FROM   hits;

@@ -1,0 +1,129 @@
+//! From the rows of closed windows to rows of the result: HAVING or what the query does above its windows, then the
+//! SELECT list. Where that needs all rows of a window, they are gathered on one worker first.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, AsArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::TimestampMicrosecondType;
+use arrow::record_batch::RecordBatch;
+use datafusion_common::DataFusionError;
+
+use super::container::Rows;
+use super::epoch::{EngineError, WindowRows};
+use super::worker::WorkerOutput;
+use crate::event::EventTime;
+use crate::job::{Insert, Plan, Running};
+
+/// The columns of closed rows that tell their window: its start and its end.
+pub(super) const WINDOW_OF_CLOSED: std::ops::Range<usize> = 0..2;
+
+/// The result's rows for rows laid out as [`Insert::closed_schema`], or as what came out above.
+pub(super) fn selected(insert: &Insert, mut rows: RecordBatch) -> Result<RecordBatch, DataFusionError> {
+    if let Some(having) = &insert.having {
+        let mask = having.evaluate(&rows)?.into_array(rows.num_rows())?;
+        rows = filter_record_batch(&rows, mask.as_boolean())?;
+    }
+    let columns: Result<Vec<ArrayRef>, DataFusionError> =
+        insert.columns.iter().map(|column| column.expression.evaluate(&rows)?.into_array(rows.num_rows())).collect();
+    Ok(RecordBatch::try_new(insert.result_schema.clone(), columns?)?)
+}
+
+/// Makes results of gathered rows, on one worker: of whole windows, which the exchange by window brings together.
+pub(super) struct Finish {
+    plan: Arc<Plan>,
+    above: Vec<Option<Running>>,
+    /// Windows that late records may still change: what each worker has closed of them, by INSERT, start and end.
+    revisable: BTreeMap<(usize, i64, i64), Revisable>,
+    /// Windows that end at or before it were published before this engine was started.
+    published_below: EventTime,
+}
+
+/// A window that may come again.
+struct Revisable {
+    /// Each worker's rows of it.
+    closed: BTreeMap<usize, RecordBatch>,
+    published: bool,
+}
+
+impl Finish {
+    /// Fails if an operator can't be set up.
+    pub(super) fn new(plan: &Arc<Plan>, published_below: EventTime) -> Result<Finish, EngineError> {
+        let start = |insert: &Insert| {
+            let running = insert.above.as_ref().map(|above| above.start()).transpose();
+            running.map_err(|source| failed(insert, source))
+        };
+        let above = plan.inserts.iter().map(start).collect::<Result<_, _>>()?;
+        Ok(Finish { plan: plan.clone(), above, revisable: BTreeMap::new(), published_below })
+    }
+
+    /// Whether an INSERT's rows are gathered.
+    pub(super) fn gathers(plan: &Plan) -> bool {
+        plan.inserts.iter().any(Insert::is_gathered)
+    }
+
+    /// Adds the results of an epoch to its `output`: of the windows in `closed`, which holds all that workers closed of
+    /// them in it.
+    pub(super) fn run(&mut self, closed: Vec<Rows>, output: &mut WorkerOutput) -> Result<(), EngineError> {
+        let plan = self.plan.clone();
+        let mut gathered: BTreeMap<usize, Vec<(usize, RecordBatch)>> = BTreeMap::new();
+        for rows in closed {
+            gathered.entry(rows.insert).or_default().extend(rows.rows.map(|batch| (rows.from, batch)));
+        }
+        for (index, closed) in gathered {
+            let insert = &plan.inserts[index];
+            if insert.revises() {
+                output.inserts[index].windows = self.revise(index, closed)?;
+                continue;
+            }
+            let closed: Vec<RecordBatch> = closed.into_iter().map(|(_, rows)| rows).collect();
+            let results = self.results(index, &closed)?;
+            if results.num_rows() > 0 {
+                output.inserts[index].results.push(results);
+            }
+        }
+        let can_change = |insert: usize, end: i64| EventTime(end).plus(plan.inserts[insert].allowed) > output.watermark;
+        self.revisable.retain(|&(insert, _, end), _| can_change(insert, end));
+        Ok(())
+    }
+
+    /// Windows whose rows a worker has closed or changed.
+    fn revise(&mut self, index: usize, closed: Vec<(usize, RecordBatch)>) -> Result<Vec<WindowRows>, EngineError> {
+        let mut touched = Vec::new();
+        for (from, rows) in closed {
+            let [start, end] =
+                [0, 1].map(|column| rows.column(column).as_primitive::<TimestampMicrosecondType>().value(0));
+            let published = EventTime(end) <= self.published_below;
+            let window = self.revisable.entry((index, start, end));
+            let window = window.or_insert_with(|| Revisable { closed: BTreeMap::new(), published });
+            window.closed.insert(from, rows);
+            touched.push((index, start, end));
+        }
+        touched.sort_unstable();
+        touched.dedup();
+        let mut windows = Vec::with_capacity(touched.len());
+        for key in touched {
+            let window = self.revisable.get_mut(&key).expect("it was just there");
+            let closed: Vec<RecordBatch> = window.closed.values().cloned().collect();
+            let again = std::mem::replace(&mut window.published, true);
+            windows.push(WindowRows { start: EventTime(key.1), rows: self.results(index, &closed)?, again });
+        }
+        Ok(windows)
+    }
+
+    /// The result's rows for all rows of some windows.
+    fn results(&mut self, index: usize, closed: &[RecordBatch]) -> Result<RecordBatch, EngineError> {
+        let insert = &self.plan.inserts[index];
+        let rows = match &mut self.above[index] {
+            Some(above) => above.run(closed),
+            None => Ok(arrow::compute::concat_batches(&insert.closed_schema, closed)
+                .map_err(|error| failed(insert, error.into()))?),
+        };
+        rows.and_then(|rows| selected(insert, rows)).map_err(|source| failed(insert, source))
+    }
+}
+
+fn failed(insert: &Insert, source: DataFusionError) -> EngineError {
+    EngineError::Evaluate { table: insert.table.clone(), window: None, source: Box::new(source) }
+}

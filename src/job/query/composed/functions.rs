@@ -1,0 +1,87 @@
+//! The functions and tables of a query of several layers: each function known and depending on the log alone, each table a
+//! window or a layer. Columns are left to DataFusion, which knows which layer has which.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{Expr, Query, Spanned as _, TableFactor, Value, ValueWithSpan, Visit, Visitor};
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::super::catalog::FUNCTIONS;
+use super::super::names;
+use super::super::shape::identifier;
+use crate::job::Problems;
+
+/// Checks all functions and tables of `query`, which reads the window `relation`.
+pub(super) fn check(query: &Query, relation: &str, fallback: Span, problems: &mut Problems) {
+    let mut layers = Layers { names: vec![relation.to_owned()] };
+    // The walks never break off.
+    let _ = query.visit(&mut layers);
+    let _ = query.visit(&mut Walk { layers: &layers.names, problems, fallback });
+}
+
+/// Gathers the names of all CTEs.
+struct Layers {
+    names: Vec<String>,
+}
+
+impl Visitor for Layers {
+    type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        let layers = query.with.iter().flat_map(|with| &with.cte_tables);
+        self.names.extend(layers.map(|layer| identifier(&layer.alias.name)));
+        ControlFlow::Continue(())
+    }
+}
+
+struct Walk<'a> {
+    layers: &'a [String],
+    problems: &'a mut Problems,
+    fallback: Span,
+}
+
+impl Visitor for Walk<'_> {
+    type Break = ();
+
+    fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, sample, .. } = table else { return ControlFlow::Continue(()) };
+        if sample.is_some() {
+            let help = "filter by a function of a column, in WHERE";
+            self.problems.add(name.span(), "TABLESAMPLE would leave records to chance", help);
+        }
+        let written = name.0.last().and_then(|part| part.as_ident()).map(identifier).unwrap_or_default();
+        if !self.layers.contains(&written) {
+            let help = "write FROM TUMBLE(stream, time, INTERVAL '1 minute'), or name a view or a query of WITH";
+            let help = names::did_you_mean(&written, self.layers.iter().map(String::as_str), help.to_owned());
+            self.problems.add(name.span(), format!("unknown table `{written}`"), help);
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        let refusal = match expression {
+            Expr::Function(function) => {
+                let name = names::function_name(function);
+                let is_window_function = function.over.is_some() && FUNCTIONS.windows.contains_key(&name);
+                if is_window_function { None } else { names::refused_function(&name) }
+            }
+            Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => {
+                Some((format!("`{name}` has no value"), "a job has no parameters: write the value itself".to_owned()))
+            }
+            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => Some((
+                "a subquery in an expression isn't supported yet".to_owned(),
+                "write the condition over columns of the SELECT in FROM".to_owned(),
+            )),
+            _ => None,
+        };
+        if let Some((message, help)) = refusal {
+            let span = match expression {
+                Expr::Function(function) => function.name.span(),
+                other => other.span(),
+            };
+            let span = if span == Span::empty() { self.fallback } else { span };
+            self.problems.add(span, message, help);
+        }
+        ControlFlow::Continue(())
+    }
+}

@@ -1,0 +1,149 @@
+//! A query as written, made ready for DataFusion: `*` over a window written out, and all of a window's columns in a
+//! GROUP BY that names one.
+
+use std::ops::ControlFlow;
+
+use datafusion_sql::sqlparser::ast::{
+    Expr, Function, GroupByExpr, Ident, Query, Select, SelectItem, SetExpr, TableFactor, Visit, VisitMut, Visitor,
+    VisitorMut,
+};
+
+use super::super::catalog::FUNCTIONS;
+use super::super::names::function_name;
+use super::super::shape::identifier;
+use crate::job::definition::InsertDefinition;
+use crate::windows::WINDOW_COLUMNS;
+
+/// Whether the query of `insert` has more layers than one aggregate over one window.
+pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
+    let query = insert.query.as_ref();
+    if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
+        return true;
+    }
+    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let groups = match &select.group_by {
+        GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
+        GroupByExpr::All(_) => true,
+    };
+    let derived = select.from.iter().any(|table| matches!(table.relation, TableFactor::Derived { .. }));
+    let aggregates = select.projection.iter().any(|item| item.visit(&mut HasAggregate).is_break());
+    let plain_rows = !groups && !aggregates && select.having.is_none() && !insert.windows.is_empty();
+    derived
+        || plain_rows
+        || select.distinct.is_some()
+        || select.qualify.is_some()
+        || !select.named_window.is_empty()
+        || query.visit(&mut HasOver).is_break()
+}
+
+/// Finds an aggregate that isn't a window function.
+struct HasAggregate;
+
+impl Visitor for HasAggregate {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        match expression {
+            Expr::Function(function) if function.over.is_none() && is_aggregate(function) => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+fn is_aggregate(function: &Function) -> bool {
+    FUNCTIONS.aggregates.contains_key(&function_name(function))
+}
+
+/// Finds a window function.
+struct HasOver;
+
+impl Visitor for HasOver {
+    type Break = ();
+
+    fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
+        match expression {
+            Expr::Function(function) if function.over.is_some() => ControlFlow::Break(()),
+            _ => ControlFlow::Continue(()),
+        }
+    }
+}
+
+/// `query` with each `*` over the window `relation` written out as the `declared` columns of its stream, and all edges of
+/// the window in a GROUP BY over it.
+pub(super) fn prepared(query: &Query, relation: &str, declared: &[&str]) -> Query {
+    let mut query = query.clone();
+    // The walk never breaks off.
+    let _ = VisitMut::visit(&mut query, &mut Prepare { relation, declared });
+    query
+}
+
+struct Prepare<'a> {
+    relation: &'a str,
+    declared: &'a [&'a str],
+}
+
+impl VisitorMut for Prepare<'_> {
+    type Break = ();
+
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        if let Some(qualifier) = self.qualifier(select) {
+            self.write_out_stars(select, &qualifier);
+            add_edges(select, &qualifier);
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+impl Prepare<'_> {
+    /// By what the window's columns are qualified, if `select` reads the window and nothing else.
+    fn qualifier(&self, select: &Select) -> Option<String> {
+        let [from] = select.from.as_slice() else { return None };
+        let TableFactor::Table { name, alias, .. } = &from.relation else { return None };
+        let written = name.0.last().and_then(|part| part.as_ident()).map(identifier)?;
+        let is_window = from.joins.is_empty() && written == self.relation;
+        is_window.then(|| alias.as_ref().map_or(written, |alias| identifier(&alias.name)))
+    }
+
+    fn write_out_stars(&self, select: &mut Select, qualifier: &str) {
+        let items = std::mem::take(&mut select.projection);
+        for item in items {
+            match item {
+                SelectItem::Wildcard(options) if is_plain(&options) => {
+                    let columns = self.declared.iter().map(|name| column(qualifier, name));
+                    select.projection.extend(columns.map(SelectItem::UnnamedExpr));
+                }
+                other => select.projection.push(other),
+            }
+        }
+    }
+}
+
+fn is_plain(options: &datafusion_sql::sqlparser::ast::WildcardAdditionalOptions) -> bool {
+    options.opt_exclude.is_none()
+        && options.opt_except.is_none()
+        && options.opt_replace.is_none()
+        && options.opt_rename.is_none()
+        && options.opt_ilike.is_none()
+}
+
+/// One edge of a window decides the others, and DataFusion doesn't know.
+fn add_edges(select: &mut Select, qualifier: &str) {
+    let GroupByExpr::Expressions(expressions, _) = &mut select.group_by else { return };
+    let named = |expression: &Expr| match expression {
+        Expr::Identifier(ident) => WINDOW_COLUMNS.into_iter().find(|name| *name == identifier(ident)),
+        Expr::CompoundIdentifier(parts) => {
+            parts.last().and_then(|ident| WINDOW_COLUMNS.into_iter().find(|name| *name == identifier(ident)))
+        }
+        _ => None,
+    };
+    let written: Vec<&str> = expressions.iter().filter_map(named).collect();
+    if written.is_empty() {
+        return;
+    }
+    let missing = WINDOW_COLUMNS.into_iter().filter(|name| !written.contains(name));
+    expressions.extend(missing.map(|name| column(qualifier, name)).collect::<Vec<_>>());
+}
+
+fn column(qualifier: &str, name: &str) -> Expr {
+    Expr::CompoundIdentifier(vec![Ident::with_quote('"', qualifier), Ident::with_quote('"', name)])
+}
