@@ -136,7 +136,19 @@ impl GroupsAccumulator for DoubleSum {
     }
 }
 
-/// avg(DOUBLE): the rounded sum by the count. A sum beyond all doubles is divided before it overflows.
+/// The average of a group of `count` values; `None` if there is none. A sum beyond all doubles is divided before it
+/// overflows.
+pub(super) fn average(sums: &Sums, group: usize, count: i64) -> Option<f64> {
+    Some(match sums.scaled(group)? {
+        Err(not_a_number) => not_a_number,
+        Ok(sum) => match sums.value(group)? {
+            value if value.is_finite() => value / count as f64,
+            _ => sum.divided_by(count as f64).value(),
+        },
+    })
+}
+
+/// avg(DOUBLE): the rounded sum by the count.
 #[derive(Debug, Default)]
 pub(super) struct DoubleAverage {
     sums: Sums,
@@ -147,16 +159,6 @@ impl DoubleAverage {
     fn resize(&mut self, groups: usize) {
         self.sums.resize(groups);
         self.counts.resize(groups, 0);
-    }
-
-    fn average(&self, group: usize) -> Option<f64> {
-        Some(match self.sums.scaled(group)? {
-            Err(not_a_number) => not_a_number,
-            Ok(sum) => match self.sums.value(group)? {
-                value if value.is_finite() => value / self.counts[group] as f64,
-                _ => sum.divided_by(self.counts[group] as f64).value(),
-            },
-        })
     }
 
     fn drop_first(&mut self, count: usize) {
@@ -185,7 +187,7 @@ impl GroupsAccumulator for DoubleAverage {
 
     fn evaluate(&mut self, emit_to: EmitTo) -> Result<ArrayRef> {
         let count = emitted(emit_to, self.counts.len());
-        let results: Float64Array = (0..count).map(|group| self.average(group)).collect();
+        let results: Float64Array = (0..count).map(|group| average(&self.sums, group, self.counts[group])).collect();
         self.drop_first(count);
         Ok(Arc::new(results))
     }

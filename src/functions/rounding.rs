@@ -70,6 +70,11 @@ impl Scaled {
         Scaled { fraction: self.fraction / divisor, ..self }
     }
 
+    /// Divided by a number that isn't zero.
+    pub(super) fn over(self, divisor: Scaled) -> Scaled {
+        Scaled { fraction: self.fraction / divisor.fraction, exponent: self.exponent - divisor.exponent }
+    }
+
     /// The square root of a number that isn't negative.
     pub(super) fn square_root(self) -> Scaled {
         let (fraction, exponent) = if self.exponent.rem_euclid(2) == 0 {

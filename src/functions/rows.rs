@@ -27,7 +27,7 @@ pub(super) fn for_each(
 }
 
 /// The rows that count; `None`: all.
-fn mask(nulls: Option<&NullBuffer>, filter: Option<&BooleanArray>) -> Option<BooleanBuffer> {
+pub(super) fn mask(nulls: Option<&NullBuffer>, filter: Option<&BooleanArray>) -> Option<BooleanBuffer> {
     let nulls = nulls.filter(|nulls| nulls.null_count() > 0).map(|nulls| nulls.inner().clone());
     let filter = filter.map(|filter| match filter.nulls() {
         Some(known) => filter.values() & known.inner(),

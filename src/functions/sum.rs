@@ -146,12 +146,7 @@ impl AggregateUDFImpl for Average {
     }
 
     fn return_type(&self, arg_types: &[DataType]) -> Result<DataType> {
-        Ok(match coercion::number("avg", arg_types)? {
-            DataType::Decimal128(precision, scale) => {
-                DataType::Decimal128(DECIMAL128_MAX_PRECISION.min(precision + 4), DECIMAL128_MAX_SCALE.min(scale + 4))
-            }
-            _ => DataType::Float64,
-        })
+        average_type("avg", arg_types)
     }
 
     fn state_fields(&self, args: StateFieldsArgs) -> Result<Vec<FieldRef>> {
@@ -188,6 +183,16 @@ impl AggregateUDFImpl for Average {
     fn reverse_expr(&self) -> ReversedUDAF {
         ReversedUDAF::Identical
     }
+}
+
+/// The type of averages: four more digits for a DECIMAL, else DOUBLE.
+pub(super) fn average_type(function: &str, argument_types: &[DataType]) -> Result<DataType> {
+    Ok(match coercion::number(function, argument_types)? {
+        DataType::Decimal128(precision, scale) => {
+            DataType::Decimal128(DECIMAL128_MAX_PRECISION.min(precision + 4), DECIMAL128_MAX_SCALE.min(scale + 4))
+        }
+        _ => DataType::Float64,
+    })
 }
 
 fn decimal(digits: u8, output: Output) -> Box<dyn GroupsAccumulator> {

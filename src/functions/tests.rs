@@ -1,5 +1,9 @@
 //! Exact sums against integers of any size, and the bounds that the docs promise.
 
+mod distinct_counts;
+mod memory;
+mod quantiles;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, Float64Array};
@@ -202,8 +206,17 @@ fn aggregates_and_scalars_have_distinct_names_and_no_clock() {
     for wanted in ["stddev", "stddev_samp", "stddev_pop", "var", "var_samp", "var_pop"] {
         assert!(names.contains(&wanted), "{wanted} is missing");
     }
+    for wanted in
+        ["approx_distinct", "approx_quantile", "approx_percentile_cont", "array_agg", "string_agg", "nth_value"]
+    {
+        assert!(names.contains(&wanted), "{wanted} is missing");
+    }
+    for wanted in super::ORDERED.into_iter().chain(super::DISTINCT).chain(super::DISTINCT_IS_NOTHING) {
+        assert!(aggregates.iter().any(|udf| udf.name() == wanted), "{wanted} is missing");
+    }
     let scalars = super::scalars();
     let has = |name: &str| scalars.iter().any(|udf| udf.name() == name);
+    assert!(has("correct_clock"));
     assert!(["lower", "date_trunc", "abs", "coalesce", "substr"].into_iter().all(has));
     assert!(!["now", "random", "uuid", "current_date", "current_time", "version"].into_iter().any(has));
 }

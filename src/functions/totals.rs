@@ -266,6 +266,14 @@ fn checked<N>(
     groups.map(one).collect()
 }
 
+/// The average of two decimals of one group at so many more digits, rounded half away from zero.
+pub(super) fn decimal_average(group: usize, both: [i128; 2], more_digits: u8, precision: u8) -> Result<i128> {
+    let factor = i256::from_i128(10).wrapping_pow(u32::from(more_digits));
+    // 39 digits and four more: far inside of 256 bits.
+    let scaled = i256::from_i128(both[0]).wrapping_add(i256::from_i128(both[1])).wrapping_mul(factor);
+    in_precision(divide_half_away(scaled, i256::from_i128(2)), precision).ok_or_else(|| ResultOverflow { group }.into())
+}
+
 fn in_precision(value: i256, precision: u8) -> Option<i128> {
     let value = value.to_i128()?;
     let limit = 10_u128.pow(u32::from(precision));

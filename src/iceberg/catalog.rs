@@ -84,7 +84,8 @@ pub struct TableSpec {
     pub schema: arrow::datatypes::SchemaRef,
     /// Its partitioning; empty for none.
     pub partitions: Vec<PartitionField>,
-    /// Columns that its files are sorted by, outermost first; empty for none.
+    /// Columns that its files are sorted by, outermost first; empty for none. The order that the table states ends before
+    /// the first array or struct.
     pub sort: Vec<String>,
     /// Its properties, beside those that every table of ours gets.
     pub properties: BTreeMap<String, String>,
@@ -206,6 +207,10 @@ fn creation(name: &TableName, spec: &TableSpec) -> Result<TableCreation, Iceberg
         let source_id = schema
             .field_id_by_name(column)
             .ok_or_else(|| refuse(format!("can't be created: sorted by `{column}`, which is no column")))?;
+        if schema.field_by_id(source_id).is_some_and(|field| !field.field_type.is_primitive()) {
+            // Iceberg's orders know no arrays and structs, and what stands behind one is sorted only within equal ones.
+            break;
+        }
         let field = iceberg::spec::SortField::builder().source_id(source_id);
         let field = field.transform(iceberg::spec::Transform::Identity);
         let field = field.direction(iceberg::spec::SortDirection::Ascending);

@@ -4,11 +4,13 @@
 
 mod alignment;
 pub mod clock;
+mod correction;
 mod judge;
 mod lateness;
 mod watermark;
 
 pub use alignment::{Alignment, Decision};
+pub use correction::ClockReadings;
 pub use judge::{Judged, future, judge};
 pub use lateness::{Verdicts, late_by_end, late_through};
 pub use watermark::{Holder, Watermarks};

@@ -2,8 +2,10 @@
 //! restored and merged; and those of a slow, obvious model.
 
 mod cases;
+mod collected;
 mod made;
 mod model;
+mod pairs;
 mod roundabout;
 mod tables;
 
@@ -16,7 +18,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion_common::ScalarValue;
 use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::expressions::{Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use proptest::prelude::*;
 
@@ -87,11 +89,19 @@ fn batch(rows: &[Row]) -> RecordBatch {
     RecordBatch::try_new(schema(), columns).expect("the columns fit the schema")
 }
 
+/// The second argument of an aggregate.
+#[derive(Clone, Debug)]
+enum Second {
+    Column(usize),
+    Constant(ScalarValue),
+}
+
 /// An aggregate of the tests, as the planner would hand it over.
 #[derive(Clone, Debug)]
 struct Call {
     function: &'static str,
     argument: usize,
+    second: Option<Second>,
     distinct: bool,
     ignore_nulls: bool,
     filtered: bool,
@@ -100,7 +110,23 @@ struct Call {
 
 impl Call {
     fn of(function: &'static str, argument: usize) -> Call {
-        Call { function, argument, distinct: false, ignore_nulls: false, filtered: false, order: Vec::new() }
+        Call {
+            function,
+            argument,
+            second: None,
+            distinct: false,
+            ignore_nulls: false,
+            filtered: false,
+            order: Vec::new(),
+        }
+    }
+
+    fn with(self, column: usize) -> Call {
+        Call { second: Some(Second::Column(column)), ..self }
+    }
+
+    fn constant(self, value: impl Into<ScalarValue>) -> Call {
+        Call { second: Some(Second::Constant(value.into())), ..self }
     }
 
     fn distinct(self) -> Call {
@@ -124,6 +150,17 @@ impl Call {
         format!("{self:?}")
     }
 
+    /// What the aggregate is given: its arguments, then its order columns.
+    fn columns(&self, batch: &RecordBatch) -> Vec<ArrayRef> {
+        let column = |index: usize| Arc::clone(batch.column(index));
+        let second = self.second.iter().map(|second| match second {
+            Second::Column(index) => column(*index),
+            Second::Constant(value) => value.to_array_of_size(batch.num_rows()).expect("a constant"),
+        });
+        let order = self.order.iter().map(|(index, _)| column(*index));
+        std::iter::once(column(self.argument)).chain(second).chain(order).collect()
+    }
+
     fn expression(&self) -> Arc<AggregateFunctionExpr> {
         let column =
             |index: usize| -> Arc<dyn PhysicalExpr> { Arc::new(Column::new(schema().field(index).name(), index)) };
@@ -133,7 +170,12 @@ impl Call {
             .find(|udf| udf.name() == self.function || udf.aliases().iter().any(|alias| alias == self.function));
         let order =
             self.order.iter().map(|(index, options)| PhysicalSortExpr { expr: column(*index), options: *options });
-        let built = AggregateExprBuilder::new(Arc::clone(udf.expect("a known aggregate")), vec![column(self.argument)])
+        let mut arguments = vec![column(self.argument)];
+        arguments.extend(self.second.iter().map(|second| match second {
+            Second::Column(index) => column(*index),
+            Second::Constant(value) => Arc::new(Literal::new(value.clone())),
+        }));
+        let built = AggregateExprBuilder::new(Arc::clone(udf.expect("a known aggregate")), arguments)
             .schema(schema())
             .alias(self.name())
             .order_by(order.collect())
@@ -159,13 +201,39 @@ fn calls() -> Vec<Call> {
         Call::of("first_value", DOUBLE).ordered(WEIGHT, true).filtered(),
         Call::of("last_value", DECIMAL).ordered(WEIGHT, false),
         Call::of("first_value", FLAG).ordered(WEIGHT, false).ignore_nulls(),
+        Call::of("array_agg", TEXT).ordered(TIME, false),
+        Call::of("array_agg", TEXT).ordered(WEIGHT, true).ignore_nulls().filtered(),
+        Call::of("array_agg", TEXT).ordered(TIME, false).distinct(),
+        Call::of("array_agg", DOUBLE).ordered(WEIGHT, true),
+        Call::of("string_agg", TEXT).constant(", ").ordered(TIME, true),
+        Call::of("string_agg", TEXT).constant("-").ordered(TIME, false).distinct().filtered(),
+        Call::of("nth_value", TEXT).constant(2_i64).ordered(TIME, false),
+        Call::of("nth_value", DECIMAL).constant(-3_i64).ordered(WEIGHT, true).ignore_nulls(),
+        Call::of("percentile_cont", DOUBLE).constant(0.3),
+        Call::of("percentile_cont", DOUBLE).constant(1.0).distinct().filtered(),
+        Call::of("bit_xor", INT),
+        Call::of("bit_and", INT).filtered(),
+        Call::of("bit_or", INT),
     ];
+    for column in [DOUBLE, INT, DECIMAL] {
+        calls.push(Call::of("median", column));
+        calls.push(Call::of("median", column).distinct().filtered());
+    }
+    for share in [0.0, 0.5, 0.9, 1.0] {
+        calls.push(Call::of("approx_quantile", DOUBLE).constant(share));
+    }
+    calls.push(Call::of("approx_quantile", WEIGHT).constant(0.25).filtered());
+    for function in PAIRS {
+        calls.push(Call::of(function, INT_AS_DOUBLE).with(DOUBLE));
+        calls.push(Call::of(function, DOUBLE).with(INT_AS_DOUBLE).filtered());
+    }
     for column in [DOUBLE, FLOAT, INT, DECIMAL, TEXT, FLAG] {
         for function in ["min", "max"] {
             calls.push(Call::of(function, column));
             calls.push(Call::of(function, column).filtered());
         }
         calls.push(Call::of("count", column).distinct());
+        calls.push(Call::of("approx_distinct", column));
         calls.push(Call::of("count", column).distinct().filtered());
     }
     for column in [DOUBLE, INT, DECIMAL] {
@@ -180,6 +248,22 @@ fn calls() -> Vec<Call> {
     calls
 }
 
+/// Aggregates over pairs: y, then x.
+const PAIRS: [&str; 12] = [
+    "covar_samp",
+    "covar_pop",
+    "corr",
+    "regr_slope",
+    "regr_intercept",
+    "regr_r2",
+    "regr_count",
+    "regr_avgx",
+    "regr_avgy",
+    "regr_sxx",
+    "regr_syy",
+    "regr_sxy",
+];
+
 /// A column of doubles without infinities and NaN.
 const INT_AS_DOUBLE: usize = WEIGHT;
 
@@ -191,12 +275,8 @@ fn aggregation(keys: &[usize], calls: &[Call]) -> Arc<Aggregation> {
 
 fn update(pane: &mut Pane, keys: &[usize], calls: &[Call], rows: &[Row]) -> Result<(), PaneError> {
     let batch = batch(rows);
-    let column = |index: &usize| Arc::clone(batch.column(*index));
-    let keys: Vec<ArrayRef> = keys.iter().map(column).collect();
-    let arguments = |call: &Call| {
-        std::iter::once(&call.argument).chain(call.order.iter().map(|(index, _)| index)).map(column).collect()
-    };
-    let arguments: Vec<Vec<ArrayRef>> = calls.iter().map(arguments).collect();
+    let keys: Vec<ArrayRef> = keys.iter().map(|index| Arc::clone(batch.column(*index))).collect();
+    let arguments: Vec<Vec<ArrayRef>> = calls.iter().map(|call| call.columns(&batch)).collect();
     let filters: Vec<Option<BooleanArray>> =
         calls.iter().map(|call| call.filtered.then(|| batch.column(WANTED).as_boolean().clone())).collect();
     pane.update(&keys, &arguments, &filters)

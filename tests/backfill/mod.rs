@@ -1,6 +1,7 @@
 //! Backfills beside live runs, in one process: archive, run, backfill, compare. Every way of recomputing a range must give
 //! the rows and late records that the live run gave, bit by bit.
 
+mod aggregates;
 mod archive;
 mod by_data;
 mod conflicts;

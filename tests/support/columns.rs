@@ -3,6 +3,7 @@
 use arrow::array::{Array, AsArray};
 use arrow::datatypes::{DataType, Float64Type, Int32Type, Int64Type, TimeUnit, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
+use arrow::util::display::{ArrayFormatter, FormatOptions};
 
 use super::Value;
 
@@ -26,6 +27,11 @@ fn value(column: &dyn Array, row: usize) -> Value {
         }
         DataType::Utf8 => Value::Text(column.as_string::<i32>().value(row).to_owned()),
         DataType::Binary => Value::Bytes(column.as_binary::<i32>().value(row).to_vec()),
+        DataType::Decimal128(..) | DataType::List(_) => {
+            let options = FormatOptions::new().with_null("NULL");
+            let formatter = ArrayFormatter::try_new(column, &options).expect("a type that can be shown");
+            Value::Text(formatter.value(row).to_string())
+        }
         other => panic!("tests have no plain value for {other}"),
     }
 }

@@ -15,7 +15,7 @@ pub enum Value {
     Timestamp(i64),
     /// FLOAT, DOUBLE; equal when the bits are
     Double(f64),
-    /// TEXT; DECIMAL and UUID as text
+    /// TEXT; DECIMAL, UUID and arrays as text
     Text(String),
     /// BYTES
     Bytes(Vec<u8>),

@@ -108,13 +108,17 @@ fn aggregated(call: &Expr, name: String, schema: &DFSchemaRef, input: &Arc<Schem
     let parameters = &call.params;
     let arguments =
         parameters.args.iter().map(|argument| bind(argument.clone(), schema)).collect::<Result<Vec<_>>>()?;
-    // Ties, and functions of an order without one, fall by all columns.
     let mut by = order(&parameters.order_by, schema)?;
-    by.extend(by_all_columns(input));
+    if crate::job::query::goes_by_order(call.func.name()) {
+        // Ties, and functions of an order without one, fall by all columns.
+        by.extend(by_all_columns(input));
+    } else if !call.func.supports_within_group_clause() {
+        by.clear();
+    }
     let function = AggregateExprBuilder::new(Arc::clone(&call.func), arguments)
         .schema(Arc::clone(input))
         .alias(name)
-        .order_by(if crate::job::query::goes_by_order(call.func.name()) { by } else { Vec::new() })
+        .order_by(by)
         .with_distinct(parameters.distinct)
         .with_ignore_nulls(parameters.null_treatment == Some(NullTreatment::IgnoreNulls))
         .build()?;

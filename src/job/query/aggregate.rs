@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::{Column, DFSchemaRef, DataFusionError};
-use datafusion_expr::expr::{AggregateFunction, NullTreatment};
+use datafusion_expr::expr::{AggregateFunction, NullTreatment, Sort};
 use datafusion_expr::{Expr, ExprSchemable};
 use datafusion_physical_expr::aggregate::AggregateExprBuilder;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
@@ -16,6 +16,7 @@ use super::error::problem;
 use super::expression::{bind, coerce};
 use super::types::sql_name;
 use crate::event::{OFFSET, PARTITION, Stream};
+use crate::functions::{DISTINCT, DISTINCT_IS_NOTHING, ORDERED};
 use crate::job::Problems;
 use crate::job::plan::Aggregate;
 
@@ -57,19 +58,10 @@ impl Refusal {
     }
 }
 
-/// Functions whose answer depends on the order of records; all others drop ORDER BY.
-const ORDERED: [&str; 2] = ["first_value", "last_value"];
-
 /// Whether the answer of the aggregate `name` depends on an order.
 pub fn goes_by_order(name: &str) -> bool {
     ORDERED.contains(&name)
 }
-
-/// Functions that can leave out equal values.
-const DISTINCT: [&str; 3] = ["count", "sum", "avg"];
-
-/// Functions that DISTINCT leaves as they are.
-const DISTINCT_IS_NOTHING: [&str; 4] = ["min", "max", "bool_and", "bool_or"];
 
 impl Records<'_> {
     /// The physical form of `call`, whose columns are unqualified and whose types are coerced, under `name`.
@@ -80,13 +72,21 @@ impl Records<'_> {
         if distinct && !DISTINCT.contains(&function_name.as_str()) {
             return Err(Refusal::Words(
                 format!("{function_name}(DISTINCT …) isn't supported yet"),
-                "DISTINCT is there for count, sum, avg, min and max".to_owned(),
+                format!("DISTINCT is there for {}, min and max", DISTINCT.join(", ")),
             ));
         }
         let own = parameters.args.into_iter().map(|argument| self.bind(argument)).collect::<Result<Vec<_>, _>>()?;
-        let order = if goes_by_order(&function_name) { self.order(parameters.order_by)? } else { Vec::new() };
+        let (order, is_passed) = if goes_by_order(&function_name) {
+            (self.canonical_order(parameters.order_by)?, true)
+        } else if call.func.supports_within_group_clause() {
+            // The value is an argument already; of the order only its direction matters.
+            (self.order(parameters.order_by)?, false)
+        } else {
+            (Vec::new(), false)
+        };
         let filter = parameters.filter.map(|filter| self.filter(*filter)).transpose()?;
-        let arguments = own.iter().cloned().chain(order.iter().map(|sort| Arc::clone(&sort.expr))).collect();
+        let passed = order.iter().filter(|_| is_passed).map(|sort| Arc::clone(&sort.expr));
+        let arguments = own.iter().cloned().chain(passed).collect();
         let function = AggregateExprBuilder::new(call.func, own)
             .schema(Arc::clone(&self.schema))
             .alias(name)
@@ -119,13 +119,17 @@ impl Records<'_> {
         }
     }
 
-    /// The user's order, then the canonical one, so that no tie is left: event time, partition, offset.
-    fn order(&self, user: Vec<datafusion_expr::expr::Sort>) -> Result<Vec<PhysicalSortExpr>, Refusal> {
-        let mut order = Vec::with_capacity(user.len() + 3);
-        for sort in user {
+    fn order(&self, user: Vec<Sort>) -> Result<Vec<PhysicalSortExpr>, Refusal> {
+        let bound = user.into_iter().map(|sort| {
             let options = SortOptions { descending: !sort.asc, nulls_first: sort.nulls_first };
-            order.push(PhysicalSortExpr { expr: self.bind(sort.expr)?, options });
-        }
+            Ok(PhysicalSortExpr { expr: self.bind(sort.expr)?, options })
+        });
+        bound.collect()
+    }
+
+    /// The user's order, then the canonical one, so that no tie is left: event time, partition, offset.
+    fn canonical_order(&self, user: Vec<Sort>) -> Result<Vec<PhysicalSortExpr>, Refusal> {
+        let mut order = self.order(user)?;
         let time = self.stream.columns[self.stream.event_time].name.as_str();
         for column in [time, PARTITION, OFFSET] {
             let expr = self.bind(Expr::Column(Column::new_unqualified(column)))?;

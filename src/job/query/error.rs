@@ -51,9 +51,19 @@ fn words(error: &DataFusionError) -> (String, Option<String>) {
         DataFusionError::Plan(text)
         | DataFusionError::Execution(text)
         | DataFusionError::Configuration(text)
-        | DataFusionError::Internal(text) => signature(text).unwrap_or_else(|| (shorten(text), None)),
+        | DataFusionError::Internal(text) => {
+            refused_arguments(text).or_else(|| signature(text)).unwrap_or_else(|| (shorten(text), None))
+        }
         other => signature(&other.message()).unwrap_or_else(|| (shorten(&other.message()), None)),
     }
+}
+
+/// What one of our functions says of its arguments; `None` for other errors.
+fn refused_arguments(text: &str) -> Option<(String, Option<String>)> {
+    let (_, said) = text.split_once("user-defined coercion failed with: ")?;
+    let said = shorten(said);
+    let help = said.contains(" needs ").then(|| "cast the argument to a type that it takes".to_owned());
+    Some((said, help))
 }
 
 /// What is wrong with the arguments of a function or an operator, in one sentence; `None` for other errors.
@@ -79,6 +89,21 @@ fn signature(text: &str) -> Option<(String, Option<String>)> {
     }
     if text.starts_with("Substring without for/from") {
         return Some(("`substring` needs a start".to_owned(), Some("write substring(text, start, length)".to_owned())));
+    }
+    if let Some(function) = text.strip_prefix("[IGNORE | RESPECT] NULLS are not permitted for ") {
+        return Some((
+            format!("`{function}` takes neither IGNORE NULLS nor RESPECT NULLS"),
+            Some("it leaves nulls out already: write it without".to_owned()),
+        ));
+    }
+    if text.starts_with("WITHIN GROUP is only supported") {
+        return Some((
+            "WITHIN GROUP is for functions of a place in an order".to_owned(),
+            Some(
+                "those are percentile_cont and approx_quantile; others take ORDER BY inside their parentheses"
+                    .to_owned(),
+            ),
+        ));
     }
     if text.starts_with("regex parse error") {
         let why = text.lines().last().unwrap_or_default().trim_start_matches("error: ");

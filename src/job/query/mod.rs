@@ -19,6 +19,7 @@ mod insert;
 mod names;
 mod output;
 mod partitions;
+mod refused;
 mod select;
 mod shape;
 mod types;

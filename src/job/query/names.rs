@@ -1,13 +1,16 @@
 //! The names in an expression, before DataFusion plans it: every unknown or forbidden one is a problem with its own
 //! place, where DataFusion would stop at the first.
 
-use std::collections::BTreeSet;
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Expr, Function, Query, Spanned as _, Value, ValueWithSpan, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{
+    Expr, Function, FunctionArgumentClause, FunctionArguments, Query, Spanned as _, Value, ValueWithSpan, Visit,
+    Visitor,
+};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::catalog::FUNCTIONS;
+use super::refused::refused_aggregate;
 use super::shape::identifier;
 use crate::job::Problems;
 use crate::job::suggest::nearest;
@@ -174,11 +177,11 @@ impl Walk<'_> {
             let help = "use aggregates with GROUP BY window_start";
             return self.refuse(span, format!("`{name}(…) OVER` isn't supported yet"), help);
         }
-        if FUNCTIONS.aggregates.contains_key(&name) {
-            return self.aggregate(&name, span);
+        if let Some((message, help)) = refused_order(function).or_else(|| refused_function(&name)) {
+            return self.refuse(span, message, help);
         }
-        if let Some((message, help)) = refused_function(&name) {
-            self.refuse(span, message, help);
+        if FUNCTIONS.aggregates.contains_key(&name) {
+            self.aggregate(&name, span);
         }
     }
 
@@ -199,6 +202,18 @@ impl Walk<'_> {
     }
 }
 
+/// Why ORDER BY can't stand among the arguments of `function`: DataFusion would take what it orders by for the value.
+pub(super) fn refused_order(function: &Function) -> Option<(String, String)> {
+    let name = function_name(function);
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let has_order = list.clauses.iter().any(|clause| matches!(clause, FunctionArgumentClause::OrderBy(_)));
+    if !has_order || !FUNCTIONS.aggregates.get(&name)?.supports_within_group_clause() {
+        return None;
+    }
+    let help = format!("write {name}(0.95) WITHIN GROUP (ORDER BY x), or {name}(x, 0.95)");
+    Some((format!("`{name}` takes no ORDER BY inside its parentheses"), help))
+}
+
 /// Why the function `name` can't be called, and the way out; `None` for functions that can.
 pub(super) fn refused_function(name: &str) -> Option<(String, String)> {
     if FUNCTIONS.scalars.contains_key(name) || FUNCTIONS.aggregates.contains_key(name) {
@@ -208,33 +223,12 @@ pub(super) fn refused_function(name: &str) -> Option<(String, String)> {
         let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
         return Some((format!("`{name}` depends on more than the log"), help.to_owned()));
     }
-    if let Some(help) = known_aggregate(name) {
-        return Some((format!("the aggregate `{name}` isn't supported yet"), help));
+    if let Some(refused) = refused_aggregate(name) {
+        return Some(refused);
     }
     let candidates = FUNCTIONS.scalars.keys().chain(FUNCTIONS.aggregates.keys()).map(String::as_str);
     let help = did_you_mean(name, candidates, "functions are those of DataFusion 54".to_owned());
     Some((format!("unknown function `{name}`"), help))
-}
-
-/// How to go on without an aggregate that DataFusion has and a job hasn't; `None` for names that aren't aggregates.
-fn known_aggregate(name: &str) -> Option<String> {
-    const OTHERS: [&str; 8] = [
-        "any_value",
-        "mode",
-        "quantile",
-        "percentile",
-        "approx_count_distinct",
-        "group_concat",
-        "listagg",
-        "percentile_disc",
-    ];
-    let stock = datafusion_functions_aggregate::all_default_aggregate_functions();
-    let known = OTHERS.contains(&name)
-        || stock.iter().any(|function| function.name() == name || function.aliases().iter().any(|alias| alias == name));
-    known.then(|| {
-        let offered: BTreeSet<&str> = FUNCTIONS.aggregates.values().map(|function| function.name()).collect();
-        format!("aggregates are {}", offered.into_iter().collect::<Vec<_>>().join(", "))
-    })
 }
 
 impl Visitor for Walk<'_> {

@@ -13,7 +13,7 @@ use super::{Call, DECIMAL, DOUBLE, FLAG, FLOAT, INT, POSITION, Row, TEXT, TIME, 
 
 /// A value of any column, with the order and the equality that SQL is to have.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
-enum Value {
+pub(super) enum Value {
     Bool(bool),
     Int(i128),
     Text(String),
@@ -21,7 +21,7 @@ enum Value {
     Double(i64),
 }
 
-fn ordered(value: f64) -> Value {
+pub(super) fn ordered(value: f64) -> Value {
     if value.is_nan() {
         return Value::Double(i64::MAX);
     }
@@ -29,7 +29,7 @@ fn ordered(value: f64) -> Value {
     Value::Double(if bits < 0 { i64::MIN.wrapping_sub(bits).wrapping_sub(1) } else { bits })
 }
 
-fn value(row: &Row, column: usize) -> Option<Value> {
+pub(super) fn value(row: &Row, column: usize) -> Option<Value> {
     match column {
         DOUBLE => row.double.map(ordered),
         FLOAT => row.float.map(|float| ordered(f64::from(float))),
@@ -44,7 +44,7 @@ fn value(row: &Row, column: usize) -> Option<Value> {
     }
 }
 
-fn double(row: &Row, column: usize) -> Option<f64> {
+pub(super) fn double(row: &Row, column: usize) -> Option<f64> {
     if column == WEIGHT { row.weight } else { row.double }
 }
 
@@ -72,9 +72,9 @@ fn check(call: &Call, rows: &[&Row], found: &ScalarValue) -> Result<(), TestCase
     let known: Vec<Value> = rows.iter().filter_map(|row| value(row, call.argument)).collect();
     let text = format!("{} is {found:?}", call.name());
     match call.function {
-        "count" => {
+        "count" | "approx_distinct" => {
             let mut known = known;
-            if call.distinct {
+            if call.distinct || call.function == "approx_distinct" {
                 // Only here are both zeros one.
                 for value in &mut known {
                     if *value == ordered(-0.0) {
@@ -91,15 +91,28 @@ fn check(call: &Call, rows: &[&Row], found: &ScalarValue) -> Result<(), TestCase
         "max" => prop_assert_eq!(as_value(found), known.into_iter().max(), "{}", text),
         "bool_and" => prop_assert_eq!(as_value(found), known.into_iter().min(), "{}", text),
         "bool_or" => prop_assert_eq!(as_value(found), known.into_iter().max(), "{}", text),
+        "bit_and" | "bit_or" | "bit_xor" => {
+            let operation: fn(i128, i128) -> i128 = match call.function {
+                "bit_and" => |left, right| left & right,
+                "bit_or" => |left, right| left | right,
+                _ => |left, right| left ^ right,
+            };
+            let expected = integers(&known).reduce(operation).map(Value::Int);
+            prop_assert_eq!(as_value(found), expected, "{}", text);
+        }
         "first_value" | "last_value" => prop_assert_eq!(as_value(found), end_value(call, rows), "{}", text),
         "sum" | "avg" if call.argument != DOUBLE => check_total(call, &known, found, &text)?,
         "sum" | "avg" => check_doubles(call, rows, found, &text)?,
+        "array_agg" | "string_agg" | "nth_value" | "median" | "percentile_cont" | "approx_quantile" => {
+            super::collected::check(call, rows, found, &text)?;
+        }
+        pair if super::PAIRS.contains(&pair) => super::pairs::check(call, rows, found, &text)?,
         _ => check_variance(call, rows, found, &text)?,
     }
     Ok(())
 }
 
-fn as_value(scalar: &ScalarValue) -> Option<Value> {
+pub(super) fn as_value(scalar: &ScalarValue) -> Option<Value> {
     match scalar {
         ScalarValue::Boolean(value) => value.map(Value::Bool),
         ScalarValue::Int64(value) => value.map(|value| Value::Int(value.into())),
@@ -111,7 +124,8 @@ fn as_value(scalar: &ScalarValue) -> Option<Value> {
     }
 }
 
-fn end_value(call: &Call, rows: &[&Row]) -> Option<Value> {
+/// The rows that count, as ORDER BY has them.
+pub(super) fn in_order<'r>(call: &Call, rows: &[&'r Row]) -> Vec<&'r Row> {
     let mut rows: Vec<&Row> =
         rows.iter().copied().filter(|row| !call.ignore_nulls || value(row, call.argument).is_some()).collect();
     let (column, options) = call.order[0];
@@ -122,16 +136,24 @@ fn end_value(call: &Call, rows: &[&Row]) -> Option<Value> {
         let order = if options.descending { nulls_last.reverse() } else { nulls_last };
         order.then(a.position.cmp(&b.position))
     });
+    rows
+}
+
+fn end_value(call: &Call, rows: &[&Row]) -> Option<Value> {
+    let rows = in_order(call, rows);
     let row = if call.function == "first_value" { rows.first() } else { rows.last() };
     row.and_then(|row| value(row, call.argument))
 }
 
-fn check_total(call: &Call, known: &[Value], found: &ScalarValue, text: &str) -> Result<(), TestCaseError> {
-    let integers = known.iter().map(|value| match value {
+fn integers(known: &[Value]) -> impl Iterator<Item = i128> {
+    known.iter().map(|value| match value {
         Value::Int(value) => *value,
         other => panic!("not an integer: {other:?}"),
-    });
-    let total: i128 = integers.sum();
+    })
+}
+
+pub(super) fn check_total(call: &Call, known: &[Value], found: &ScalarValue, text: &str) -> Result<(), TestCaseError> {
+    let total: i128 = integers(known).sum();
     let count = i128::try_from(known.len()).expect("few");
     if count == 0 {
         prop_assert!(found.is_null(), "{}", text);
@@ -153,14 +175,14 @@ fn check_total(call: &Call, known: &[Value], found: &ScalarValue, text: &str) ->
 }
 
 /// A finite double in units of 2^-1074.
-fn units(value: f64) -> BigInt {
+pub(super) fn units(value: f64) -> BigInt {
     let (bits, sign) = (value.to_bits(), if value.is_sign_negative() { -1 } else { 1 });
     let (biased, fraction) = ((bits >> 52) & 0x7ff, bits & ((1 << 52) - 1));
     let magnitude = if biased == 0 { BigInt::from(fraction) } else { BigInt::from(fraction | 1 << 52) << (biased - 1) };
     magnitude * sign
 }
 
-fn doubles(call: &Call, rows: &[&Row]) -> Vec<f64> {
+pub(super) fn doubles(call: &Call, rows: &[&Row]) -> Vec<f64> {
     let mut values: Vec<f64> = rows.iter().filter_map(|row| double(row, call.argument)).collect();
     if call.distinct {
         values.sort_by_key(|value| ordered(value + 0.0));

@@ -115,9 +115,7 @@ proptest! {
             let mut single = call.expression().create_accumulator().expect("known");
             for part in [parts.0, parts.1] {
                 let batch = batch(part);
-                let indices = std::iter::once(call.argument).chain(call.order.iter().map(|(column, _)| *column));
-                let columns: Vec<ArrayRef> = indices.map(|column| Arc::clone(batch.column(column))).collect();
-                single.update_batch(&columns).expect("rows of the schema");
+                single.update_batch(&call.columns(&batch)).expect("rows of the schema");
                 single.evaluate().expect("a result");
             }
             let result = single.evaluate().expect("a result").to_array_of_size(1).expect("a scalar");
@@ -139,8 +137,7 @@ proptest! {
         let groups: Vec<usize> = rows.iter().map(|row| usize::from(row.key.unwrap_or(0))).collect();
         let batch = batch(&rows);
         for call in calls() {
-            let indices = std::iter::once(call.argument).chain(call.order.iter().map(|(column, _)| *column));
-            let columns: Vec<ArrayRef> = indices.map(|column| Arc::clone(batch.column(column))).collect();
+            let columns = call.columns(&batch);
             let filled = || {
                 let mut accumulator = call.expression().create_groups_accumulator().expect("known");
                 accumulator.update_batch(&columns, &groups, None, 4).expect("rows of the schema");

@@ -63,7 +63,11 @@ impl Visitor for Walk<'_> {
             Expr::Function(function) => {
                 let name = names::function_name(function);
                 let is_window_function = function.over.is_some() && FUNCTIONS.windows.contains_key(&name);
-                if is_window_function { None } else { names::refused_function(&name) }
+                if is_window_function {
+                    None
+                } else {
+                    names::refused_order(function).or_else(|| names::refused_function(&name))
+                }
             }
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => {
                 Some((format!("`{name}` has no value"), "a job has no parameters: write the value itself".to_owned()))

@@ -133,7 +133,18 @@ fn an_aggregate_over_a_window_of_rows_goes_from_the_first() {
     );
     assert_eq!(rows(&sql), ["12|1", "a.example|3", "b.example|4", "null|5"]);
     let moving = sql.replace("ROWS UNBOUNDED PRECEDING", "ROWS 1 PRECEDING");
-    assert!(one(&moving).contains("use UNBOUNDED PRECEDING"), "{}", one(&moving));
+    assert!(one(&moving).contains("begin the frame at UNBOUNDED PRECEDING"), "{}", one(&moving));
+}
+
+#[test]
+fn functions_of_an_order_above_a_window_go_by_all_columns() {
+    let sql = format!(
+        "SELECT window_start, window_end, array_agg(host) AS hosts, string_agg(host, '+' ORDER BY hits DESC) AS by_hits,
+                nth_value(host, 2) AS second, percentile_cont(0.25) WITHIN GROUP (ORDER BY hits DESC) AS quarter,
+                median(hits) AS mid, approx_quantile(hits, 1.0) AS most, approx_distinct(host) AS about
+         FROM ({COUNTS}) GROUP BY window_start, window_end"
+    );
+    assert_eq!(rows(&sql), ["[12, a.example, b.example, null]|a.example+12+b.example|a.example|1.25|1.0|2.0|3"]);
 }
 
 #[test]

@@ -1,5 +1,6 @@
 //! Queries planned, and their expressions evaluated on small batches.
 
+mod aggregates;
 mod composed;
 mod expressions;
 mod plans;

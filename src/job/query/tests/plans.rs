@@ -13,7 +13,7 @@ use crate::event::{Micros, TIMESTAMP_ZONE, TableName, Transform, timestamp_type}
 use crate::job::plan::{Insert, Kept, Publish, RangeColumn};
 use crate::windows::{Tumbling, Window, WindowEdge};
 
-fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
+pub(super) fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
     expression.to_string()
 }
 
