@@ -110,7 +110,8 @@ struct Case {
 fn case(call: &(String, Cut, i64), random: &mut StdRng, jumps: bool) -> Case {
     let (text, cut, unit) = call;
     let bound = [0, unit / 2, 10 * unit][random.random_range(0..3)];
-    let allowed = [0, 0, 5 * unit][random.random_range(0..3)];
+    // Windows that late records revise come in another shape; the tests of replay have them.
+    let allowed = 0;
     // The calendar's cases lie around the last Sunday of March 2024, the others around the epoch.
     let base = if *unit > SECOND { 19_810 * DAY } else { -20 * unit };
     let partitions = random.random_range(1..4);

@@ -349,7 +349,9 @@ mod tests {
             prop_assert!(complete(sealed) && !complete(transform.next_edge(sealed)), "{}", sealed);
 
             let below = insert.published_below(watermark);
-            let open = windows.iter().filter(|window| window.1 > watermark.0).map(|window| column(edge, *window)).min();
+            // What can't be revised is published when nothing can change it any more.
+            let over = watermark.0 - if insert.revises() { 0 } else { allowed };
+            let open = windows.iter().filter(|window| window.1 > over).map(|window| column(edge, *window)).min();
             prop_assert_eq!(Some(below.0), open);
 
             let first = insert.window.first_mark(range.start);

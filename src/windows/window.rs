@@ -37,7 +37,10 @@ pub struct ReadAround {
 impl Window {
     /// Whether its kind can give a window early and again.
     pub fn can_be_revised(&self) -> bool {
-        matches!(self, Window::Tumbling(_))
+        match self {
+            Window::Tumbling(_) | Window::Calendar(_) => true,
+            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) => false,
+        }
     }
 
     /// The least mark of a window that is not before `mark`.

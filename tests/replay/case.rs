@@ -307,7 +307,10 @@ fn query(random: &mut Random, cut: Cut, size: i64) -> model::Query {
         } else {
             random.pick(&[0, 0, size / 3, -size / 4])
         },
-        allowed: if cut == Cut::Tumble { random.pick(&[0, 0, size / 3, 2 * size]) } else { 0 },
+        allowed: match cut {
+            Cut::Hop { .. } | Cut::Cumulate { .. } => 0,
+            _ => random.pick(&[0, 0, size / 3, 2 * size]),
+        },
         keys: random.several(&["k".to_owned(), "g".to_owned(), "b".to_owned()], key_count),
         aggregates: random
             .several(&functions(), aggregate_count)

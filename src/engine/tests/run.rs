@@ -51,14 +51,9 @@ pub(super) fn run(case: &Case, options: &Options, random: &mut StdRng) -> Outcom
     outcome
 }
 
-fn start(case: &Case, workers: usize, restored: Vec<RestoredPane>, restored_at: EventTime) -> Engine {
-    let options = EngineOptions {
-        workers,
-        publish: vec![case.publish],
-        restored,
-        published_below: restored_at,
-        ..EngineOptions::default()
-    };
+fn start(case: &Case, workers: usize, restored: Vec<RestoredPane>, published_below: EventTime) -> Engine {
+    let options =
+        EngineOptions { workers, publish: vec![case.publish], restored, published_below, ..EngineOptions::default() };
     Engine::start(&case.plan, options).unwrap_or_else(|error| panic!("{error}"))
 }
 

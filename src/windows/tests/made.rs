@@ -309,19 +309,17 @@ fn shipped(rows: &[Row], keys: &[usize]) -> RecordBatch {
 
 fn fed(rows: &RecordBatch, keys: &[usize], calls: &[Call]) -> Fed {
     let from = 3 + keys.len();
-    let (arguments, filters) = inputs(calls, |column| Arc::clone(rows.column(from + column)));
+    let own: Vec<usize> = (from..rows.num_columns()).collect();
+    let (arguments, filters) = inputs(calls, &rows.project(&own).expect("columns of its own"));
     Fed { keys: rows.columns()[3..from].to_vec(), arguments, filters }
 }
 
 type Inputs = (Vec<Vec<ArrayRef>>, Vec<Option<BooleanArray>>);
 
-fn inputs(calls: &[Call], column: impl Fn(usize) -> ArrayRef) -> Inputs {
-    let arguments = |call: &Call| {
-        let order = call.order.iter().map(|&(index, _)| index);
-        std::iter::once(call.argument).chain(order).map(&column).collect()
-    };
-    let filters = calls.iter().map(|call| call.filtered.then(|| column(WANTED).as_boolean().clone()));
-    (calls.iter().map(arguments).collect(), filters.collect())
+/// Arguments and filters out of rows of the tests' schema.
+fn inputs(calls: &[Call], rows: &RecordBatch) -> Inputs {
+    let filters = calls.iter().map(|call| call.filtered.then(|| rows.column(WANTED).as_boolean().clone()));
+    (calls.iter().map(|call| call.columns(rows)).collect(), filters.collect())
 }
 
 fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
@@ -341,7 +339,7 @@ fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
     for (start, rows) in parts {
         let all = batch(&rows);
         let keys: Vec<ArrayRef> = kind.keys().iter().map(|&key| Arc::clone(all.column(key))).collect();
-        let (arguments, filters) = inputs(calls, |column| Arc::clone(all.column(column)));
+        let (arguments, filters) = inputs(calls, &all);
         let times = all.column(TIME).as_primitive::<Int64Type>();
         match worker {
             Open::Session(_, sessions) => sessions.add(start, times, &keys, arguments, filters),
