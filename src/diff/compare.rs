@@ -28,7 +28,7 @@ pub struct RowOrder {
 impl RowOrder {
     /// That of an INSERT's result.
     pub fn of_result(insert: &Insert) -> RowOrder {
-        RowOrder { schema: insert.result_schema.clone(), sort: insert.sort.clone(), keys: key_columns(insert) }
+        RowOrder { schema: insert.result_schema.clone(), sort: insert.sort.clone(), keys: insert.identity }
     }
 
     /// The rows in this order, as one batch.
@@ -131,17 +131,6 @@ impl Side {
 /// The batches in the order's own schema, as tables may say less about nulls.
 fn batches_of(order: &RowOrder, batches: &[RecordBatch]) -> Result<Vec<RecordBatch>, ArrowError> {
     batches.iter().map(|batch| RecordBatch::try_new(order.schema.clone(), batch.columns().to_vec())).collect()
-}
-
-/// How many of the sort columns tell a row: the window's and the plain keys.
-fn key_columns(insert: &Insert) -> usize {
-    let name = |index: usize| insert.columns[index].expression.to_string();
-    let is_key = |column: usize| {
-        let expression = name(column);
-        let window = crate::windows::WINDOW_COLUMNS.iter().any(|window| expression.starts_with(&format!("{window}@")));
-        window || insert.keys.iter().any(|key| expression.starts_with(&format!("{}@", key.name)))
-    };
-    insert.sort.iter().take_while(|&&column| is_key(column)).count()
 }
 
 fn encode(columns: &[ArrayRef]) -> Result<Rows, ArrowError> {

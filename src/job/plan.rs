@@ -61,6 +61,9 @@ pub struct Insert {
     pub range: RangeColumn,
     /// Result columns (indices) that rows are sorted by in files: window columns first, then keys, then the others.
     pub sort: Vec<usize>,
+    /// How many of the `sort` columns tell a row from the others: those of the window and the keys. With something above the
+    /// window, several rows may be equal in them.
+    pub identity: usize,
     /// Where late records go.
     pub late: TableName,
     /// When rows are published.

@@ -193,6 +193,7 @@ mod tests {
             partitions: vec![PartitionField { column: "w".into(), transform: Transform::Hour }],
             range: RangeColumn { partition: 0, edge },
             sort: vec![],
+            identity: 0,
             late: table,
             publish: Publish::EachWindow,
         }

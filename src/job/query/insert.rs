@@ -87,7 +87,7 @@ fn plan(
         return None;
     }
     by_data_allows(insert, &window, range.edge, problems)?;
-    let sort = output::sort(&columns, &parts);
+    let (sort, identity) = output::sort(&columns, &parts);
     let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema, .. } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
@@ -106,6 +106,7 @@ fn plan(
         partitions: fields,
         range,
         sort,
+        identity,
         late: insert
             .late_into
             .as_ref()

@@ -121,11 +121,16 @@ pub(super) fn parts(
     })
 }
 
-/// Result columns by which files are sorted: window columns, then plain keys, then the others.
-pub(super) fn sort(columns: &[Named], parts: &Parts) -> Vec<usize> {
+/// Result columns by which files are sorted: window columns, then plain keys, then the others; and how many of them tell a
+/// row: window columns and plain keys.
+pub(super) fn sort(columns: &[Named], parts: &Parts) -> (Vec<usize>, usize) {
+    let keys = match parts.above {
+        None => parts.window_columns..parts.window_columns + parts.keys.len(),
+        // What came of the keys isn't looked for.
+        Some(_) => 0..0,
+    };
     let rank = |index: usize| {
         let plain = parts.columns[index].expression.downcast_ref::<datafusion_physical_expr::expressions::Column>();
-        let keys = parts.window_columns..parts.window_columns + parts.keys.len();
         match (columns[index].edge, plain) {
             (Some(_), _) => 0,
             (None, Some(column)) if keys.contains(&column.index()) => 1,
@@ -134,7 +139,8 @@ pub(super) fn sort(columns: &[Named], parts: &Parts) -> Vec<usize> {
     };
     let mut order: Vec<usize> = (0..parts.columns.len()).collect();
     order.sort_by_key(|index| (rank(*index), *index));
-    order
+    let identity = order.iter().take_while(|index| rank(**index) < 2).count();
+    (order, identity)
 }
 
 /// The layers of a plan of the only form that can be run.
