@@ -130,6 +130,10 @@ pub async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, Han
         let (one, other) = (one.clone(), other.clone());
         return Err(HandOverError::Differ { one, one_to, other, other_to });
     }
+    if let Some(insert) = plan.inserts.iter().find(|insert| !insert.can_begin_at_an_edge()) {
+        let window = insert.window.name();
+        return Err(StartError::CutsWindows { table: insert.table.clone(), window }.into());
+    }
     Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_mark(edge)).collect())
 }
 

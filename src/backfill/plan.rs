@@ -137,7 +137,9 @@ pub async fn plan(
         });
     }
     let records: u64 = scope.histories.iter().flat_map(|history| &history.files).map(|file| file.records).sum();
-    let counting = Counting { job, scope: &scope, options, watch };
+    // What history lacks is told already.
+    let drain = options.requested.drain || !conflicts.is_empty();
+    let counting = Counting { job, scope: &scope, options, drain, watch };
     let records = match records {
         0..=COMPUTED_RECORDS_MAX => Some(counting.compute(&mut inserts).await?),
         _ => None,
@@ -150,6 +152,8 @@ struct Counting<'a> {
     job: &'a Arc<Plan>,
     scope: &'a Scope,
     options: &'a BackfillOptions,
+    /// Whether windows that are open where history ends count as whole.
+    drain: bool,
     watch: &'a (dyn Fn(&Scope, u64) + Sync),
 }
 
@@ -189,7 +193,7 @@ impl Counting<'_> {
         F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, IcebergError>,
     {
         let &BackfillOptions { workers, memory_max, .. } = self.options;
-        let options = RecomputeOptions { workers, include_late, memory_max };
+        let options = RecomputeOptions { workers, include_late, drain: self.drain, memory_max };
         let watch = |records| (self.watch)(self.scope, records);
         Ok(recompute(self.job, self.scope, options, take, &watch).await?.records)
     }

@@ -65,7 +65,7 @@ pub async fn run(
         Ok(Kept { what: "rows that wait to be written", bytes })
     };
     let &BackfillOptions { workers, include_late, memory_max, .. } = options;
-    let recomputing = RecomputeOptions { workers, include_late, memory_max };
+    let recomputing = RecomputeOptions { workers, include_late, drain: options.requested.drain, memory_max };
     let counted = recompute(job, &scope, recomputing, &mut take, &|records| watch(&scope, records)).await?;
     for staging in &mut stagings {
         staging.flush().await?;

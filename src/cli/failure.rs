@@ -233,6 +233,7 @@ impl From<RecomputeError<IcebergError>> for Failure {
         match error {
             RecomputeError::Engine(EngineError::WorkerDied { .. }) => Failure::running(error),
             RecomputeError::Engine(_) | RecomputeError::Memory(_) => Failure::Person(error.into()),
+            RecomputeError::CutOff { .. } | RecomputeError::StillOpen { .. } => Failure::Unsafe(error.to_string()),
             RecomputeError::Iceberg(error) => error.into(),
             RecomputeError::Taken(_) => Failure::running(error),
         }

@@ -181,8 +181,8 @@ pub async fn diff(
         }
         Ok(Kept { what: RECOMPUTED, bytes })
     };
-    let &DiffOptions { workers, memory_max, .. } = options;
-    let exact = RecomputeOptions { workers, include_late: false, memory_max };
+    let &DiffOptions { workers, memory_max, drain, .. } = options;
+    let exact = RecomputeOptions { workers, include_late: false, drain, memory_max };
     let counted =
         recompute(job, &scope, exact, &mut take, &|records| watch(&scope, records)).await.map_err(Box::new)?;
     let mut inserts = Vec::with_capacity(job.inserts.len());

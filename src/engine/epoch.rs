@@ -39,6 +39,9 @@ pub struct EngineOptions {
     pub workers: usize,
     /// For each INSERT, the windows that it publishes.
     pub publish: Vec<PublishRange>,
+    /// For each INSERT, the event time from which on all records are read: windows that the data makes are given only where
+    /// that shows that they are whole. Without it, all are read.
+    pub complete_from: Vec<EventTime>,
     /// Open panes of a checkpoint.
     pub restored: Vec<RestoredPane>,
     /// The checkpoint's watermark: windows that end at or before it are published.
@@ -130,13 +133,35 @@ pub struct OpenWindows {
     pub bytes: usize,
     /// The one that holds most on a worker: its start, and its bytes there.
     pub largest: Option<(EventTime, usize)>,
+    /// No open window begins before it, nor one that opens later. `None` where the watermark tells as much.
+    pub opens_from: Option<EventTime>,
+    /// Windows of the published range that were not given since the engine began, as they may be cut off.
+    pub cut_off: u64,
+    /// The latest end of a window that the data has made and that was given since the engine began.
+    pub latest_end: EventTime,
 }
 
 impl OpenWindows {
+    /// Of what is held, each with the time that it begins at and its bytes.
+    pub(super) fn of(held: impl Iterator<Item = (EventTime, usize)>) -> OpenWindows {
+        let mut open = OpenWindows::default();
+        for (start, bytes) in held {
+            open.windows += 1;
+            open.bytes += bytes;
+            if open.largest.is_none_or(|(_, most)| bytes > most) {
+                open.largest = Some((start, bytes));
+            }
+        }
+        open
+    }
+
     /// Adds the share of another worker.
     fn add(&mut self, other: OpenWindows) {
         self.windows = self.windows.max(other.windows);
         self.bytes += other.bytes;
+        self.opens_from = self.opens_from.into_iter().chain(other.opens_from).min();
+        self.cut_off += other.cut_off;
+        self.latest_end = self.latest_end.max(other.latest_end);
         self.largest = self.largest.into_iter().chain(other.largest).max_by_key(|&(start, bytes)| (bytes, start));
     }
 }
@@ -228,6 +253,7 @@ impl Engine {
         let context = Arc::new(Context {
             plan: plan.clone(),
             publish: options.publish,
+            complete_from: options.complete_from,
             restored: options.restored,
             published_below: options.published_below,
             fail_point: options.fail_point,

@@ -20,7 +20,7 @@ const HASH_SEED: u64 = 0x006b_6170_7061;
 
 /// Deals rows out to workers by the hash of their key columns.
 pub(super) struct ByKey {
-    /// For each INSERT, which columns of its prepared rows are keys.
+    /// For each INSERT, which columns of its prepared rows say whose they are.
     keys: Vec<std::ops::Range<usize>>,
     hashes: Vec<u64>,
     rows_of: Vec<Vec<u32>>,

@@ -49,6 +49,7 @@ pub(super) struct WorkerOutput {
 pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) publish: Vec<PublishRange>,
+    pub(super) complete_from: Vec<EventTime>,
     pub(super) restored: Vec<RestoredPane>,
     pub(super) published_below: EventTime,
     pub(super) fail_point: Option<FailPoint>,
@@ -158,7 +159,9 @@ fn keepers(
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
     for (insert, preparation) in preparations.iter().enumerate() {
-        let published = Published { range: context.publish[insert], watermark: context.published_below };
+        let complete_from = context.complete_from.get(insert).copied().unwrap_or_default();
+        let watermark = context.published_below;
+        let published = Published { range: context.publish[insert], watermark, complete_from };
         keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
     }
     for pane in &context.restored {
@@ -206,7 +209,7 @@ fn build(
     keepers: Vec<Keeper>,
     shared: &Rc<RefCell<Shared>>,
 ) -> Result<(), EngineError> {
-    let keys = preparations.iter().map(|preparation| preparation.keys.clone()).collect();
+    let keys = preparations.iter().map(|preparation| preparation.dealt_by.clone()).collect();
     let windows = preparations.iter().map(|_| WINDOW_OF_CLOSED).collect();
     let finish =
         Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, context.published_below)).transpose()?;

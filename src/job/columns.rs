@@ -15,6 +15,9 @@ impl Plan {
         let definition = &self.streams[stream];
         let mut columns = BTreeSet::from([definition.event_time, definition.seen_index()]);
         for insert in self.inserts.iter().filter(|insert| insert.stream == stream) {
+            if insert.window.goes_by_positions() {
+                columns.extend([definition.partition_index(), definition.offset_index()]);
+            }
             for expression in insert.record_expressions() {
                 columns.extend(collect_columns(expression).into_iter().map(|column| column.index()));
             }

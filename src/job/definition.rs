@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use datafusion_sql::sqlparser::ast::{Expr, Query};
-use datafusion_sql::sqlparser::tokenizer::Span;
+use datafusion_sql::sqlparser::tokenizer::{Span, TokenWithSpan};
 
 use super::interval::Length;
 use super::plan::Publish;
@@ -116,8 +116,19 @@ pub struct WindowCall {
     pub function: WindowFunction,
     /// The stream.
     pub stream: Spanned<String>,
+    /// `PARTITION BY`: what windows that the data makes are told apart by.
+    pub partition_by: Vec<Spanned<Expr>>,
     /// The time column.
     pub time: Spanned<String>,
+}
+
+/// One expression of PARTITION BY, unread.
+#[derive(Clone, Debug)]
+pub struct PartitionTokens {
+    /// Its tokens.
+    pub tokens: Vec<TokenWithSpan>,
+    /// Its place.
+    pub span: Span,
 }
 
 /// A window function with its arguments.
@@ -149,5 +160,22 @@ pub enum WindowFunction {
         size: Spanned<Micros>,
         /// May be negative.
         offset: Option<Spanned<Micros>>,
+    },
+    /// `SESSION(s [PARTITION BY k], t, gap)`.
+    Session {
+        /// Positive.
+        gap: Spanned<Micros>,
+    },
+    /// `COUNT_WINDOW(s [PARTITION BY k], t, n, TIMEOUT i)`.
+    Counting {
+        /// At least 1.
+        size: Spanned<u32>,
+        /// Positive.
+        timeout: Spanned<Micros>,
+    },
+    /// `SLIDING(s [PARTITION BY k], t, size)`.
+    Sliding {
+        /// Positive.
+        size: Spanned<Micros>,
     },
 }

@@ -46,7 +46,7 @@ pub(super) fn parse(
     let end = cursor.span().start;
     // What is wrong with a view was said with the view.
     let query_tokens = with_views(query_tokens, views)?;
-    let extracted = window_call::extract(&query_tokens, end, problems);
+    let extracted = window_call::extract(&query_tokens, end, names, problems);
     let query = problems.keep(parse_query(&extracted.tokens, end, names));
     let tail = parse_tail(&mut cursor, query.is_some(), problems);
     if problems.len() > wrong_before {

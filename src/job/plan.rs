@@ -3,13 +3,13 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Field, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::above::Above;
 use crate::event::{Micros, PartitionField, Stream, TableName};
-use crate::windows::{Window, WindowEdge};
+use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
 
 /// A job: all INSERTs of one file.
 #[derive(Clone, Debug)]
@@ -44,7 +44,8 @@ pub struct Insert {
     pub aggregates: Vec<Aggregate>,
     /// Whether records are put together into groups or kept one by one.
     pub kept: Kept,
-    /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`], keys, aggregates.
+    /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`] (and the reason, for count windows), keys,
+    /// aggregates.
     pub closed_schema: SchemaRef,
     /// HAVING, over `closed_schema`.
     pub having: Option<Arc<dyn PhysicalExpr>>,
@@ -67,6 +68,14 @@ pub struct Insert {
     pub late: TableName,
     /// When rows are published.
     pub publish: Publish,
+}
+
+impl Insert {
+    /// The window columns of closed rows: three, and the reason behind them for count windows.
+    pub fn window_columns(&self) -> &[Arc<Field>] {
+        let columns = WINDOW_COLUMNS.len() + usize::from(self.window.has_reason());
+        &self.closed_schema.fields()[..columns]
+    }
 }
 
 /// What is kept of a window's records until it closes.

@@ -5,7 +5,7 @@ use std::ops::Range;
 
 use super::{Insert, Publish};
 use crate::event::{EventTime, Micros, Transform};
-use crate::windows::PublishRange;
+use crate::windows::{ByData, PublishRange, Window, WindowEdge};
 
 impl Insert {
     /// Whether a window is published when the watermark passes its end, and again when late records change it. Else it is
@@ -31,7 +31,11 @@ impl Insert {
 
     /// The least value of the range column in windows behind those that have `time` in it.
     pub fn range_after(&self, time: EventTime) -> EventTime {
-        self.range_from(self.window.mark_at_or_after(self.first_mark(time.plus(Micros(1)))))
+        match self.window {
+            // They may have any value of it.
+            Window::ByData(_) => time.plus(Micros(1)),
+            _ => self.range_from(self.window.mark_at_or_after(self.first_mark(time.plus(Micros(1))))),
+        }
     }
 
     /// Mark of the first window whose range column lies at or after `edge`, or a time shortly before it.
@@ -46,18 +50,37 @@ impl Insert {
 
     /// The windows whose range column lies in `range`.
     pub fn windows_in(&self, range: &Range<EventTime>) -> PublishRange {
-        PublishRange { from: self.first_mark(range.start), to: self.first_mark(range.end) }
+        match self.window {
+            Window::ByData(_) => PublishRange { from: range.start, to: range.end, by: self.range.edge },
+            _ => PublishRange::of_marks(self.first_mark(range.start), self.first_mark(range.end)),
+        }
     }
 
-    /// The event times of all records that can fall in these windows.
+    /// The event times of the late records that belong to these windows: where the data makes windows, of those with an
+    /// event time in the range.
+    pub fn late_times_of(&self, windows: PublishRange) -> Range<EventTime> {
+        match self.window {
+            Window::ByData(_) => windows.from..windows.to,
+            _ => self.times_of(windows),
+        }
+    }
+
+    /// The event times of all records that can fall in these windows, or decide where they begin.
     pub fn times_of(&self, windows: PublishRange) -> Range<EventTime> {
+        if let Window::ByData(by_data) = &self.window {
+            return times_by_data(by_data, windows);
+        }
         let first = self.window.first_start(windows.from);
         first..self.window.last_end_below(windows.to).max(first)
     }
 
     /// The watermark from which on no window below `edge` of the range column can change any more.
     pub fn complete_at(&self, edge: EventTime) -> EventTime {
-        match self.window.last_end_below(self.first_mark(edge)) {
+        let last_end = match &self.window {
+            Window::ByData(by_data) => by_data.last_end_below(self.range.edge, edge),
+            window => window.last_end_below(self.first_mark(edge)),
+        };
+        match last_end {
             never @ (EventTime::MIN | EventTime::MAX) => never,
             end => end.plus(self.allowed),
         }
@@ -68,10 +91,15 @@ impl Insert {
         self.window.pane_needed_until(pane).plus(self.allowed)
     }
 
-    /// The greatest partition edge below which no window can change any more at this watermark.
-    pub fn sealed_edge(&self, watermark: EventTime) -> EventTime {
+    /// The greatest partition edge below which no window can change any more at this watermark. `opens_from`: no window that
+    /// is open begins before it; it decides only where the data makes windows and ranges go by their starts.
+    pub fn sealed_edge(&self, watermark: EventTime, opens_from: EventTime) -> EventTime {
         if watermark == EventTime::MIN || watermark == EventTime::MAX {
             return watermark;
+        }
+        if let Window::ByData(by_data) = &self.window {
+            let closed = by_data.closed_below(self.range.edge, watermark.minus(self.allowed), opens_from);
+            return if closed == EventTime::MIN { closed } else { self.range_transform().floor(closed) };
         }
         // The partition of the first window that can still change is the first that isn't sealed.
         let open = self.window.first_open(watermark.minus(self.allowed));
@@ -84,10 +112,51 @@ impl Insert {
             return watermark;
         }
         let held = if self.revises() { Micros(0) } else { self.allowed };
-        match self.publish {
-            Publish::EachWindow => self.range_from(self.window.first_open(watermark.minus(held))),
-            Publish::WholePartitions => self.sealed_edge(watermark),
+        match (self.publish, &self.window) {
+            // What is held back for late records is not published before they end.
+            (Publish::EachWindow, Window::ByData(by_data)) => {
+                by_data.closed_below(self.range.edge, watermark.minus(self.allowed), EventTime::MIN)
+            }
+            (Publish::EachWindow, _) => self.range_from(self.window.first_open(watermark.minus(held))),
+            (Publish::WholePartitions, _) => self.sealed_edge(watermark, EventTime::MIN),
         }
+    }
+
+    /// Whether windows close in the order of the range column. Where they don't, nothing that is published can be published
+    /// again window by window.
+    pub fn closes_in_order(&self) -> bool {
+        match &self.window {
+            Window::ByData(by_data) => by_data.closes_in_order_of(self.range.edge),
+            _ => true,
+        }
+    }
+
+    /// Whether a run can begin with the first window at an instant of the range column, without all that came before.
+    pub fn can_begin_at_an_edge(&self) -> bool {
+        match &self.window {
+            Window::ByData(by_data) => by_data.can_begin_at(self.range.edge),
+            _ => true,
+        }
+    }
+
+    /// How many of the group keys, from the first, rows are dealt out to workers by.
+    pub fn partition_keys(&self) -> usize {
+        match &self.window {
+            Window::ByData(by_data) => by_data.partition_keys(self.keys.len()),
+            _ => self.keys.len(),
+        }
+    }
+}
+
+/// Reading begins early enough for every window that begins in the range; those that end in it may begin at any time before.
+fn times_by_data(window: &ByData, windows: PublishRange) -> Range<EventTime> {
+    let length = window.longest();
+    match (windows.by, window) {
+        (WindowEdge::Start, ByData::Sliding(_)) => windows.from..windows.to.plus(length),
+        (WindowEdge::Start, ByData::Session(_)) => windows.from.minus(length)..EventTime::MAX,
+        (WindowEdge::Start, ByData::Counting(_)) => EventTime::MIN..windows.to.plus(length),
+        (_, ByData::Sliding(_)) => windows.from.minus(length)..windows.to,
+        (_, ByData::Session(_) | ByData::Counting(_)) => EventTime::MIN..windows.to,
     }
 }
 
@@ -133,8 +202,8 @@ mod tests {
     #[test]
     fn an_hour_of_minutes_is_sealed_when_its_last_minute_is_closed() {
         let insert = insert(MINUTE, WindowEdge::Start);
-        assert_eq!(insert.sealed_edge(EventTime(HOUR - 1)), EventTime(0));
-        assert_eq!(insert.sealed_edge(EventTime(HOUR)), EventTime(HOUR));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR - 1), EventTime::MIN), EventTime(0));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR), EventTime::MIN), EventTime(HOUR));
     }
 
     #[test]
@@ -142,8 +211,8 @@ mod tests {
         // Windows of 7 minutes: the last that starts in the first hour begins at 0:56 and ends at 1:03.
         let insert = insert(7 * MINUTE, WindowEdge::Start);
         assert_eq!(insert.complete_at(EventTime(HOUR)), EventTime(63 * MINUTE));
-        assert_eq!(insert.sealed_edge(EventTime(62 * MINUTE)), EventTime(0));
-        assert_eq!(insert.sealed_edge(EventTime(63 * MINUTE)), EventTime(HOUR));
+        assert_eq!(insert.sealed_edge(EventTime(62 * MINUTE), EventTime::MIN), EventTime(0));
+        assert_eq!(insert.sealed_edge(EventTime(63 * MINUTE), EventTime::MIN), EventTime(HOUR));
         let hour = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
         assert_eq!(insert.times_of(hour), EventTime(63 * MINUTE)..EventTime(126 * MINUTE));
     }
@@ -165,8 +234,8 @@ mod tests {
         let range = insert.windows_in(&(EventTime(HOUR)..EventTime(2 * HOUR)));
         assert_eq!((range.from, range.to), (EventTime(HOUR - MINUTE), EventTime(2 * HOUR - MINUTE)));
         assert_eq!(insert.complete_at(EventTime(HOUR)), EventTime(HOUR - MINUTE));
-        assert_eq!(insert.sealed_edge(EventTime(HOUR - MINUTE)), EventTime(HOUR));
-        assert_eq!(insert.sealed_edge(EventTime(HOUR - MINUTE - 1)), EventTime(0));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR - MINUTE), EventTime::MIN), EventTime(HOUR));
+        assert_eq!(insert.sealed_edge(EventTime(HOUR - MINUTE - 1), EventTime::MIN), EventTime(0));
     }
 
     #[test]
@@ -275,7 +344,7 @@ mod tests {
             prop_assert_eq!(Some(insert.complete_at(range.end).0 - allowed), ends_below(range.end));
 
             let watermark = EventTime(watermark * 10 * MINUTE);
-            let sealed = insert.sealed_edge(watermark);
+            let sealed = insert.sealed_edge(watermark, EventTime::MIN);
             let complete = |edge_time: EventTime| ends_below(edge_time).is_none_or(|end| end + allowed <= watermark.0);
             prop_assert_eq!(transform.floor(sealed), sealed);
             prop_assert!(complete(sealed) && !complete(transform.next_edge(sealed)), "{}", sealed);

@@ -29,7 +29,7 @@ pub(super) fn parse(statement: &StatementTokens, names: &Names, problems: &mut P
     let before = problems.len();
     let tokens = cursor.take_until(|_, _| false).to_vec();
     let end = statement.end.start;
-    let extracted = window_call::extract(&tokens, end, problems);
+    let extracted = window_call::extract(&tokens, end, names, problems);
     problems.keep(parse_query(&extracted.tokens, end, names));
     Some(View { name, is_good: problems.len() == before, tokens })
 }

@@ -1,6 +1,7 @@
 //! Window functions in FROM: found among the tokens, taken out, and replaced by one name, so that sqlparser reads the
 //! rest as plain SQL and every place stays true. What stands in the brackets of each is read by `functions`.
 
+mod by_data;
 mod functions;
 
 use functions::{FUNCTIONS, Function};
@@ -8,8 +9,9 @@ use functions::{FUNCTIONS, Function};
 use datafusion_sql::sqlparser::keywords::Keyword;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Word};
 
-use super::definition::WindowCall;
+use super::definition::{PartitionTokens, Spanned, WindowCall};
 use super::problem::{Problem, Problems};
+use super::query_text::{Names, parse_expression};
 use super::tokens::{Cursor, Parsed, is_word};
 
 /// Words that begin a clause of a SELECT: they tell whether a comma stands in FROM.
@@ -26,7 +28,7 @@ pub(super) struct Extracted {
 }
 
 /// Takes the window calls out of a query's tokens.
-pub(super) fn extract(tokens: &[TokenWithSpan], end: Location, problems: &mut Problems) -> Extracted {
+pub(super) fn extract(tokens: &[TokenWithSpan], end: Location, names: &Names, problems: &mut Problems) -> Extracted {
     let mut extracted = Extracted { tokens: Vec::with_capacity(tokens.len()), windows: Vec::new() };
     // The clause that each open bracket stands in, innermost last.
     let mut clauses = vec![""];
@@ -43,7 +45,7 @@ pub(super) fn extract(tokens: &[TokenWithSpan], end: Location, problems: &mut Pr
         let mut cursor = Cursor::new(&tokens[index..], end.span_to(end));
         let in_from = matches!(*clauses.last().expect("never empty"), "FROM" | "JOIN");
         let call = if in_from {
-            parse_call(&mut cursor, function, long_form)
+            parse_call(&mut cursor, function, long_form, names)
         } else {
             Err(misplaced(function.name, token.span))
         };
@@ -120,7 +122,7 @@ fn misplaced(function: &str, span: Span) -> Problem {
     )
 }
 
-fn parse_call(cursor: &mut Cursor<'_>, function: &Function, long_form: bool) -> Parsed<WindowCall> {
+fn parse_call(cursor: &mut Cursor<'_>, function: &Function, long_form: bool, names: &Names) -> Parsed<WindowCall> {
     let start = cursor.span();
     if long_form {
         cursor.advance();
@@ -141,6 +143,10 @@ fn parse_call(cursor: &mut Cursor<'_>, function: &Function, long_form: bool) -> 
         cursor.expect(&Token::RParen, "TABLE(…) holds one window function and nothing else")?;
     }
     let span = cursor.span_since(start);
-    let functions::Arguments { stream, time, function } = arguments;
-    Ok(WindowCall { relation: String::new(), span, function, stream, time })
+    let functions::Arguments { stream, partition_by, time, function } = arguments;
+    let key = |PartitionTokens { tokens, span }| {
+        parse_expression(&tokens, span.end, names).map(|value| Spanned { value, span })
+    };
+    let partition_by = partition_by.into_iter().map(key).collect::<Parsed<Vec<_>>>()?;
+    Ok(WindowCall { relation: String::new(), span, function, stream, partition_by, time })
 }

@@ -20,7 +20,7 @@ use super::{RunError, RunOptions, RunReport, Setup, SoFar, Until};
 use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
-use crate::job::Plan;
+use crate::job::{Insert, Plan};
 use crate::memory::{Bytes, HeldByOperator, Memory, Relief};
 use crate::sinks::PublishError;
 use crate::sources::{Intake, Telling};
@@ -125,10 +125,11 @@ impl<'a, 'w> Loop<'a, 'w> {
     ) -> Result<Loop<'a, 'w>, RunError> {
         let Beginning { publisher, manifest, first_windows, take_up, restored, feeds } = beginning;
         let manifest: Option<&Manifest> = manifest.as_ref();
-        let publish = first_windows.iter().map(|&from| PublishRange { from, to: EventTime::MAX });
+        let publish = first_windows.iter().map(|&from| PublishRange::of_marks(from, EventTime::MAX));
         let engine = EngineOptions {
             workers: options.workers,
             publish: publish.collect(),
+            complete_from: plan.inserts.iter().zip(&first_windows).map(complete_from).collect(),
             restored,
             published_below: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
             fail_point: options.fail_point.clone(),
@@ -149,6 +150,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         observer.attempt(inflow.progress());
         inflow.count_fed(fed);
         let stated = manifest.map_or(EventTime::MIN, |manifest| manifest.watermark);
+        let sealed = plan.inserts.iter().map(|insert| sealed_at(manifest, insert)).collect();
         let standing = observer.standing();
         standing.generation = publisher.begun().identity().generation.0;
         standing.frontier = stated;
@@ -167,7 +169,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             pending,
             cuts: VecDeque::new(),
             writing: None,
-            sealing: Sealing::new(plan, &publisher, stated),
+            sealing: Sealing::new(plan, &publisher, sealed),
             writer: Some(Writer::new(plan, publisher, manifest, &first_windows)),
             telling: Telling::new(&setup.logs, &plan.streams),
             last_checkpoint: setup.clock.elapsed(),
@@ -362,11 +364,11 @@ impl<'a, 'w> Loop<'a, 'w> {
             shown.rows += rows;
             shown.late += late;
             shown.accepted += written.accepted[index];
-            shown.sealed_edge = insert.sealed_edge(written.watermark);
+            shown.sealed_edge = written.sealed[index];
         }
         self.published.clone_from(&written.streams);
         self.telling.tell(written.streams);
-        self.sealing.published(written.touched, written.watermark);
+        self.sealing.published(written.touched, written.sealed);
         self.check_memory()
     }
 
@@ -440,4 +442,17 @@ async fn finished(
         Some(writing) => writing.await,
         None => std::future::pending().await,
     }
+}
+
+/// The event time from which on a run that publishes windows from `first_window` on reads all records.
+fn complete_from((insert, &first_window): (&Insert, &EventTime)) -> EventTime {
+    if first_window == EventTime::MIN { first_window } else { first_window.minus(insert.reach()) }
+}
+
+/// Below which edge of an INSERT's result nothing can change any more, as of a checkpoint.
+fn sealed_at(manifest: Option<&Manifest>, insert: &Insert) -> EventTime {
+    let Some(manifest) = manifest else { return EventTime::MIN };
+    let known = manifest.inserts.iter().find(|progress| progress.table == insert.table);
+    let known = known.map_or(EventTime::MIN, |progress| progress.sealed_edge);
+    known.max(insert.sealed_edge(manifest.watermark, EventTime::MIN))
 }

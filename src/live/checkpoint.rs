@@ -41,6 +41,8 @@ pub(super) struct Written {
     pub(super) finished: bool,
     /// For each INSERT, the partitions of its result that rows are for.
     pub(super) touched: Vec<BTreeSet<EventTime>>,
+    /// For each INSERT, below which edge of its result nothing can change any more.
+    pub(super) sealed: Vec<EventTime>,
     /// For each INSERT, result rows that became visible: those that wait for their partition don't count yet.
     pub(super) rows: Vec<u64>,
     /// For each INSERT.
@@ -124,7 +126,9 @@ impl Writer {
             let revised: Vec<RowCut> = revised.collect();
             batches.extend(windows.into_values().map(|window| window.rows).filter(|rows| rows.num_rows() > 0));
             written.touched.push(Tidy::of_result(insert).partitions_of(&batches));
-            self.stage_results(index, batches, revised, &cut, &mut tables).await?;
+            let sealed = insert.sealed_edge(cut.watermark, pending.opens_from[index]);
+            written.sealed.push(sealed.max(self.inserts[index].sealed_edge));
+            self.stage_results(index, (batches, revised), sealed, &cut, &mut tables).await?;
             let change = tables.get(&self.plan.inserts[index].table);
             written.rows.push(change.map_or(0, |change| change.files.iter().map(|file| file.record_count).sum()));
         }
@@ -170,7 +174,7 @@ impl Writer {
             let at = |rows: RowCut| RowCut { positions: Some(again.clone()), ..rows };
             for (insert, progress) in self.plan.inserts.iter().zip(&self.inserts) {
                 if insert.stream == index {
-                    let windows = PublishRange { from: progress.first_window, to: EventTime::MAX };
+                    let windows = PublishRange::of_marks(progress.first_window, EventTime::MAX);
                     let late = at(layout::late_rows(insert, stream, windows));
                     tables.entry(insert.late.clone()).or_default().cuts.push(late);
                 }
@@ -192,7 +196,13 @@ impl Writer {
         }
         for ((insert, worker), panes) in groups {
             let whole: BTreeSet<EventTime> = panes.iter().filter(|pane| pane.whole).map(|pane| pane.start).collect();
+            // Without rows, all that was written of it before is to be forgotten.
+            let panes: Vec<FrozenPane> = panes.into_iter().filter(|pane| pane.rows.num_rows() > 0).collect();
             let starts: BTreeSet<EventTime> = panes.iter().map(|pane| pane.start).collect();
+            if panes.is_empty() {
+                self.state.forget(worker, insert, &whole);
+                continue;
+            }
             let content = StateContent {
                 rows: panes.iter().map(|pane| pane.rows.num_rows() as u64).sum(),
                 insert,
@@ -215,8 +225,8 @@ impl Writer {
     async fn stage_results(
         &mut self,
         index: usize,
-        batches: Vec<RecordBatch>,
-        revised: Vec<RowCut>,
+        (batches, revised): (Vec<RecordBatch>, Vec<RowCut>),
+        sealed: EventTime,
         cut: &Cut,
         tables: &mut BTreeMap<TableName, TableFiles>,
     ) -> Result<(), RunError> {
@@ -247,7 +257,6 @@ impl Writer {
             }
         }
         let progress = &mut self.inserts[index];
-        let sealed = insert.sealed_edge(cut.watermark);
         let piece = republish::advance(insert, progress, cut.watermark);
         if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() && revised.is_empty() {
             return Ok(());

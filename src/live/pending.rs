@@ -23,6 +23,9 @@ pub(super) struct Pending {
     pub(super) late: Vec<Vec<RecordBatch>>,
     /// For each INSERT and partition, what became of the records.
     pub(super) counts: Vec<BTreeMap<i32, Counts>>,
+    /// For each INSERT, before which time no open window begins ([`crate::engine::OpenWindows::opens_from`]), as of the last
+    /// epoch; where that says nothing, the least.
+    pub(super) opens_from: Vec<EventTime>,
     /// State that changed, at the barrier.
     pub(super) frozen: Vec<(usize, FrozenPane)>,
     rows: usize,
@@ -36,6 +39,7 @@ impl Pending {
             windows: vec![BTreeMap::new(); inserts],
             late: vec![Vec::new(); inserts],
             counts: vec![BTreeMap::new(); inserts],
+            opens_from: vec![EventTime::MIN; inserts],
             frozen: Vec::new(),
             rows: 0,
             bytes: 0,
@@ -45,6 +49,7 @@ impl Pending {
     /// Takes the output of one epoch.
     pub(super) fn take(&mut self, output: EpochOutput) {
         for (index, insert) in output.inserts.into_iter().enumerate() {
+            self.opens_from[index] = insert.open.opens_from.unwrap_or(EventTime::MIN);
             let rows =
                 || insert.results.iter().chain(&insert.late).chain(insert.windows.iter().map(|window| &window.rows));
             self.rows += rows().map(RecordBatch::num_rows).sum::<usize>();

@@ -15,7 +15,6 @@ use crate::sinks::{Publisher, Tidy};
 /// The result tables of a run, and what is to be rewritten in them.
 #[derive(Debug)]
 pub(super) struct Sealing {
-    plan: Arc<Plan>,
     publisher: Publisher,
     /// For each INSERT.
     tables: Vec<Tidy>,
@@ -33,25 +32,24 @@ struct Done {
 }
 
 impl Sealing {
-    /// For a run that goes on at `watermark`.
-    pub(super) fn new(plan: &Arc<Plan>, publisher: &Publisher, watermark: EventTime) -> Sealing {
+    /// For a run that goes on where each INSERT's result is sealed below an edge.
+    pub(super) fn new(plan: &Arc<Plan>, publisher: &Publisher, edge_of: Vec<EventTime>) -> Sealing {
         let inserts = &plan.inserts;
         Sealing {
             tables: inserts.iter().map(Tidy::of_result).collect(),
             unseen: (0..inserts.len()).collect(),
-            edge_of: inserts.iter().map(|insert| insert.sealed_edge(watermark)).collect(),
-            plan: plan.clone(),
+            edge_of,
             publisher: publisher.clone(),
             work: None,
         }
     }
 
-    /// A checkpoint is published: rows came into these partitions of each INSERT's table.
-    pub(super) fn published(&mut self, touched: Vec<BTreeSet<EventTime>>, watermark: EventTime) {
-        for (insert, touched) in touched.into_iter().enumerate() {
-            self.tables[insert].saw(touched);
-            self.edge_of[insert] = self.plan.inserts[insert].sealed_edge(watermark);
+    /// A checkpoint is published: rows came into these partitions of each INSERT's table, which is sealed below these edges.
+    pub(super) fn published(&mut self, touched: Vec<BTreeSet<EventTime>>, sealed: Vec<EventTime>) {
+        for (table, touched) in self.tables.iter_mut().zip(touched) {
+            table.saw(touched);
         }
+        self.edge_of = sealed;
         self.go_on();
     }
 

@@ -7,6 +7,7 @@ use futures::StreamExt;
 use crate::event::EventTime;
 use crate::iceberg::{Catalog, IcebergError, ScanFilter, plan_files, read_file};
 use crate::job::{Insert, Plan};
+use crate::windows::Window;
 
 /// Counts the records in an INSERT's late table that are in time by their own partition, but came when the live run had
 /// closed their window, for the windows whose range column lies in `range`. A backfill counts them.
@@ -22,10 +23,13 @@ pub async fn behind_watermark(
     let event_time = stream.columns[stream.event_time].name.clone();
     let result = insert.table.to_string();
     let filter = ScanFilter {
-        time: Some((event_time, insert.times_of(windows))),
+        time: Some((event_time.clone(), insert.late_times_of(windows))),
         equals: vec![("result".to_owned(), result.clone())],
     };
-    let columns = ["result", "reason", "first_late", "last_late"].map(str::to_owned);
+    // Where the data makes windows, the event time itself tells whose a record is.
+    let by_time = matches!(insert.window, Window::ByData(_));
+    let whose = if by_time { [event_time.as_str(); 2] } else { ["first_late", "last_late"] };
+    let columns = ["result", "reason", whose[0], whose[1]].map(str::to_owned);
     let mut count = 0;
     for file in plan_files(&table, None, &filter).await? {
         let mut rows = read_file(&table, &file, &columns, None).await?;
@@ -37,7 +41,11 @@ pub async fn behind_watermark(
                 results.value(row) == result
                     && reasons.value(row) == "behind_watermark"
                     && late.iter().all(|instants| instants.is_valid(row))
-                    && windows.meets(late[0].value(row) - ahead, late[1].value(row) - ahead)
+                    && if by_time {
+                        range.contains(&EventTime(late[0].value(row)))
+                    } else {
+                        windows.meets(late[0].value(row) - ahead, late[1].value(row) - ahead)
+                    }
             };
             count += (0..batch.num_rows()).filter(is_behind).count() as u64;
         }

@@ -53,6 +53,8 @@ pub struct HistoryState {
     pub archived: bool,
     /// How rows are brought to the stream's declaration, where it differs from the history's own.
     pub anew: Option<Arc<Anew>>,
+    /// All records with an event time from here on are in it and are read. [`EventTime::MAX`]: nothing tells since when.
+    pub complete_from: EventTime,
 }
 
 /// Why a range can't be recomputed.
@@ -198,7 +200,11 @@ pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> 
     }
     for insert in &plan.inserts {
         let history = &scope.histories[insert.stream];
-        let needed = insert.complete_at(scope.range.end);
+        let needed = match insert.complete_at(scope.range.end) {
+            // Where no watermark tells, it shows when they are computed.
+            EventTime::MAX => scope.range.end.plus(insert.reach()),
+            needed => needed,
+        };
         if needed > history.watermark {
             return Err(RangeError::Incomplete(Box::new(Incomplete {
                 table: history.table.name().clone(),
@@ -206,7 +212,7 @@ pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> 
                 range: scope.range.clone(),
                 watermark: history.watermark,
                 needed,
-                last: insert.sealed_edge(history.watermark),
+                last: insert.sealed_edge(history.watermark, EventTime::MIN),
                 idle: history.idle.clone(),
             })));
         }
@@ -293,7 +299,13 @@ async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime
             (newest.map_or(EventTime::MIN, |newest| newest.minus(stream.bound)), Vec::new())
         }
     };
-    Ok(HistoryState { table, times, files, watermark, idle, archived, anew })
+    let whole_from = match HistoryProgress::parse(table.properties()) {
+        Some(Ok(progress)) => progress.whole_from.unwrap_or(EventTime::MAX),
+        // Something else made it, or it is empty.
+        _ => EventTime::MIN,
+    };
+    let complete_from = whole_from.max(times.start);
+    Ok(HistoryState { table, times, files, watermark, idle, archived, anew, complete_from })
 }
 
 /// Whether the table has every declared column, but those that it tells by others, of its declared type: somebody else may

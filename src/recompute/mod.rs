@@ -8,6 +8,7 @@ mod failing;
 mod memory;
 mod pass;
 mod run;
+mod warm_up;
 
 pub use behind::behind_watermark;
 pub use check::{HistoryState, Incomplete, RangeError, Requested, Scope, check, covering, scope};

@@ -29,6 +29,8 @@ pub(super) struct Pass<'a> {
     pub(super) read: HistoryOptions,
     /// Whether windows close as history is read; else none ever does, and only late rows come out.
     pub(super) closing: bool,
+    /// Whether the end of history is the end of the log, so that windows that are open there are whole.
+    pub(super) drain: bool,
 }
 
 impl Pass<'_> {
@@ -63,6 +65,7 @@ impl Pass<'_> {
                 biased;
                 output = engine.next(), if engine.in_flight() > 0 => {
                     let output = settled(output?);
+                    self.check_by_data(&output)?;
                     guard.note(self.plan, &output);
                     let kept = take(output, guard.pressure()).await?;
                     // What has ended gives back all that it holds.
@@ -97,12 +100,44 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Where the data makes windows, it shows in them whether they are whole: no window of the range may have begun before
+    /// what is known of history, none may end behind where it is complete.
+    fn check_by_data<E: std::error::Error>(&self, output: &EpochOutput) -> Result<(), RecomputeError<E>> {
+        let state = &self.scope.histories[self.stream];
+        let of_stream =
+            self.plan.inserts.iter().zip(&output.inserts).filter(|(insert, _)| insert.stream == self.stream);
+        for (insert, output) in of_stream {
+            let (history, table) = (state.table.name(), &insert.table);
+            if output.open.cut_off > 0 {
+                let complete_from = state.complete_from;
+                return Err(RecomputeError::CutOff { history: history.clone(), table: table.clone(), complete_from });
+            }
+            let needed = output.open.latest_end.plus(insert.allowed);
+            if !self.drain && needed > state.watermark {
+                let watermark = state.watermark;
+                return Err(RecomputeError::StillOpen {
+                    history: history.clone(),
+                    table: table.clone(),
+                    needed,
+                    watermark,
+                });
+            }
+        }
+        Ok(())
+    }
+
     fn engine<E: std::error::Error + 'static>(&self) -> Result<Engine, RecomputeError<E>> {
         // The INSERTs of other streams get nothing in this pass.
-        let nothing = PublishRange { from: EventTime::MAX, to: EventTime::MAX };
+        let nothing = PublishRange::of_marks(EventTime::MAX, EventTime::MAX);
         let windows = self.plan.inserts.iter().zip(&self.scope.windows);
         let publish = windows.map(|(insert, &windows)| if insert.stream == self.stream { windows } else { nothing });
-        let options = EngineOptions { workers: self.workers, publish: publish.collect(), ..EngineOptions::default() };
+        let complete_from = self.plan.inserts.iter().map(|insert| self.scope.histories[insert.stream].complete_from);
+        let options = EngineOptions {
+            workers: self.workers,
+            publish: publish.collect(),
+            complete_from: complete_from.collect(),
+            ..EngineOptions::default()
+        };
         Ok(Engine::start(self.plan, options)?)
     }
 }

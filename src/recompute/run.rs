@@ -8,7 +8,9 @@ use super::Scope;
 use super::failing::Failing;
 use super::memory::MemoryExhausted;
 use super::pass::Pass;
+use super::warm_up::warmed_up;
 use crate::engine::{EngineError, EpochOutput};
+use crate::event::{EventTime, TableName};
 use crate::iceberg::IcebergError;
 use crate::job::Plan;
 use crate::memory::{Kept, Pressure};
@@ -21,6 +23,8 @@ pub struct RecomputeOptions {
     pub workers: usize,
     /// Count late records as if they had come in time.
     pub include_late: bool,
+    /// The end of history is the end of the log: windows that are open there are whole.
+    pub drain: bool,
     /// Bytes that the process may hold; `None`: no limit.
     pub memory_max: Option<u64>,
 }
@@ -41,6 +45,35 @@ pub enum RecomputeError<E: std::error::Error + 'static> {
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// A window of the range may have begun before history.
+    #[error(
+        "windows of {table} in the range may have begun before {complete_from}, from where on history {history} has all \
+         records, so they may be cut off; begin the range later"
+    )]
+    CutOff {
+        /// The history.
+        history: TableName,
+        /// The result.
+        table: TableName,
+        /// The first instant that is known.
+        complete_from: EventTime,
+    },
+    /// A window of the range is open where history ends.
+    #[error(
+        "history {history} isn't complete for the range: it is complete up to {watermark}, and windows of {table} that begin in \
+         it last until {needed}; archive on, end the range earlier, or take the end of history for the end of the log with \
+         --drain"
+    )]
+    StillOpen {
+        /// The history.
+        history: TableName,
+        /// The result.
+        table: TableName,
+        /// Where the last of them ends, by then.
+        needed: EventTime,
+        /// How far history is complete.
+        watermark: EventTime,
+    },
     /// There is too little memory.
     #[error(transparent)]
     Memory(#[from] MemoryExhausted),
@@ -73,8 +106,10 @@ where
             anew: scope.histories[index].anew.clone(),
         };
         let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
-        let RecomputeOptions { workers, memory_max, .. } = options;
-        let pass = Pass { plan, scope, stream: index, workers, memory_max, read, closing: true };
+        let scope = warmed_up(plan, scope, index, (options, &read)).await?;
+        let read = HistoryOptions { range: scope.histories[index].times.clone(), ..read };
+        let RecomputeOptions { workers, drain, memory_max, .. } = options;
+        let pass = Pass { plan, scope: &scope, stream: index, workers, memory_max, read, closing: true, drain };
         let mut failing = Failing::default();
         let mut count = |records: arrow::record_batch::RecordBatch| {
             counted.records += records.num_rows() as u64;

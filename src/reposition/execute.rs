@@ -34,6 +34,7 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     // Before the claim, which would stop a run of the other version.
     let known = moving.checkpoints.newest().await?;
     destination.check_version(moving.plan, known.manifest.as_ref())?;
+    destination.check_windows(moving.plan)?;
     // Another version may have more columns.
     let evolve = matches!(destination, Destination::Upgrade(_));
     let targets: Vec<Target> = targets(moving.plan).into_iter().map(|target| Target { evolve, ..target }).collect();

@@ -33,6 +33,7 @@ use crate::sinks::PublishError;
 use crate::sources::SourceError;
 use crate::start::StartError;
 use crate::time::clock::Clock;
+use crate::windows::Window;
 
 pub use execute::execute;
 pub use moves::plan;
@@ -253,6 +254,23 @@ impl Destination {
                 known.map(|(&partition, at)| (partition, at.next_offset)).collect()
             }
         }
+    }
+
+    /// Refuses what would publish windows that the data makes cut off, or never get through what is published already.
+    fn check_windows(&self, plan: &Plan) -> Result<(), StartError> {
+        for insert in &plan.inserts {
+            let Window::ByData(window) = &insert.window else { continue };
+            let (table, window) = (insert.table.clone(), window.name());
+            if !insert.closes_in_order() {
+                return Err(StartError::NotInOrder { table, window });
+            }
+            let continues = matches!(self, Destination::Savepoint(_));
+            let from_the_beginning = self.first_window(&insert.table) == EventTime::MIN;
+            if !(continues || from_the_beginning || insert.can_begin_at_an_edge()) {
+                return Err(StartError::CutsWindows { table, window });
+            }
+        }
+        Ok(())
     }
 
     /// The streams whose first records come from history, as in [`Positions::from_history`].

@@ -24,6 +24,7 @@ use crate::windows::PublishRange;
 pub async fn plan(moving: &Moving<'_>, destination: &Destination) -> Result<Repositioning, RepositionError> {
     let newest = moving.checkpoints.newest().await?;
     destination.check_version(moving.plan, newest.manifest.as_ref())?;
+    destination.check_windows(moving.plan)?;
     for insert in &moving.plan.inserts {
         let Some(table) = moving.catalog.load(&insert.table).await? else { continue };
         if let Some(difference) = table.difference(&layout::result(insert)) {
@@ -110,7 +111,7 @@ pub(super) fn read_again(
 /// Late rows of an INSERT that the run replaces.
 fn late_cut(plan: &Plan, newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> RowCut {
     let stream = &plan.streams[insert.stream];
-    let windows = PublishRange { from: destination.first_window(&insert.table), to: EventTime::MAX };
+    let windows = PublishRange::of_marks(destination.first_window(&insert.table), EventTime::MAX);
     let again = read_again(newest, destination, &stream.name);
     RowCut { positions: Some(again), ..layout::late_rows(insert, stream, windows) }
 }

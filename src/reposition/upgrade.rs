@@ -81,7 +81,7 @@ async fn sealed_edge(moving: &Moving<'_>, newest: &Manifest, insert: &Insert) ->
     };
     let known = stood.map_or(EventTime::MIN, |stood| stood.sealed_edge).max(stated);
     // A result that the old version didn't have begins with the others.
-    let edge = if stood.is_some() { known } else { insert.sealed_edge(newest.watermark) };
+    let edge = if stood.is_some() { known } else { insert.sealed_edge(newest.watermark, EventTime::MIN) };
     let first = insert.range_from(stood.map_or(EventTime::MIN, |stood| stood.first_window));
     let edge = match edge {
         // Drained: sealed as far as it goes.

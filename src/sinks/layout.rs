@@ -20,7 +20,7 @@ use crate::event::{
 };
 use crate::iceberg::{RowCut, TableSpec, TimeCut};
 use crate::job::Insert;
-use crate::windows::PublishRange;
+use crate::windows::{PublishRange, Window};
 
 /// A result table: the SELECT list, partitioned as the job says.
 pub fn result(insert: &Insert) -> TableSpec {
@@ -70,16 +70,23 @@ fn late_rows_between(
     last_late: Range<EventTime>,
 ) -> RowCut {
     let event_time = stream.columns[stream.event_time].name.clone();
+    let event_times = insert.late_times_of(windows);
+    let equals = BTreeMap::from([("result".to_owned(), insert.table.to_string())]);
+    if matches!(insert.window, Window::ByData(_)) {
+        // Which windows a record is late for, nobody knows.
+        let times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
+        return RowCut { times, equals, positions: None, records: None };
+    }
     let ahead = insert.window.name_ahead();
     let named = |marks: Range<EventTime>| marks.start.plus(ahead)..marks.end.plus(ahead);
     let columns = [
-        (event_time, insert.times_of(windows)),
+        (event_time, event_times),
         ("first_late".to_owned(), named(first_late)),
         ("last_late".to_owned(), named(last_late)),
     ];
     RowCut {
         times: columns.map(|(column, times)| TimeCut { column, from: times.start, to: times.end }).to_vec(),
-        equals: BTreeMap::from([("result".to_owned(), insert.table.to_string())]),
+        equals,
         positions: None,
         records: None,
     }

@@ -2,11 +2,34 @@
 
 use thiserror::Error;
 
-use crate::event::EventTime;
+use crate::event::{EventTime, TableName};
 
 /// Why a run can't begin so.
 #[derive(Clone, Debug, PartialEq, Eq, Error)]
 pub enum StartError {
+    /// Windows that the data makes can't be begun at an instant of a column that comes behind their start.
+    #[error(
+        "windows of {window} in {table} may begin any time before an instant of the column that its ranges go by, so a run that \
+         began there would cut them off; begin with the log (`earliest`), or with a new job at a start of windows \
+         (`kappa run --start TIME`)"
+    )]
+    CutsWindows {
+        /// The result.
+        table: TableName,
+        /// The window function.
+        window: &'static str,
+    },
+    /// Nothing that is published can be published again.
+    #[error(
+        "windows of {window} in {table} don't close in the order of window_start, by which it is partitioned, so they can't be \
+         published again one after the other; write to another table under another job name, or partition by window_end"
+    )]
+    NotInOrder {
+        /// The result.
+        table: TableName,
+        /// The window function.
+        window: &'static str,
+    },
     /// The log's beginning is gone, and with it perhaps a part of the first windows.
     #[error(
         "partition {partition} of {stream} begins at offset {low}, not at 0: what was below is gone, so the first \

@@ -33,12 +33,16 @@ impl<F> Default for StateFiles<F> {
 impl<F: Clone> StateFiles<F> {
     /// Adds a file. Panes in `whole` replace what the same worker wrote of them before.
     pub fn add(&mut self, added: LiveFile<F>, whole: &BTreeSet<EventTime>) {
-        for file in &mut self.live {
-            if file.worker == added.worker && file.insert == added.insert {
-                file.panes.retain(|pane| !whole.contains(pane));
-            }
-        }
+        self.forget(added.worker, added.insert, whole);
         self.live.push(added);
+        self.drop_empty();
+    }
+
+    /// Forgets what a worker wrote of panes.
+    pub fn forget(&mut self, worker: usize, insert: usize, panes: &BTreeSet<EventTime>) {
+        for file in self.live.iter_mut().filter(|file| file.worker == worker && file.insert == insert) {
+            file.panes.retain(|pane| !panes.contains(pane));
+        }
         self.drop_empty();
     }
 

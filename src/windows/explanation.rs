@@ -5,13 +5,15 @@ use std::fmt::{Display, Formatter, Result};
 use chrono_tz::Tz;
 use serde::Serialize;
 
-use super::{Calendar, CalendarLength, Cumulating, Hopping, TZDATA, Tumbling, Window};
+use super::{
+    ByData, Calendar, CalendarLength, Counting, Cumulating, Hopping, Session, Sliding, TZDATA, Tumbling, Window,
+};
 use crate::event::Micros;
 
 /// How event time is cut.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WindowExplanation {
-    /// `tumble`, `hop` or `cumulate`.
+    /// `tumble`, `hop`, `cumulate`, `session`, `count_window` or `sliding`.
     pub kind: &'static str,
     /// From the start of a window to that of the next, in microseconds, for `hop`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -27,6 +29,15 @@ pub struct WindowExplanation {
     /// Length of a window in dates of a calendar: `1 month`, `7 days`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub calendar: Option<String>,
+    /// The silence that ends a session, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub gap_us: Option<i64>,
+    /// Records of a full count window.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub records: Option<u64>,
+    /// How long a count window takes records, in microseconds.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub timeout_us: Option<i64>,
     /// Whose midnight begins a date.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub time_zone: Option<&'static str>,
@@ -59,6 +70,18 @@ impl Window {
                 offset_us: offset.0,
                 ..WindowExplanation::default()
             },
+            Window::ByData(ByData::Session(Session { gap, .. })) => {
+                WindowExplanation { kind: "session", gap_us: Some(gap.0), ..WindowExplanation::default() }
+            }
+            Window::ByData(ByData::Counting(Counting { size, timeout, .. })) => WindowExplanation {
+                kind: "count_window",
+                records: Some(size),
+                timeout_us: Some(timeout.0),
+                ..WindowExplanation::default()
+            },
+            Window::ByData(ByData::Sliding(Sliding { size })) => {
+                WindowExplanation { kind: "sliding", size_us: Some(size.0), ..WindowExplanation::default() }
+            }
             Window::Calendar(Calendar { length, zone }) => {
                 let (calendar, shift) = match length {
                     CalendarLength::Days { count, shift } => (count_of(count, "day"), shift),
@@ -82,8 +105,25 @@ fn count_of(count: i64, unit: &str) -> String {
     format!("{count} {unit}{}", if count == 1 { "" } else { "s" })
 }
 
+impl WindowExplanation {
+    /// Whether the data makes the windows.
+    pub fn is_by_data(&self) -> bool {
+        matches!(self.kind, "session" | "count_window" | "sliding")
+    }
+}
+
 impl Display for WindowExplanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        match (self.gap_us.map(Micros), self.records, self.timeout_us.map(Micros), self.size_us.map(Micros)) {
+            (Some(gap), ..) => return write!(f, "SESSION with a gap of {gap}"),
+            (_, Some(records), Some(timeout), _) => {
+                return write!(f, "COUNT_WINDOW of {records} records, or {timeout}");
+            }
+            (.., Some(size)) if self.is_by_data() => {
+                return write!(f, "SLIDING of {size}, one for each time of a record, ending with it");
+            }
+            _ => {}
+        }
         write!(f, "{} of ", self.kind.to_uppercase())?;
         match (&self.calendar, self.size_us.map(Micros), self.slide_us.map(Micros), self.step_us.map(Micros)) {
             (Some(calendar), ..) => f.write_str(calendar)?,

@@ -7,13 +7,20 @@
 //! `engine/prepare`, and what is kept for it in `engine/keep` (their module docs say how).
 
 mod adjacent;
+mod by_data;
 mod calendar;
+pub mod counting;
 mod cumulating;
 mod explanation;
 mod groups;
 mod hopping;
+mod identities;
+pub mod made;
+mod numbered;
 pub mod pane;
+pub mod session;
 pub mod shared;
+pub mod sliding;
 mod split;
 #[cfg(test)]
 mod tests;
@@ -21,11 +28,16 @@ mod tumbling;
 mod window;
 
 pub use adjacent::Adjacent;
+pub use by_data::ByData;
 pub use calendar::{Calendar, CalendarLength, TZDATA};
+pub use counting::{CountWindows, Counting, Fed};
 pub use cumulating::Cumulating;
 pub use explanation::WindowExplanation;
 pub use hopping::Hopping;
+pub use made::{Made, MadeWindows, Reason};
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
+pub use session::{Session, Sessions};
+pub use sliding::{Sliding, SlidingWindows};
 pub use split::{Split, split};
 pub use tumbling::Tumbling;
 pub use window::{ReadAround, Window};
@@ -46,21 +58,32 @@ pub enum WindowEdge {
     Time,
 }
 
-/// Which windows an INSERT publishes, by their marks: `[from, to)`. Records of other windows are passed over.
+/// Those of count windows: why it closed comes behind [`WINDOW_COLUMNS`].
+pub const COUNT_WINDOW_COLUMNS: [&str; 4] = ["window_start", "window_end", "window_time", "window_reason"];
+
+/// Which windows an INSERT publishes, by their marks: `[from, to)`. Records of other windows are passed over, where a record
+/// tells its windows.
 ///
 /// The mark of a window is its start. Windows of `CUMULATE` share starts; the mark of one is its end less the size, which no
-/// other has, and at which none of its records lies before.
+/// other has, and at which none of its records lies before. Windows that the data makes may be meant by another column.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PublishRange {
     /// Mark of the first window that is published.
     pub from: EventTime,
     /// First one that is not published any more.
     pub to: EventTime,
+    /// What `from` and `to` are of, for windows that the data makes; for others, their marks.
+    pub by: WindowEdge,
 }
 
 impl PublishRange {
     /// Every window.
-    pub const ALL: PublishRange = PublishRange { from: EventTime::MIN, to: EventTime::MAX };
+    pub const ALL: PublishRange = PublishRange::of_marks(EventTime::MIN, EventTime::MAX);
+
+    /// The windows whose marks are `from` or later, and before `to`.
+    pub const fn of_marks(from: EventTime, to: EventTime) -> PublishRange {
+        PublishRange { from, to, by: WindowEdge::Start }
+    }
 
     /// Whether the window with this mark (microseconds) is published.
     pub fn contains(&self, mark: i64) -> bool {
@@ -70,6 +93,16 @@ impl PublishRange {
     /// Whether a mark from `first` to `last` (microseconds) may be one of a window that is published.
     pub fn meets(&self, first: i64, last: i64) -> bool {
         first < self.to.0 && self.from.0 <= last
+    }
+
+    /// Whether a window that the data has made is published.
+    pub fn contains_made(&self, window: &Made) -> bool {
+        let instant = match self.by {
+            WindowEdge::Start => window.start,
+            WindowEdge::End => window.end,
+            WindowEdge::Time => window.end - 1,
+        };
+        self.from.0 <= instant && (instant < self.to.0 || self.to == EventTime::MAX)
     }
 
     /// Whether nothing is passed over.

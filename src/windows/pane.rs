@@ -77,6 +77,21 @@ impl Aggregation {
         Arc::clone(&self.closed_schema)
     }
 
+    /// Fails with [`PaneError::Layout`] unless `state` is laid out as [`Aggregation::state_schema`].
+    pub(super) fn check_layout(&self, state: &RecordBatch) -> Result<(), PaneError> {
+        let (expected, found) = (&self.state_schema, state.schema());
+        let same = expected.fields().len() == found.fields().len()
+            && expected
+                .fields()
+                .iter()
+                .zip(found.fields())
+                .all(|(a, b)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type()));
+        if !same {
+            return Err(PaneError::Layout { expected: describe(expected), found: describe(&found) });
+        }
+        Ok(())
+    }
+
     /// State columns of each aggregate.
     pub(super) fn state_widths(&self) -> &[usize] {
         &self.state_widths
@@ -223,7 +238,7 @@ impl Pane {
     /// Adds a delta that a checkpoint holds already: later freezes don't give it again. Fails with
     /// [`PaneError::Layout`] if it is of another layout.
     pub fn restore(&mut self, delta: RecordBatch) -> Result<(), PaneError> {
-        self.check_layout(&delta)?;
+        self.aggregation.check_layout(&delta)?;
         self.deltas.insert(self.written, delta);
         self.written += 1;
         Ok(())
@@ -232,22 +247,26 @@ impl Pane {
     /// Adds a delta as if its rows came now: the next freeze gives it again. For panes that are dealt out anew to
     /// another number of workers. Fails with [`PaneError::Layout`] if it is of another layout.
     pub fn merge(&mut self, delta: &RecordBatch) -> Result<(), PaneError> {
-        self.check_layout(delta)?;
+        self.aggregation.check_layout(delta)?;
         self.open.merge(delta)
     }
 
-    fn check_layout(&self, delta: &RecordBatch) -> Result<(), PaneError> {
-        let (expected, found) = (&self.aggregation.state_schema, delta.schema());
-        let same = expected.fields().len() == found.fields().len()
-            && expected
-                .fields()
-                .iter()
-                .zip(found.fields())
-                .all(|(a, b)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type()));
-        if !same {
-            return Err(PaneError::layout(expected, &found));
+    /// All rows as one batch of partial states, a group in one row.
+    pub(super) fn into_state(mut self) -> Result<RecordBatch, PaneError> {
+        if self.open.len() == 0 && self.deltas.len() == 1 {
+            return Ok(self.deltas.remove(0));
         }
-        Ok(())
+        for delta in std::mem::take(&mut self.deltas) {
+            self.open.merge(&delta)?;
+        }
+        self.open.take_state()
+    }
+
+    /// The partial states of all rows; a group may be in several. What the pane holds, and what the next freeze gives, stay
+    /// as they were.
+    pub(super) fn states(&mut self) -> Result<Vec<RecordBatch>, PaneError> {
+        self.seal()?;
+        Ok(self.deltas.clone())
     }
 
     /// The result of all rows: keys, then aggregates, laid out as [`Aggregation::closed_schema`]. One row a group, in no

@@ -3,9 +3,11 @@
 
 mod cases;
 mod collected;
+mod made;
 mod model;
 mod pairs;
 mod roundabout;
+mod tables;
 
 use std::sync::Arc;
 

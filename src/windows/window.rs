@@ -6,7 +6,7 @@ use chrono_tz::Tz;
 use serde_json::{Value, json};
 
 use super::shared::SharesPanes;
-use super::{Calendar, CalendarLength, Cumulating, Hopping, TZDATA, Tumbling, WindowEdge};
+use super::{ByData, Calendar, CalendarLength, Cumulating, Hopping, TZDATA, Tumbling, WindowEdge};
 use crate::event::{EventTime, Micros, Transform};
 
 /// How a query cuts event time into windows.
@@ -20,6 +20,9 @@ pub enum Window {
     Hopping(Hopping),
     /// `CUMULATE`: windows that begin together and grow.
     Cumulating(Cumulating),
+    /// `SESSION`, `COUNT_WINDOW` and `SLIDING`: windows that the data makes. Their marks are their starts, but they don't come
+    /// in that order, so that ranges go by other columns too ([`super::PublishRange::by`]).
+    ByData(ByData),
 }
 
 /// Event time that is read beside a range of a window's column, at most.
@@ -36,7 +39,7 @@ impl Window {
     pub fn can_be_revised(&self) -> bool {
         match self {
             Window::Tumbling(_) | Window::Calendar(_) => true,
-            Window::Hopping(_) | Window::Cumulating(_) => false,
+            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) => false,
         }
     }
 
@@ -47,6 +50,7 @@ impl Window {
             (_, Window::Tumbling(tumbling)) => tumbling.start_at_or_after(mark),
             (_, Window::Calendar(calendar)) => calendar.start_at_or_after(mark),
             (_, Window::Hopping(hopping)) => hopping.start_at_or_after(mark),
+            (_, Window::ByData(_)) => mark,
             (_, Window::Cumulating(cumulating)) => {
                 cumulating.end_at_or_after(mark.plus(cumulating.size)).minus(cumulating.size)
             }
@@ -57,7 +61,7 @@ impl Window {
     pub fn first_start(&self, mark: EventTime) -> EventTime {
         match (self.mark_at_or_after(mark), self) {
             (mark @ (EventTime::MIN | EventTime::MAX), _) => mark,
-            (mark, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_)) => mark,
+            (mark, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_)) => mark,
             (mark, Window::Cumulating(cumulating)) => EventTime(cumulating.start_of(mark.plus(cumulating.size).0)),
         }
     }
@@ -66,7 +70,7 @@ impl Window {
     pub fn first_mark(&self, time: EventTime) -> EventTime {
         match (time, self) {
             (EventTime::MIN | EventTime::MAX, _) => time,
-            (_, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_)) => time,
+            (_, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_)) => time,
             (_, Window::Cumulating(cumulating)) => cumulating.first_end_from(time).minus(cumulating.size),
         }
     }
@@ -80,6 +84,7 @@ impl Window {
             (_, Window::Calendar(calendar)) => calendar.start(watermark),
             (_, Window::Hopping(hopping)) => hopping.start_at_or_after(behind.minus(hopping.size)),
             (_, Window::Cumulating(cumulating)) => cumulating.end_at_or_after(behind).minus(cumulating.size),
+            (_, Window::ByData(by_data)) => by_data.start_by(WindowEdge::End, behind),
         }
     }
 
@@ -90,6 +95,7 @@ impl Window {
             (_, Window::Tumbling(tumbling)) => mark.plus(ahead(tumbling.size, edge)),
             (_, Window::Hopping(hopping)) => mark.plus(ahead(hopping.size, edge)),
             (_, Window::Cumulating(cumulating)) => mark.plus(ahead(cumulating.size, edge)),
+            (_, Window::ByData(by_data)) => by_data.edge_from(edge, mark),
             (_, Window::Calendar(calendar)) => match edge {
                 WindowEdge::Start => mark,
                 WindowEdge::End => calendar.end(calendar.start_at_or_after(mark)),
@@ -105,6 +111,7 @@ impl Window {
             (_, Window::Tumbling(tumbling)) => time.minus(ahead(tumbling.size, edge)),
             (_, Window::Hopping(hopping)) => time.minus(ahead(hopping.size, edge)),
             (_, Window::Cumulating(cumulating)) => time.minus(ahead(cumulating.size, edge)),
+            (_, Window::ByData(by_data)) => by_data.start_by(edge, time),
             (_, Window::Calendar(calendar)) => match edge {
                 WindowEdge::Start => time,
                 // The window that holds the instant before `time` ends at or after it.
@@ -123,15 +130,44 @@ impl Window {
             (_, Window::Calendar(calendar)) => calendar.end(calendar.start(before)),
             (_, Window::Hopping(hopping)) => hopping.end(hopping.start_at_or_before(before)),
             (_, Window::Cumulating(cumulating)) => cumulating.end_at_or_before(before.plus(cumulating.size)),
+            (_, Window::ByData(by_data)) => by_data.last_end_below(WindowEdge::Start, mark),
         }
     }
 
     /// How far the instant by which the late table names a window is ahead of its mark.
     pub fn name_ahead(&self) -> Micros {
         match self {
-            Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) => Micros(0),
+            Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_) => Micros(0),
             Window::Cumulating(cumulating) => cumulating.size,
         }
+    }
+
+    /// Whether `window_start` and `window_end` each decide the other.
+    pub fn edges_decide_each_other(&self) -> bool {
+        match self {
+            Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(ByData::Sliding(_)) => true,
+            Window::Cumulating(_) | Window::ByData(ByData::Session(_) | ByData::Counting(_)) => false,
+        }
+    }
+
+    /// Its function in SQL.
+    pub fn name(&self) -> &'static str {
+        match self {
+            Window::Tumbling(_) | Window::Calendar(_) => "TUMBLE",
+            Window::Hopping(_) => "HOP",
+            Window::Cumulating(_) => "CUMULATE",
+            Window::ByData(by_data) => by_data.name(),
+        }
+    }
+
+    /// Whether the order of records decides which window holds them.
+    pub fn goes_by_positions(&self) -> bool {
+        self.has_reason()
+    }
+
+    /// Whether its windows have a `window_reason`.
+    pub fn has_reason(&self) -> bool {
+        matches!(self, Window::ByData(ByData::Counting(_)))
     }
 
     /// Whether no two windows begin at the same time. No two end at the same time in any case.
@@ -156,6 +192,8 @@ impl Window {
             Window::Calendar(calendar) => calendar.end(pane),
             Window::Hopping(hopping) => EventTime(hopping.windows_of(pane.0).last_end),
             Window::Cumulating(cumulating) => EventTime(cumulating.windows_of(pane.0).last_end),
+            // What is kept says itself when it goes.
+            Window::ByData(_) => EventTime::MAX,
         }
     }
 
@@ -163,6 +201,7 @@ impl Window {
     pub fn reach(&self) -> Micros {
         match self {
             Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::Cumulating(_) => Micros(0),
+            Window::ByData(by_data) => by_data.reach(),
         }
     }
 
@@ -173,6 +212,7 @@ impl Window {
             Window::Calendar(calendar) => calendar.longest(),
             Window::Hopping(hopping) => hopping.size,
             Window::Cumulating(cumulating) => cumulating.size,
+            Window::ByData(by_data) => by_data.longest(),
         }
     }
 
@@ -192,6 +232,9 @@ impl Window {
             _ => size,
         };
         match (self, edge) {
+            (Window::ByData(ByData::Sliding(_)), WindowEdge::Start) => ReadAround { warm_up: none, run_out: size },
+            (Window::ByData(by_data), WindowEdge::Start) => ReadAround { warm_up: by_data.reach(), run_out: size },
+            (Window::ByData(_), _) => ReadAround { warm_up: size, run_out: none },
             // Windows that start in the range may end behind it.
             (_, WindowEdge::Start) => ReadAround { warm_up: none, run_out: crossing },
             // Windows that end in the range, its first instant included, start before it.
@@ -219,6 +262,7 @@ impl Window {
                 let data = (*zone != Tz::UTC).then_some(TZDATA);
                 json!({ "calendar": { "length": length, "zone": zone.name(), "tzdata": data } })
             }
+            Window::ByData(by_data) => by_data.canonical(),
             Window::Hopping(Hopping { slide, size, offset }) => {
                 json!({ "hopping": { "slide_us": slide.0, "size_us": size.0, "offset_us": offset.0 } })
             }

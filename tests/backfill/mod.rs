@@ -3,6 +3,7 @@
 
 mod aggregates;
 mod archive;
+mod by_data;
 mod conflicts;
 mod drift;
 mod fidelity;

@@ -12,7 +12,7 @@ use super::Fault;
 use crate::engine::prepare::{Argument, Preparation};
 use crate::job::{Insert, Kept};
 use crate::windows::pane::PaneError;
-use crate::windows::{Aggregation, Pane, WINDOW_COLUMNS};
+use crate::windows::{Aggregation, Fed, Pane};
 
 /// What the panes of one INSERT have in common, and how prepared rows go into one.
 pub(in crate::engine) struct Inputs {
@@ -24,7 +24,7 @@ pub(in crate::engine) struct Inputs {
 
 impl Inputs {
     pub(super) fn new(insert: &Insert, preparation: &Preparation) -> Result<Inputs, PaneError> {
-        let window_columns = WINDOW_COLUMNS.len();
+        let window_columns = insert.window_columns().len();
         let keys = &insert.closed_schema.fields()[window_columns..window_columns + insert.keys.len()];
         let keys = Arc::new(Schema::new(keys.to_vec()));
         let functions = insert.aggregates.iter().map(|aggregate| aggregate.function.clone()).collect();
@@ -46,6 +46,12 @@ impl Inputs {
 
     /// Adds prepared rows to a pane.
     pub(super) fn update(&self, pane: &mut Pane, rows: &RecordBatch) -> Result<(), Fault> {
+        let Fed { keys, arguments, filters } = self.read(rows)?;
+        Ok(pane.update(&keys, &arguments, &filters)?)
+    }
+
+    /// The keys of prepared rows, and what the aggregates take of them.
+    pub(super) fn read(&self, rows: &RecordBatch) -> Result<Fed, Fault> {
         let count = rows.num_rows();
         let argument = |argument: &Argument| -> Result<ArrayRef, DataFusionError> {
             match argument {
@@ -60,7 +66,6 @@ impl Inputs {
         }
         let filters: Vec<Option<BooleanArray>> =
             self.filters.iter().map(|filter| filter.map(|index| rows.column(index).as_boolean().clone())).collect();
-        let keys = &rows.columns()[self.keys.clone()];
-        Ok(pane.update(keys, &arguments, &filters)?)
+        Ok(Fed { keys: rows.columns()[self.keys.clone()].to_vec(), arguments, filters })
     }
 }

@@ -7,15 +7,19 @@ use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
 use super::adjacent::AdjacentWindows;
+use super::counting::OpenCounts;
 use super::overlapping::OverlappingWindows;
-use super::{Closed, Fault, Inputs, Keep, KeepError};
+use super::session::OpenSessions;
+use super::sliding::OpenSliding;
+use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
 use crate::engine::prepare::Preparation;
 use crate::engine::result::selected;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
-use crate::windows::{PublishRange, Window};
+use crate::windows::pane::PaneError;
+use crate::windows::{ByData, PublishRange, Window};
 
 /// Which windows of an INSERT are published, and which of them are already.
 #[derive(Clone, Copy)]
@@ -24,6 +28,8 @@ pub(in crate::engine) struct Published {
     pub(in crate::engine) range: PublishRange,
     /// What restored state was frozen at: windows that this closed are published. [`EventTime::MIN`]: none.
     pub(in crate::engine) watermark: EventTime,
+    /// The event time from which on all records are read.
+    pub(in crate::engine) complete_from: EventTime,
 }
 
 /// The open windows of one INSERT on one worker.
@@ -42,8 +48,8 @@ impl Keeper {
         published: Published,
     ) -> Result<Keeper, EngineError> {
         let insert = &plan.inserts[index];
-        let inputs = Inputs::new(insert, preparation)
-            .map_err(|source| told(insert, KeepError { window: None, fault: source.into() }))?;
+        let failed = |source: PaneError| told(insert, KeepError { window: None, fault: source.into() });
+        let inputs = Inputs::new(insert, preparation).map_err(failed)?;
         let allowed = insert.allowed;
         let keep: Box<dyn Keep> = match insert.window {
             Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
@@ -54,6 +60,7 @@ impl Keeper {
             Window::Cumulating(window) => {
                 Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
             }
+            Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
         };
         Ok(Keeper { index, plan: plan.clone(), keep })
     }
@@ -128,6 +135,21 @@ impl Keeper {
         let batch = RecordBatch::try_new(insert.closed_schema.clone(), columns)?;
         if insert.is_gathered() { Ok(batch) } else { selected(insert, batch) }
     }
+}
+
+fn keep_by_data(
+    window: ByData,
+    insert: &Insert,
+    inputs: Inputs,
+    preparation: &Preparation,
+    published: Published,
+) -> Result<Box<dyn Keep>, PaneError> {
+    let wanted = Wanted { window, range: published.range, complete_from: published.complete_from };
+    Ok(match window {
+        ByData::Session(window) => Box::new(OpenSessions::new(window, insert.allowed, inputs, wanted)?),
+        ByData::Sliding(window) => Box::new(OpenSliding::new(window, insert.allowed, inputs, wanted)?),
+        ByData::Counting(window) => Box::new(OpenCounts::new(window, inputs, preparation.schema(), wanted)),
+    })
 }
 
 /// The error as the driver is told.

@@ -6,9 +6,13 @@
 //! [`super::prepare::Placing`], which ships the columns that it goes by.
 
 mod adjacent;
+mod by_data;
+mod counting;
 mod inputs;
 mod keeper;
 mod overlapping;
+mod session;
+mod sliding;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -21,6 +25,7 @@ use super::epoch::OpenWindows;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::windows::pane::PaneError;
 
+pub(super) use by_data::Wanted;
 pub(super) use inputs::Inputs;
 pub(super) use keeper::{Keeper, Published};
 
@@ -102,6 +107,13 @@ impl Fault {
     /// The error of the window that starts at `start`.
     pub(super) fn at(self, start: EventTime) -> KeepError {
         KeepError { window: Some(start), fault: self }
+    }
+}
+
+impl Fault {
+    /// The error where windows of several times were at hand.
+    fn anywhere(self) -> KeepError {
+        KeepError { window: None, fault: self }
     }
 }
 

@@ -8,6 +8,7 @@
 //! Invariant: row-local. What becomes of a record depends on the record, its `_seen` and the stated watermark alone.
 
 mod adjacent;
+mod by_data;
 mod overlapping;
 mod preparation;
 
@@ -20,6 +21,7 @@ use datafusion_common::DataFusionError;
 
 use crate::event::EventTime;
 
+pub(super) use by_data::TIME_COLUMN;
 pub(super) use overlapping::{FROM_ALL, FROM_COLUMN};
 pub(super) use preparation::{Argument, Preparation};
 

@@ -11,6 +11,7 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::expressions::Literal;
 
 use super::adjacent::InOneWindow;
+use super::by_data::InTime;
 use super::overlapping::InOverlappingWindows;
 use super::{LateRows, Placing};
 use crate::event::{EventBatch, EventTime, Stream};
@@ -36,8 +37,10 @@ pub(in crate::engine) struct Preparation {
     /// Keys, then the distinct arguments, then the distinct FILTERs; their values follow the window's columns.
     shipped: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
-    /// Columns of the group keys, by which rows are dealt out to workers.
+    /// Columns of the group keys.
     pub(in crate::engine) keys: std::ops::Range<usize>,
+    /// Those of them by which rows are dealt out to workers.
+    pub(in crate::engine) dealt_by: std::ops::Range<usize>,
     /// For each aggregate its arguments.
     pub(in crate::engine) arguments: Vec<Vec<Argument>>,
     /// For each aggregate its FILTER's column.
@@ -98,10 +101,16 @@ impl Preparation {
             result: insert.table.to_string(),
             shipped,
             schema: Arc::new(Schema::new(fields)),
+            dealt_by: keys.start..keys.start + insert.partition_keys(),
             keys,
             arguments,
             filters,
         })
+    }
+
+    /// The layout of prepared rows.
+    pub(in crate::engine) fn schema(&self) -> &SchemaRef {
+        &self.schema
     }
 
     /// Index of the stream whose records it takes.
@@ -190,6 +199,9 @@ fn placing(insert: &Insert, stream: Arc<Stream>, publish: PublishRange) -> Box<d
         Window::Calendar(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
         Window::Hopping(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
         Window::Cumulating(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
+        Window::ByData(_) => {
+            Box::new(InTime { stream, allowed, publish, with_positions: insert.window.goes_by_positions() })
+        }
     }
 }
 

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 use std::time::Duration;
 
-use super::{BackfillExplanation, Explanation, InsertExplanation, StreamExplanation};
+use super::{Explanation, InsertExplanation, StreamExplanation};
 use crate::event::Micros;
 
 /// Width of the column of labels.
@@ -110,14 +110,15 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     }
     let end = if insert.state.per.iter().any(|part| part == "pane") { "the end of its last window" } else { "its end" };
     let state = format!(
-        "{} for each {}, from its first record until the watermark passes {end}{}: {} of event time",
+        "{} for each {}, from its first record until the watermark passes {end}{}: {}{} of event time",
         plural(insert.state.accumulators, "accumulator", "accumulators"),
         insert.state.per.join(", "),
         if allowed.0 > 0 { format!(" by {allowed}") } else { String::new() },
+        if insert.window.gap_us.is_some() { "as long as records come, and then " } else { "" },
         Micros(insert.state.held_us),
     );
     line(f, "state", state)?;
-    line(f, "backfill", backfill(&insert.backfill, insert.range_column))?;
+    line(f, "backfill", backfill(insert))?;
     let rows = insert.columns.iter().map(|column| {
         let from = if column.expression == column.name { "" } else { column.expression.as_str() };
         (column.name.as_str(), column.column_type.clone(), from)
@@ -128,10 +129,20 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
 /// By `end + allowed <= seen - bound`, as a distance of `seen` from the window's end.
 fn late(insert: &InsertExplanation, bound: Micros) -> String {
     let behind = Micros(bound.0.saturating_add(insert.allowed_lateness_us));
-    format!("once its partition has shown a time {behind} past the window's end; goes to {}", insert.late)
+    match insert.window.is_by_data() {
+        true => format!("once its partition has shown a time more than {behind} ahead of it; goes to {}", insert.late),
+        false => format!("once its partition has shown a time {behind} past the window's end; goes to {}", insert.late),
+    }
 }
 
-fn backfill(around: &BackfillExplanation, range_column: &str) -> String {
+fn backfill(insert: &InsertExplanation) -> String {
+    let (around, range_column) = (&insert.backfill, insert.range_column);
+    if insert.window.gap_us.is_some() && range_column == "window_start" {
+        return format!("ranges of {range_column}; history is read from the gap before the range to its end");
+    }
+    if insert.window.gap_us.is_some() || insert.window.timeout_us.is_some() {
+        return format!("ranges of {range_column}; history is read as far before the range as its windows need");
+    }
     let part = |us: i64, what: &str| match us {
         0 => format!("no {what}"),
         us => format!("{what} up to {}", Micros(us)),

@@ -28,6 +28,10 @@ pub(super) struct Records<'a> {
     pub schema: SchemaRef,
     /// The same for DataFusion, without qualifiers.
     pub columns: DFSchemaRef,
+    /// Columns that the window adds.
+    pub window_columns: &'static [&'static str],
+    /// What windows are told apart by, as group keys are made.
+    pub partition_by: Vec<Arc<dyn PhysicalExpr>>,
 }
 
 /// Why an aggregate can't be had.

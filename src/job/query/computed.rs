@@ -25,7 +25,7 @@ pub fn plan_computed(expr: &Spanned<Expr>, declared: &[Column], problems: &mut P
         .filter(|column| !matches!(column.origin, Origin::Computed(_)))
         .map(|column| column.name.clone())
         .collect();
-    let names = Names { qualifier: None, columns: &readable, aliases: &[], fallback: expr.span };
+    let names = Names { qualifier: None, columns: &readable, window_columns: &[], aliases: &[], fallback: expr.span };
     names.check(&expr.value, Clause::Computed, problems)?;
     let fields: Vec<Field> =
         declared.iter().map(|column| Field::new(&column.name, column.column_type.arrow(), true)).collect();

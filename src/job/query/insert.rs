@@ -13,7 +13,7 @@ use crate::event::{Micros, Stream};
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall};
 use crate::job::plan::{Insert, Publish};
-use crate::windows::{Window, WindowEdge};
+use crate::windows::{ByData, Counting, Session, Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
@@ -50,14 +50,20 @@ fn plan(
     let window = window(call, stream, problems);
     let (parts, columns, window, fields, range, allowed) = if is_composed {
         let window = window?;
+        if let Window::ByData(kind) = &window {
+            let message = format!("a query of several layers over {} isn't supported yet", kind.name());
+            problems.add(call.span, message, "write one SELECT with GROUP BY, and go on where the table is read");
+            return None;
+        }
         let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
         let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
         let allowed = allowed(insert, &window, &columns, problems);
         (parts, columns, window, fields, range, allowed)
     } else {
         let (shape, window) = (shape?, window?);
-        let query = Query::new(insert, shape, (call, &window), stream, problems)?;
+        let mut query = Query::new(insert, shape, (call, &window), stream, problems)?;
         let columns = query.check(problems);
+        query.plan_partition_by(problems);
         // What is missing by default only shows in a SELECT list that is right.
         let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
         let partitions = columns
@@ -69,7 +75,10 @@ fn plan(
         if !problems.is_empty() {
             return None;
         }
-        (query.take_apart(&columns, problems)?, columns, window, fields, range, allowed)
+        let parts = query.take_apart(&columns, problems)?;
+        let partition_keys = query.partition_keys(&parts, problems)?;
+        let window = by_partition_keys(window, partition_keys);
+        (parts, columns, window, fields, range, allowed)
     };
     if !problems.is_empty() {
         return None;
@@ -77,8 +86,9 @@ fn plan(
     if !partitions::check_types(insert, &fields, &parts.result_schema, problems) {
         return None;
     }
+    by_data_allows(insert, &window, range.edge, problems)?;
     let (sort, identity) = output::sort(&columns, &parts);
-    let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema } = parts;
+    let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema, .. } = parts;
     Some(Insert {
         table: insert.table.value.clone(),
         stream: index,
@@ -124,10 +134,44 @@ fn stream_index(
     index
 }
 
+/// The window, told apart by so many of the group keys.
+fn by_partition_keys(window: Window, partition_keys: usize) -> Window {
+    match window {
+        Window::ByData(ByData::Session(window)) => {
+            Window::ByData(ByData::Session(Session { partition_keys, ..window }))
+        }
+        Window::ByData(ByData::Counting(window)) => {
+            Window::ByData(ByData::Counting(Counting { partition_keys, ..window }))
+        }
+        other => other,
+    }
+}
+
+/// Refuses what can't be had of windows that the data makes.
+fn by_data_allows(insert: &InsertDefinition, window: &Window, edge: WindowEdge, problems: &mut Problems) -> Option<()> {
+    let Window::ByData(window) = window else { return Some(()) };
+    let before = problems.len();
+    if let (ByData::Counting(_), Some(allowed)) = (window, &insert.allow_lateness) {
+        let help = "leave it out: one late record would move every later window of its key; a greater bound in WATERMARK FOR waits for late records";
+        problems.add(allowed.span, "COUNT_WINDOW takes no ALLOW LATENESS", help);
+    }
+    if let (false, Some(publish)) = (window.closes_in_order_of(edge), &insert.publish)
+        && publish.value == Publish::WholePartitions
+    {
+        let message = format!(
+            "{} windows don't close in the order of window_start, so no partition of it is known to be whole",
+            window.name()
+        );
+        problems.add(publish.span, message, "partition by a transform of window_end, or PUBLISH EACH WINDOW");
+    }
+    (problems.len() == before).then_some(())
+}
+
 /// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.
 fn allowed(insert: &InsertDefinition, window: &Window, columns: &[Named], problems: &mut Problems) -> Micros {
     let Some(allowed) = &insert.allow_lateness else { return Micros::default() };
-    if !window.can_be_revised() {
+    // Count windows will never take it, and say so themselves.
+    if !window.can_be_revised() && !window.has_reason() {
         let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
         problems.add(allowed.span, "ALLOW LATENESS isn't supported for this window yet", help);
     }

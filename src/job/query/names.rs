@@ -14,7 +14,6 @@ use super::refused::refused_aggregate;
 use super::shape::identifier;
 use crate::job::Problems;
 use crate::job::suggest::nearest;
-use crate::windows::WINDOW_COLUMNS;
 
 /// Where an expression stands, which decides what it may name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -23,6 +22,8 @@ pub(super) enum Clause {
     Select,
     /// WHERE: the record's columns only.
     Where,
+    /// PARTITION BY of a window: the record's columns only.
+    PartitionBy,
     /// GROUP BY: all columns, names of the SELECT list.
     GroupBy,
     /// HAVING: all columns, names of the SELECT list, aggregates.
@@ -37,6 +38,8 @@ pub(super) struct Names<'a> {
     pub qualifier: Option<&'a str>,
     /// Columns of a record.
     pub columns: &'a [String],
+    /// Columns that the window adds.
+    pub window_columns: &'a [&'static str],
     /// Names given by AS in the SELECT list.
     pub aliases: &'a [String],
     /// Where to point at when a name has no place of its own.
@@ -109,8 +112,8 @@ impl Walk<'_> {
     }
 
     fn column(&mut self, name: &str, span: Span) {
-        let is_window = WINDOW_COLUMNS.contains(&name);
-        if is_window && self.clause != Clause::Computed {
+        let is_window = self.names.window_columns.contains(&name);
+        if is_window {
             return self.window_column(name, span);
         }
         if self.names.is_column(name) {
@@ -126,7 +129,7 @@ impl Walk<'_> {
             format!("`{name}` is a name of the SELECT list, which is made later: write its expression here")
         } else {
             let columns = self.names.columns.iter().map(String::as_str);
-            let windows = WINDOW_COLUMNS.into_iter().filter(|_| self.clause != Clause::Computed);
+            let windows = self.names.window_columns.iter().copied();
             did_you_mean(name, columns.chain(windows), self.known_columns())
         };
         self.refuse(span, format!("unknown column `{name}`"), help);
@@ -144,6 +147,10 @@ impl Walk<'_> {
         } else if self.clause == Clause::Where {
             let help = "write the condition in HAVING, or as one on the time column";
             self.refuse(span, format!("`{name}` can't be used in WHERE, which goes before the window"), help);
+        }
+        if self.clause == Clause::PartitionBy {
+            let help = "windows are told apart by columns of the record";
+            self.refuse(span, format!("`{name}` can't be used in PARTITION BY, which makes the window"), help);
         }
         self.uses.window = true;
     }
@@ -187,6 +194,7 @@ impl Walk<'_> {
         let (clause, help) = match self.clause {
             Clause::Where => ("WHERE, which goes before the window", "write the condition in HAVING"),
             Clause::GroupBy => ("GROUP BY", "group by columns of the record"),
+            Clause::PartitionBy => ("PARTITION BY", "windows are told apart by columns of the record"),
             Clause::Computed => ("a computed column", "a computed column sees one record: aggregate in a SELECT"),
             Clause::Select | Clause::Having => return,
         };

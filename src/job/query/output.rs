@@ -20,10 +20,12 @@ use crate::event::timestamp_type;
 use crate::job::Problems;
 use crate::job::above::Above;
 use crate::job::plan::{Aggregate, Kept, Key, ResultColumn};
-use crate::windows::WINDOW_COLUMNS;
+use crate::windows::{COUNT_WINDOW_COLUMNS, WINDOW_COLUMNS};
 
 /// The pieces of an INSERT that come from the query.
 pub(super) struct Parts {
+    /// How many columns of the closed schema are the window's.
+    pub window_columns: usize,
     /// WHERE.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
     /// Group keys beside the window.
@@ -59,8 +61,10 @@ pub(super) struct Places<'a> {
 }
 
 /// The window's columns, as they stand in rows of closed windows.
-pub(super) fn window_fields() -> Vec<Field> {
-    WINDOW_COLUMNS.iter().map(|name| Field::new(*name, timestamp_type(), false)).collect()
+pub(super) fn window_fields(names: &[&str]) -> Vec<Field> {
+    let instant = |name: &&str| WINDOW_COLUMNS.contains(name);
+    let data_type = |name: &&str| if instant(name) { timestamp_type() } else { DataType::Utf8 };
+    names.iter().map(|name| Field::new(*name, data_type(name), false)).collect()
 }
 
 /// Takes `plan` apart; `names` are those of the result's columns.
@@ -104,6 +108,7 @@ pub(super) fn parts(
         }
     }
     Some(Parts {
+        window_columns: records.window_columns.len(),
         filter,
         having,
         columns,
@@ -120,7 +125,7 @@ pub(super) fn parts(
 /// row: window columns and plain keys.
 pub(super) fn sort(columns: &[Named], parts: &Parts) -> (Vec<usize>, usize) {
     let keys = match parts.above {
-        None => WINDOW_COLUMNS.len()..WINDOW_COLUMNS.len() + parts.keys.len(),
+        None => parts.window_columns..parts.window_columns + parts.keys.len(),
         // What came of the keys isn't looked for.
         Some(_) => 0..0,
     };
@@ -222,8 +227,8 @@ impl Grouped {
         calls: Vec<(Expr, Span)>,
         records: &Records<'_>,
     ) -> Result<Grouped, (Refusal, Span)> {
-        let mut fields = window_fields();
-        let mut taken: HashSet<String> = WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
+        let mut fields = window_fields(records.window_columns);
+        let mut taken: HashSet<String> = COUNT_WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         let (mut keys, mut aggregates, mut meanings) = (Vec::new(), Vec::new(), Vec::new());
         for (expression, span) in groups {
             let at = |error: DataFusionError| (Refusal::DataFusion(error), span);
@@ -233,10 +238,14 @@ impl Grouped {
             }
             let name = free_name(&expression, &mut taken);
             let (bound, data_type, meaning) = key(expression, &name, records).map_err(at)?;
-            fields.push(Field::new(&name, data_type, true));
             meanings.push(meaning);
-            keys.push(Key { name, expression: bound });
+            keys.push((Key { name, expression: bound }, data_type));
         }
+        // Those that tell windows apart come first.
+        let place = |key: &Key| records.partition_by.iter().position(|other| other == &key.expression);
+        keys.sort_by_key(|(key, _)| place(key).unwrap_or(usize::MAX));
+        fields.extend(keys.iter().map(|(key, data_type)| Field::new(&key.name, data_type.clone(), true)));
+        let keys: Vec<Key> = keys.into_iter().map(|(key, _)| key).collect();
         for (expression, span) in calls {
             let at = |refusal: Refusal| (refusal, span);
             let name = free_name(&expression, &mut taken);
@@ -266,11 +275,15 @@ pub(super) fn distinct(expressions: &[Expr]) -> Vec<&Expr> {
 
 /// Whether an expression uses window columns (and then, as was checked, nothing else).
 pub(super) fn over_window(expression: &Expr) -> bool {
-    expression.column_refs().iter().any(|column| WINDOW_COLUMNS.contains(&column.name.as_str()))
+    expression.column_refs().iter().any(|column| COUNT_WINDOW_COLUMNS.contains(&column.name.as_str()))
 }
 
 /// A group key: how it is computed, its type, and what stands for it above.
-fn key(expression: Expr, name: &str, records: &Records<'_>) -> Result<(Arc<dyn PhysicalExpr>, DataType, Expr)> {
+pub(super) fn key(
+    expression: Expr,
+    name: &str,
+    records: &Records<'_>,
+) -> Result<(Arc<dyn PhysicalExpr>, DataType, Expr)> {
     let data_type = expression.get_type(records.columns.as_ref())?;
     let column = Expr::Column(Column::new_unqualified(name));
     let expression = if has_float(&data_type) { float_key(expression) } else { expression };

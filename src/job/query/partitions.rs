@@ -9,7 +9,7 @@ use crate::event::{PartitionField, Transform};
 use crate::job::Problems;
 use crate::job::definition::InsertDefinition;
 use crate::job::plan::RangeColumn;
-use crate::windows::{Window, WindowEdge};
+use crate::windows::{ByData, Window, WindowEdge};
 
 /// A column of the result, as far as partitions need it.
 pub(super) struct Named {
@@ -80,7 +80,8 @@ fn way_out(columns: &[Named]) -> String {
     }
 }
 
-/// `day(window_start)`, where that is in the result; where starts tell no windows, a later instant of them.
+/// `day(window_start)`, where that is in the result; where starts tell no windows, a later instant of them; for sessions
+/// `day(window_end)`, as one without end would hold all others back by its start.
 fn by_default(
     insert: &InsertDefinition,
     columns: &[Named],
@@ -88,14 +89,17 @@ fn by_default(
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
     let is_told = window.ranges_by(WindowEdge::Start);
-    let edges: &[WindowEdge] = if is_told { &[WindowEdge::Start] } else { &[WindowEdge::Time, WindowEdge::End] };
+    let (edges, name): (&[WindowEdge], &str) = match (is_told, window) {
+        (_, Window::ByData(ByData::Session(_))) => (&[WindowEdge::End], "window_end"),
+        (true, _) => (&[WindowEdge::Start], "window_start"),
+        (false, _) => (&[WindowEdge::Time, WindowEdge::End], "window_time"),
+    };
     for &edge in edges {
         if let Some(found) = columns.iter().find(|column| column.edge == Some(edge)) {
             let field = PartitionField { column: found.name.clone(), transform: Transform::Day };
             return Some((vec![field], RangeColumn { partition: 0, edge }));
         }
     }
-    let name = if is_told { "window_start" } else { "window_time" };
     let help = match columns.iter().find(|column| column.edge.is_some_and(|edge| window.ranges_by(edge))) {
         Some(column) => format!("select {name}, or write PARTITIONED BY (day({}))", column.name),
         None => format!("select {name}"),

@@ -9,6 +9,7 @@ use datafusion_common::{DFSchema, DFSchemaRef, DataFusionError, TableReference};
 use datafusion_expr::{ExprSchemable, LogicalPlan};
 use datafusion_optimizer::AnalyzerRule;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion_physical_expr::PhysicalExpr;
 use datafusion_sql::planner::{PlannerContext, SqlToRel};
 use datafusion_sql::sqlparser::ast::{
     Expr, GroupByExpr, Ident, SetExpr, Spanned as _, Statement, Value, ValueWithSpan,
@@ -18,20 +19,22 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::aggregate::Records;
 use super::catalog::{Catalog, parser_options};
 use super::error::problem;
-use super::expression::coerce;
+use super::expression::{coerce, unqualified};
 use super::names::{Clause, Names};
 use super::output::{self, Parts, Places};
 use super::partitions::Named;
 use super::shape::{self, Shape, identifier};
 use super::types::{result_type, sql_name};
+use super::window::window_columns;
 use crate::event::Stream;
 use crate::job::Problems;
-use crate::job::definition::{InsertDefinition, WindowCall};
-use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
+use crate::job::definition::{InsertDefinition, WindowCall, WindowFunction};
+use crate::windows::{Window, WindowEdge};
 
 /// One query on its way.
 pub(super) struct Query<'a> {
     insert: &'a InsertDefinition,
+    call: &'a WindowCall,
     window: &'a Window,
     shape: Shape<'a>,
     /// The table that the window call stands for: the record's columns, then the window's.
@@ -49,7 +52,7 @@ impl<'a> Query<'a> {
     pub(super) fn new(
         insert: &'a InsertDefinition,
         shape: Shape<'a>,
-        (call, window): (&WindowCall, &'a Window),
+        (call, window): (&'a WindowCall, &'a Window),
         stream: &'a Stream,
         problems: &mut Problems,
     ) -> Option<Query<'a>> {
@@ -59,7 +62,7 @@ impl<'a> Query<'a> {
                 .fields()
                 .iter()
                 .cloned()
-                .chain(output::window_fields().into_iter().map(Arc::new))
+                .chain(output::window_fields(window_columns(call)).into_iter().map(Arc::new))
                 .collect::<Vec<_>>(),
         ));
         let schemas = DFSchema::try_from_qualified_schema(TableReference::bare(shape.qualifier.as_str()), &input)
@@ -78,7 +81,14 @@ impl<'a> Query<'a> {
             window,
             catalog: Catalog::new([(call.relation.as_str(), input)]),
             input: Arc::new(qualified),
-            records: Records { stream, schema, columns: Arc::new(unqualified) },
+            records: Records {
+                stream,
+                schema,
+                columns: Arc::new(unqualified),
+                window_columns: window_columns(call),
+                partition_by: Vec::new(),
+            },
+            call,
             columns,
             aliases,
             shape,
@@ -93,6 +103,7 @@ impl<'a> Query<'a> {
         Names {
             qualifier: Some(&self.shape.qualifier),
             columns: &self.columns,
+            window_columns: self.records.window_columns,
             aliases: &self.aliases,
             fallback: self.fallback(),
         }
@@ -161,17 +172,23 @@ impl<'a> Query<'a> {
             self.shape.group.iter().map(|expression| self.check_group_expression(expression, problems)).collect();
         let grouped_by =
             |column: &str| targets.iter().flatten().any(|target| self.window_column(target) == Some(column));
-        let decides =
-            |column: &str| grouped_by(column) && (column == "window_end" || self.window.is_told_by_its_start());
-        if targets.iter().all(Option::is_some) && !["window_start", "window_end"].into_iter().any(decides) {
-            let message = if grouped_by("window_start") {
-                "GROUP BY must name window_end: windows that begin together end at different times"
-            } else {
-                "GROUP BY must name window_start or window_end: without a window a group never ends"
-            };
-            let span = self.shape.group.first().map_or_else(Span::empty, |first| first.span());
-            problems.add(self.place(span), message, "write GROUP BY window_start, window_end, and the keys");
+        if !targets.iter().all(Option::is_some) {
+            return;
         }
+        let (by_start, by_end) = (grouped_by("window_start"), grouped_by("window_end"));
+        let message = if !by_start && !by_end {
+            "GROUP BY must name window_start or window_end: without a window a group never ends"
+        } else if (by_start && by_end) || self.window.edges_decide_each_other() {
+            return;
+        } else if matches!(self.window, Window::ByData(_)) {
+            "GROUP BY must name window_start and window_end: here one doesn't decide the other"
+        } else if !by_end {
+            "GROUP BY must name window_end: windows that begin together end at different times"
+        } else {
+            return;
+        };
+        let span = self.shape.group.first().map_or_else(Span::empty, |first| first.span());
+        problems.add(self.place(span), message, "write GROUP BY window_start, window_end, and the keys");
     }
 
     /// What a GROUP BY expression stands for; `None` when it was refused.
@@ -208,7 +225,8 @@ impl<'a> Query<'a> {
     }
 
     fn group_target(&self, expression: &'a Expr) -> &'a Expr {
-        let is_column = |name: &str| WINDOW_COLUMNS.contains(&name) || self.columns.iter().any(|column| column == name);
+        let windows = self.records.window_columns;
+        let is_column = |name: &str| windows.contains(&name) || self.columns.iter().any(|column| column == name);
         self.shape.group_target(expression, is_column)
     }
 
@@ -223,7 +241,7 @@ impl<'a> Query<'a> {
             _ => return None,
         };
         let name = identifier(ident);
-        WINDOW_COLUMNS.into_iter().find(|column| *column == name)
+        self.records.window_columns.iter().copied().find(|column| *column == name)
     }
 
     /// Names of the result's columns: given, or those of plain columns.
@@ -252,12 +270,63 @@ impl<'a> Query<'a> {
             let edge = match self.window_column(item.expression) {
                 Some("window_start") => Some(WindowEdge::Start),
                 Some("window_end") => Some(WindowEdge::End),
-                Some(_) => Some(WindowEdge::Time),
-                None => None,
+                Some("window_time") => Some(WindowEdge::Time),
+                _ => None,
             };
             names.push(Named { name, edge });
         }
         fine.then_some(names)
+    }
+
+    /// Plans PARTITION BY: what windows are told apart by. False: something was refused.
+    pub(super) fn plan_partition_by(&mut self, problems: &mut Problems) -> bool {
+        let mut fine = true;
+        for written in &self.call.partition_by {
+            if self.names().check(&written.value, Clause::PartitionBy, problems).is_none() {
+                fine = false;
+                continue;
+            }
+            match self.partition_key(&written.value) {
+                Ok(key) => self.records.partition_by.push(key),
+                Err(error) => {
+                    problems.push(problem(&error, written.span));
+                    fine = false;
+                }
+            }
+        }
+        fine
+    }
+
+    fn partition_key(&self, expression: &Expr) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        let planner = SqlToRel::new_with_options(&self.catalog, parser_options());
+        let logical = planner.sql_to_expr(expression.clone(), &self.input, &mut PlannerContext::new())?;
+        let logical = unqualified(coerce(logical, &self.input)?)?;
+        Ok(output::key(logical, "", &self.records)?.0)
+    }
+
+    /// How many of the group keys tell windows apart: all of PARTITION BY, which must be in GROUP BY.
+    pub(super) fn partition_keys(&self, parts: &Parts, problems: &mut Problems) -> Option<usize> {
+        let by = &self.records.partition_by;
+        let is_missing = |key: &Arc<dyn PhysicalExpr>| !parts.keys.iter().any(|other| &other.expression == key);
+        if let Some(missing) = by.iter().position(is_missing) {
+            let written = &self.call.partition_by[missing];
+            let message = format!("`{}` has windows of its own, so GROUP BY must name it", written.value);
+            problems.add(
+                written.span,
+                message,
+                format!("add it: GROUP BY window_start, window_end, {}", written.value),
+            );
+            return None;
+        }
+        let count = parts.keys.iter().filter(|key| by.contains(&key.expression)).count();
+        if matches!(self.call.function, WindowFunction::Sliding { .. }) && count < parts.keys.len() {
+            let key = &parts.keys[count].name;
+            let message =
+                format!("SLIDING makes windows for each key of PARTITION BY, and `{key}` is only in GROUP BY");
+            problems.add(self.call.span, message, "add it to PARTITION BY, or leave it out of GROUP BY");
+            return None;
+        }
+        Some(count)
     }
 
     /// Plans the query as a whole and takes the plan apart.
@@ -305,9 +374,9 @@ impl<'a> Query<'a> {
         if let SetExpr::Select(select) = query.body.as_mut()
             && let GroupByExpr::Expressions(expressions, _) = &mut select.group_by
         {
-            for column in WINDOW_COLUMNS.into_iter().filter(|column| !written.contains(column)) {
+            for column in self.records.window_columns.iter().filter(|column| !written.contains(column)) {
                 let qualifier = Ident::with_quote('"', &self.shape.qualifier);
-                expressions.push(Expr::CompoundIdentifier(vec![qualifier, Ident::new(column)]));
+                expressions.push(Expr::CompoundIdentifier(vec![qualifier, Ident::new(*column)]));
             }
         }
         query

@@ -7,7 +7,10 @@ use crate::event::{Micros, Stream};
 use crate::job::Problems;
 use crate::job::definition::{Spanned, WindowCall, WindowFunction};
 use crate::job::interval::Length;
-use crate::windows::{Calendar, CalendarLength, Cumulating, Hopping, Tumbling, WINDOW_COLUMNS, Window};
+use crate::windows::{
+    ByData, COUNT_WINDOW_COLUMNS, Calendar, CalendarLength, Counting, Cumulating, Hopping, Session, Sliding, Tumbling,
+    WINDOW_COLUMNS, Window,
+};
 
 /// The window of a call, its time argument checked.
 pub(super) fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems) -> Option<Window> {
@@ -33,8 +36,26 @@ pub(super) fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems
         WindowFunction::Tumble { size, offset, zone } => tumble(size, offset.as_ref(), zone.as_ref(), problems),
         WindowFunction::Hop { slide, size, offset } => hop(slide, size, offset.as_ref(), problems),
         WindowFunction::Cumulate { step, size, offset } => cumulate(step, size, offset.as_ref(), problems),
+        // How many keys tell windows apart shows when GROUP BY is planned.
+        WindowFunction::Session { gap } => {
+            Some(Window::ByData(ByData::Session(Session { gap: gap.value, partition_keys: 0 })))
+        }
+        WindowFunction::Counting { size, timeout } => Some(Window::ByData(ByData::Counting(Counting {
+            size: size.value.into(),
+            timeout: timeout.value,
+            partition_keys: 0,
+        }))),
+        WindowFunction::Sliding { size } => Some(Window::ByData(ByData::Sliding(Sliding { size: size.value }))),
     };
     window.filter(|_| fine)
+}
+
+/// The names of the columns that a call's window adds.
+pub(super) fn window_columns(call: &WindowCall) -> &'static [&'static str] {
+    match call.function {
+        WindowFunction::Counting { .. } => &COUNT_WINDOW_COLUMNS,
+        _ => &WINDOW_COLUMNS,
+    }
 }
 
 /// The most windows that a record may fall in: a late row counts them, and each is a result of its own.

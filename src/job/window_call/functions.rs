@@ -3,8 +3,9 @@
 
 use datafusion_sql::sqlparser::tokenizer::Token;
 
+use super::by_data::{parse_count, parse_session, parse_sliding};
 use crate::event::Micros;
-use crate::job::definition::{Spanned, WindowFunction};
+use crate::job::definition::{PartitionTokens, Spanned, WindowFunction};
 use crate::job::interval;
 use crate::job::problem::Problem;
 use crate::job::tokens::{Cursor, Parsed};
@@ -23,6 +24,7 @@ pub(super) struct Function {
 /// What stood in the brackets.
 pub(super) struct Arguments {
     pub(super) stream: Spanned<String>,
+    pub(super) partition_by: Vec<PartitionTokens>,
     pub(super) time: Spanned<String>,
     pub(super) function: WindowFunction,
 }
@@ -44,9 +46,21 @@ pub(super) static FUNCTIONS: [Function; 6] = [
         help: "write CUMULATE(stream, event_time, step, size): CUMULATE(s, t, INTERVAL '1 hour', INTERVAL '1 day'), with an offset of the windows' starts as a fifth argument if wanted",
         parse: Some(parse_cumulate),
     },
-    Function { name: "SLIDING", help: "", parse: None },
-    Function { name: "SESSION", help: "", parse: None },
-    Function { name: "COUNT_WINDOW", help: "", parse: None },
+    Function {
+        name: "SLIDING",
+        help: "write SLIDING(stream PARTITION BY key, event_time, INTERVAL '1 hour')",
+        parse: Some(parse_sliding),
+    },
+    Function {
+        name: "SESSION",
+        help: "write SESSION(stream PARTITION BY key, event_time, INTERVAL '30 minutes')",
+        parse: Some(parse_session),
+    },
+    Function {
+        name: "COUNT_WINDOW",
+        help: "write COUNT_WINDOW(stream PARTITION BY key, event_time, 10, TIMEOUT INTERVAL '1 hour')",
+        parse: Some(parse_count),
+    },
 ];
 
 fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> {
@@ -58,7 +72,7 @@ fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> 
         offset = Some(interval::parse_any(inner)?);
         zone = parse_time_zone(inner, tumble)?;
     }
-    Ok(Arguments { stream, time, function: WindowFunction::Tumble { size, offset, zone } })
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Tumble { size, offset, zone } })
 }
 
 fn parse_hop(inner: &mut Cursor<'_>, hop: &Function) -> Parsed<Arguments> {
@@ -66,7 +80,7 @@ fn parse_hop(inner: &mut Cursor<'_>, hop: &Function) -> Parsed<Arguments> {
     let slide = parse_next(inner, hop, |inner| interval::parse_positive(inner, "the slide of windows"))?;
     let size = parse_next(inner, hop, |inner| interval::parse_positive(inner, "the size of a window"))?;
     let offset = parse_offset(inner, hop)?;
-    Ok(Arguments { stream, time, function: WindowFunction::Hop { slide, size, offset } })
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Hop { slide, size, offset } })
 }
 
 fn parse_cumulate(inner: &mut Cursor<'_>, cumulate: &Function) -> Parsed<Arguments> {
@@ -74,7 +88,7 @@ fn parse_cumulate(inner: &mut Cursor<'_>, cumulate: &Function) -> Parsed<Argumen
     let step = parse_next(inner, cumulate, |inner| interval::parse_positive(inner, "the step of windows"))?;
     let size = parse_next(inner, cumulate, |inner| interval::parse_positive(inner, "the size of a window"))?;
     let offset = parse_offset(inner, cumulate)?;
-    Ok(Arguments { stream, time, function: WindowFunction::Cumulate { step, size, offset } })
+    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Cumulate { step, size, offset } })
 }
 
 /// A comma, and what comes behind it.
@@ -122,7 +136,7 @@ fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<(Spanned<S
     Ok((stream, time))
 }
 
-fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> {
+pub(super) fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> {
     if inner.peek_at(1) == Some(&Token::RArrow) {
         return Err(Problem::new(inner.span(), "named arguments are not supported", function.help));
     }
@@ -130,7 +144,7 @@ fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> 
 }
 
 /// `stream` or `TABLE stream`.
-fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<String>> {
+pub(super) fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<String>> {
     if inner.peek() == Some(&Token::LParen) || inner.at_words(&["SELECT"]) {
         let help = "name a stream here; a WHERE behind the window does the same, it goes before the window";
         return Err(Problem::new(inner.span(), "a query as a window's input is not supported yet", help));
@@ -142,7 +156,7 @@ fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<S
 }
 
 /// `column`, `stream.column` or `DESCRIPTOR(column)`.
-fn parse_time(inner: &mut Cursor<'_>, stream: &str, function: &Function) -> Parsed<Spanned<String>> {
+pub(super) fn parse_time(inner: &mut Cursor<'_>, stream: &str, function: &Function) -> Parsed<Spanned<String>> {
     const WHAT: &str = "the event-time column";
     if inner.at_words(&["DESCRIPTOR"]) && inner.peek_at(1) == Some(&Token::LParen) {
         inner.advance();

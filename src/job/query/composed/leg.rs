@@ -130,7 +130,7 @@ impl Taken {
     fn rows(flat: Flat, records: &Records<'_>) -> Result<Taken, Refusal> {
         let (having, before): (Vec<Expr>, Vec<Expr>) = flat.filters.into_iter().partition(over_window);
         let above: Vec<Expr> = flat.columns.iter().chain(&having).cloned().collect();
-        let mut fields = window_fields();
+        let mut fields = window_fields(&WINDOW_COLUMNS);
         let mut keys = Vec::new();
         let mut columns = used_columns(&above, records);
         if columns.is_empty() {

@@ -36,7 +36,7 @@ use crate::job::Problems;
 use crate::job::above::{Above, CLOSED};
 use crate::job::definition::{InsertDefinition, WindowCall};
 use crate::job::plan::ResultColumn;
-use crate::windows::Window;
+use crate::windows::{WINDOW_COLUMNS, Window};
 use flat::Flat;
 use leg::Leg;
 
@@ -97,7 +97,8 @@ struct Planned<'a> {
 impl<'a> Planned<'a> {
     fn new(insert: &InsertDefinition, call: &'a WindowCall, stream: &'a Stream) -> Result<Planned<'a>, Refusal> {
         let schema = stream.record_schema();
-        let fields = schema.fields().iter().cloned().chain(output::window_fields().into_iter().map(Arc::new));
+        let fields =
+            schema.fields().iter().cloned().chain(output::window_fields(&WINDOW_COLUMNS).into_iter().map(Arc::new));
         let input: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
         let declared: Vec<&str> = stream.columns.iter().map(|column| column.name.as_str()).collect();
         let query = prepare::prepared(&insert.query, &call.relation, &declared);
@@ -108,7 +109,11 @@ impl<'a> Planned<'a> {
         let unused = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
         let plan = unused.optimize(plan, &OptimizerContext::new(), |_, _| {})?;
         let columns = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
-        Ok(Planned { plan, relation: &call.relation, records: Records { stream, schema, columns } })
+        Ok(Planned {
+            plan,
+            relation: &call.relation,
+            records: Records { stream, schema, columns, window_columns: &WINDOW_COLUMNS, partition_by: Vec::new() },
+        })
     }
 
     /// The pieces of the INSERT, and the names of the result's columns.
@@ -133,6 +138,7 @@ impl<'a> Planned<'a> {
             columns.push(ResultColumn { name: name.clone(), expression });
         }
         let parts = Parts {
+            window_columns: WINDOW_COLUMNS.len(),
             filter,
             keys: grouped.keys,
             aggregates: grouped.aggregates,

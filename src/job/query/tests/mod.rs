@@ -87,6 +87,7 @@ fn definition_of(query: Box<Query>) -> InsertDefinition {
         partitioned_by: None,
         query,
         windows: vec![WindowCall {
+            partition_by: Vec::new(),
             relation: "s".to_owned(),
             span: span(),
             function: WindowFunction::Tumble {

@@ -6,7 +6,7 @@ CREATE STREAM requests (
 LIVE    FROM KAFKA   'requests' FORMAT JSON
 HISTORY FROM ICEBERG 'raw.requests';
 
-INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
+INSERT INTO ICEBERG 'marts.hits'
 SELECT window_start, window_end, host, count(*) AS hits
 FROM   SESSION(requests PARTITION BY host, event_time, INTERVAL '5 minutes')
-GROUP  BY window_start, window_end, host;
+GROUP  BY window_start, window_end, host, window_reason;

@@ -1,0 +1,82 @@
+//! What the keepers of windows that the data makes have in common: which windows are published, and when to look for
+//! closed ones.
+
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::Int64Type;
+use arrow::record_batch::RecordBatch;
+
+use super::{Changed, Closed};
+use crate::engine::epoch::OpenWindows;
+use crate::engine::prepare::TIME_COLUMN;
+use crate::event::{EventTime, Micros};
+use crate::windows::{ByData, MadeWindows, PublishRange};
+
+/// Which windows are given on.
+#[derive(Clone, Copy)]
+pub(in crate::engine) struct Wanted {
+    pub(in crate::engine) window: ByData,
+    /// Those that are published.
+    pub(in crate::engine) range: PublishRange,
+    /// All records from here on are read.
+    pub(in crate::engine) complete_from: EventTime,
+}
+
+/// Windows on their way out of a keeper.
+pub(super) struct Gate {
+    wanted: Wanted,
+    allowed: Micros,
+    /// The settled time when windows were last looked for.
+    looked_at: EventTime,
+    /// Windows of the published range that weren't given on, as they may be cut off.
+    cut_off: u64,
+    /// The latest end of those that were.
+    latest_end: EventTime,
+}
+
+impl Gate {
+    pub(super) fn new(wanted: Wanted, allowed: Micros) -> Gate {
+        Gate { wanted, allowed, looked_at: EventTime::MIN, cut_off: 0, latest_end: EventTime::MIN }
+    }
+
+    /// The time before which no record comes any more, if windows are to be looked for now. A checkpoint must have all that
+    /// closed; else it can wait until `step` has passed, as looking costs what is held.
+    pub(super) fn settled(&mut self, watermark: EventTime, barrier: bool, step: Micros) -> Option<EventTime> {
+        let settled = watermark.minus(self.allowed);
+        let is_due = barrier || settled == EventTime::MAX || settled >= self.looked_at.plus(step);
+        if settled == EventTime::MIN || !is_due {
+            return None;
+        }
+        self.looked_at = settled;
+        Some(settled)
+    }
+
+    /// The rows of windows that are published.
+    pub(super) fn pass(&mut self, made: MadeWindows, with_reason: bool) -> Option<Closed> {
+        let Wanted { window, range, complete_from } = self.wanted;
+        let inside = made.only(|made| range.contains_made(made));
+        let count = inside.windows().len();
+        let whole = inside.only(|made| window.is_whole(made, complete_from));
+        self.cut_off += (count - whole.windows().len()) as u64;
+        self.latest_end = self.latest_end.max(whole.latest_end().unwrap_or_default());
+        let first = whole.windows().iter().map(|made| made.start).min()?;
+        Some(Closed {
+            window: EventTime(first),
+            columns: whole.window_columns(with_reason),
+            rows: whole.rows().clone(),
+        })
+    }
+
+    /// What there is to say of the windows that have passed, added to what is open.
+    pub(super) fn told(&self, open: OpenWindows) -> OpenWindows {
+        OpenWindows { cut_off: self.cut_off, latest_end: self.latest_end, ..open }
+    }
+}
+
+/// The event times of prepared rows.
+pub(super) fn times(rows: &RecordBatch) -> &Int64Array {
+    rows.column(TIME_COLUMN).as_primitive::<Int64Type>()
+}
+
+pub(super) fn changed(pane: i64, rows: RecordBatch, whole: bool) -> Changed {
+    Changed { pane: EventTime(pane), rows, whole }
+}

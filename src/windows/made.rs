@@ -1,0 +1,104 @@
+//! Windows that the data makes, once they are over: unlike those of fixed length, each row has bounds of its own.
+
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray};
+use arrow::compute::filter_record_batch;
+use arrow::datatypes::SchemaRef;
+use arrow::record_batch::{RecordBatch, RecordBatchOptions};
+
+use crate::event::{EventTime, TIMESTAMP_ZONE};
+
+/// Why a count window closed: its `window_reason`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Reason {
+    /// It had its n records.
+    Full,
+    /// Its time was over before.
+    Timeout,
+}
+
+impl Reason {
+    /// As it stands in results.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Reason::Full => "full",
+            Reason::Timeout => "timeout",
+        }
+    }
+}
+
+/// Bounds of one window.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Made {
+    /// `window_start`, microseconds.
+    pub start: i64,
+    /// `window_end` (exclusive), microseconds.
+    pub end: i64,
+    /// `window_reason`, of count windows.
+    pub reason: Option<Reason>,
+    /// False: behind a start in mid-log it isn't known whether this is a window, or all of one.
+    pub whole: bool,
+}
+
+/// Rows of windows that are over: for each row its window, its keys and its aggregates.
+#[derive(Clone, Debug)]
+pub struct MadeWindows {
+    windows: Vec<Made>,
+    rows: RecordBatch,
+}
+
+impl MadeWindows {
+    /// # Panics
+    /// When the columns aren't those of the schema, or not as long as there are windows.
+    pub(super) fn new(windows: Vec<Made>, schema: &SchemaRef, columns: Vec<ArrayRef>) -> MadeWindows {
+        let options = RecordBatchOptions::new().with_row_count(Some(windows.len()));
+        let rows = RecordBatch::try_new_with_options(SchemaRef::clone(schema), columns, &options);
+        MadeWindows { windows, rows: rows.expect("accumulators emit what their return fields say") }
+    }
+
+    /// The window of each row.
+    pub fn windows(&self) -> &[Made] {
+        &self.windows
+    }
+
+    /// Keys and aggregates.
+    pub fn rows(&self) -> &RecordBatch {
+        &self.rows
+    }
+
+    /// The rows whose windows are wanted.
+    #[must_use]
+    pub fn only(self, wanted: impl Fn(&Made) -> bool) -> MadeWindows {
+        let mask: BooleanArray = self.windows.iter().map(|window| Some(wanted(window))).collect();
+        if mask.true_count() == self.windows.len() {
+            return self;
+        }
+        let rows = filter_record_batch(&self.rows, &mask).expect("the mask is as long as the rows");
+        let windows = self.windows.into_iter().filter(|window| wanted(window)).collect();
+        MadeWindows { windows, rows }
+    }
+
+    /// The window columns: [`super::WINDOW_COLUMNS`], then the reason, for count windows.
+    pub fn window_columns(&self, with_reason: bool) -> Vec<ArrayRef> {
+        let instants = |of: fn(&Made) -> i64| -> ArrayRef {
+            let values = TimestampMicrosecondArray::from_iter_values(self.windows.iter().map(of));
+            Arc::new(values.with_timezone(TIMESTAMP_ZONE))
+        };
+        let mut columns = vec![
+            instants(|window| window.start),
+            instants(|window| window.end),
+            instants(|window| window.end.saturating_sub(1)),
+        ];
+        if with_reason {
+            let reasons = self.windows.iter().map(|window| window.reason.map(Reason::as_str));
+            columns.push(Arc::new(reasons.collect::<StringArray>()));
+        }
+        columns
+    }
+
+    /// The latest `window_end`, if there is a row.
+    pub fn latest_end(&self) -> Option<EventTime> {
+        self.windows.iter().map(|window| EventTime(window.end)).max()
+    }
+}
