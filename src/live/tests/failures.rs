@@ -149,7 +149,9 @@ async fn too_many_rejects_stop_the_run_before_anything_of_them_is_published() {
     logs.append("clicks", 0, (0..94).map(|number| click("a", 1, NOON + number * SECOND)));
     logs.append("clicks", 0, (0..6).map(broken));
     let world = World::new(&format!("{STREAM}{HITS}"), logs.clone());
-    let slow = RunOptions { checkpoint_interval: Duration::from_secs(600), ..to_end(1) };
+    let strict = RunOptions::default().rejects_max_millionths;
+    let slow =
+        RunOptions { checkpoint_interval: Duration::from_secs(600), rejects_max_millionths: strict, ..to_end(1) };
     let error = world.run(&slow, &CancellationToken::new()).await.expect_err("six of a hundred are more than 5%");
     let text = error.to_string();
     for part in ["6 of the 100 records of stream clicks", "5%", "0@94, 0@95", "undecodable", "rejects_max"] {

@@ -166,9 +166,15 @@ fn rows(batches: &[RecordBatch], host: impl Fn(&RecordBatch, usize) -> String) -
     rows
 }
 
-/// Short epochs and checkpoints, so that a small log has many of both.
+/// Short epochs and checkpoints, so that a small log has many of both; and as many bad records in one as chance brings.
 fn options(workers: usize) -> RunOptions {
-    RunOptions { workers, checkpoint_interval: Duration::from_millis(20), epoch_rows: 500, ..RunOptions::default() }
+    RunOptions {
+        workers,
+        checkpoint_interval: Duration::from_millis(20),
+        epoch_rows: 500,
+        rejects_max_millionths: 1_000_000,
+        ..RunOptions::default()
+    }
 }
 
 fn to_end(workers: usize) -> RunOptions {

@@ -175,8 +175,7 @@ async fn try_starts(seed: u64) -> Tally {
     let mut tally = Tally::default();
     let mut random = StdRng::seed_from_u64(seed);
     let log = RandomLog::new(&mut random);
-    let options =
-        RunOptions { checkpoint_interval: Duration::from_secs(60), rejects_max_millionths: 1_000_000, ..drained(1) };
+    let options = RunOptions { checkpoint_interval: Duration::from_secs(60), ..drained(1) };
     let (whole, late) = log.published(&options).await;
     log.trim(&mut random);
     for _ in 0..STARTS {
