@@ -59,7 +59,7 @@ fn canonical_stream(stream: &Stream) -> Value {
 }
 
 fn canonical_insert(insert: &Insert) -> Value {
-    json!({
+    let mut canonical = json!({
         "table": insert.table.to_string(),
         "stream": insert.stream,
         "filter": insert.filter.as_ref().map(canonical_expression),
@@ -69,8 +69,6 @@ fn canonical_insert(insert: &Insert) -> Value {
         "aggregates": insert.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),
         "closed": canonical_types(&insert.closed_schema),
         "having": insert.having.as_ref().map(canonical_expression),
-        "rows": insert.kept == Kept::Rows,
-        "above": insert.above.as_ref().map(|above| canonical_operators(&above.operators())),
         "columns": insert.columns.iter()
             .map(|column| json!([column.name, canonical_expression(&column.expression)]))
             .collect::<Vec<_>>(),
@@ -83,7 +81,15 @@ fn canonical_insert(insert: &Insert) -> Value {
             Publish::EachWindow => "each_window",
             Publish::WholePartitions => "whole_partitions",
         },
-    })
+    });
+    // Said only where they are, so that jobs without them are what they were before there was such a thing.
+    if insert.kept == Kept::Rows {
+        canonical["rows"] = json!(true);
+    }
+    if let Some(above) = &insert.above {
+        canonical["above"] = canonical_operators(&above.operators());
+    }
+    canonical
 }
 
 fn canonical_aggregate(aggregate: &Aggregate) -> Value {
