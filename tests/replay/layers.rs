@@ -8,7 +8,7 @@ use kappa::job::{Plan, compile};
 
 use super::faces::{in_pieces, run_plan_backfill, run_plan_live, runtime};
 use super::{Case, Names, Observed, Random, seeds};
-use crate::model::{self, Value, Verdict};
+use crate::model::{self, Value};
 
 /// Cases of the suite.
 const CASES: u64 = 24;
@@ -57,24 +57,22 @@ impl Layers {
 
     /// The rows that the table must hold, sorted.
     fn expected(self, case: &Case) -> Vec<Vec<Value>> {
-        let mut groups: BTreeMap<(i64, Vec<Value>), i64> = BTreeMap::new();
+        let mut groups: BTreeMap<((i64, i64), Vec<Value>), i64> = BTreeMap::new();
         let mut rows = Vec::new();
         for record in model::judge(&case.log(), &case.stream, &case.query) {
-            let Verdict::Counted(start) = record.verdict else { continue };
-            let key = case.query.keys.iter().map(|key| model::grouped(&record.fields, key)).collect();
-            *groups.entry((start, key)).or_default() += 1;
-            let end = start + case.query.size;
-            let t = record.fields.get("t").cloned().expect("NOT NULL");
-            let position = [Value::Integer(record.partition.into()), Value::Integer(record.offset)];
-            rows.push(
-                [Value::Timestamp(start), Value::Timestamp(end)].into_iter().chain(position).chain([t]).collect(),
-            );
+            for &(start, end) in &record.windows {
+                let key = case.query.keys.iter().map(|key| model::grouped(&record.fields, key)).collect();
+                *groups.entry(((start, end), key)).or_default() += 1;
+                let position = [Value::Integer(record.partition.into()), Value::Integer(record.offset)];
+                let edges = [Value::Timestamp(start), Value::Timestamp(end)];
+                rows.push(edges.into_iter().chain(position).chain([record.fields["t"].clone()]).collect());
+            }
         }
-        let mut windows: BTreeMap<i64, Vec<i64>> = BTreeMap::new();
-        for ((start, _), n) in groups {
-            windows.entry(start).or_default().push(n);
+        let mut windows: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
+        for ((window, _), n) in groups {
+            windows.entry(window).or_default().push(n);
         }
-        let window = |(start, groups): (i64, Vec<i64>)| {
+        let window = |((start, end), groups): ((i64, i64), Vec<i64>)| {
             let most = groups.iter().copied().max().expect("a window has a group");
             let numbers = match self {
                 Layers::Again => {
@@ -82,7 +80,7 @@ impl Layers {
                 }
                 _ => vec![most],
             };
-            let edges = [Value::Timestamp(start), Value::Timestamp(start + case.query.size)];
+            let edges = [Value::Timestamp(start), Value::Timestamp(end)];
             edges.into_iter().chain(numbers.into_iter().map(Value::Integer)).collect()
         };
         if !matches!(self, Layers::Rows) {
