@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray};
-use arrow::compute::filter_record_batch;
+use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
@@ -117,8 +117,7 @@ impl Finish {
         let insert = &self.plan.inserts[index];
         let rows = match &mut self.above[index] {
             Some(above) => above.run(closed),
-            None => Ok(arrow::compute::concat_batches(&insert.closed_schema, closed)
-                .map_err(|error| failed(insert, error.into()))?),
+            None => concat_batches(&insert.closed_schema, closed).map_err(DataFusionError::from),
         };
         rows.and_then(|rows| selected(insert, rows)).map_err(|source| failed(insert, source))
     }

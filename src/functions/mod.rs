@@ -23,6 +23,7 @@ mod lists;
 mod overflow;
 mod pairs;
 mod percentiles;
+mod products;
 mod ranked;
 mod rounding;
 mod rows;

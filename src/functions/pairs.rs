@@ -7,17 +7,16 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int32Array, Int64Array,
-};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
 use arrow::buffer::NullBuffer;
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int32Type, Int64Type};
-use datafusion_common::{Result, exec_datafusion_err};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
+use datafusion_common::Result;
 use datafusion_expr::{EmitTo, GroupsAccumulator};
 
 use super::doubles::{SUM_COLUMNS, average, emitted, merge_columns, sum_columns, sum_fields};
 use super::exact::{Sums, decompose};
 use super::limbs::Limbs;
+use super::products::{PRODUCT_COLUMNS, merge_products, product_columns};
 use super::rows::for_each;
 
 /// What is made of pairs (y, x): the first argument is y, as in SQL's `regr_…` functions.
@@ -257,15 +256,7 @@ impl GroupsAccumulator for Pairs {
         columns.extend(sum_columns(&self.x, count));
         columns.push(Arc::new(Int64Array::from(self.counts[..count].to_vec())));
         for (_, sums) in &self.products {
-            let mut words = BinaryBuilder::new();
-            let mut exponents = Vec::with_capacity(count);
-            for sum in &sums[..count] {
-                let (bytes, exponent) = sum.to_bytes();
-                words.append_value(bytes);
-                exponents.push(exponent);
-            }
-            columns.push(Arc::new(words.finish()));
-            columns.push(Arc::new(Int32Array::from(exponents)));
+            columns.extend(product_columns(&sums[..count]));
         }
         self.drop_first(count);
         Ok(columns)
@@ -286,14 +277,8 @@ impl GroupsAccumulator for Pairs {
         for (&count, &group) in counts.iter().zip(group_indices) {
             self.counts[group] += count;
         }
-        for ((_, sums), columns) in self.products.iter_mut().zip(products.chunks_exact(2)) {
-            let words: &BinaryArray = columns[0].as_binary();
-            let exponents = columns[1].as_primitive::<Int32Type>().values();
-            for (row, &group) in group_indices.iter().enumerate() {
-                let sum = Limbs::from_bytes(words.value(row), exponents[row])
-                    .ok_or_else(|| exec_datafusion_err!("the state of a sum of products is not readable"))?;
-                sums[group].add_limbs(&sum);
-            }
+        for ((_, sums), columns) in self.products.iter_mut().zip(products.chunks_exact(PRODUCT_COLUMNS)) {
+            merge_products(sums, columns, group_indices)?;
         }
         Ok(())
     }

@@ -7,11 +7,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{
-    Array, ArrayRef, AsArray, BinaryArray, BinaryBuilder, BooleanArray, Float64Array, Int32Array, Int64Array,
-};
-use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int32Type, Int64Type};
-use datafusion_common::{Result, exec_datafusion_err};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Float64Array, Int64Array};
+use arrow::datatypes::{DataType, Field, FieldRef, Float64Type, Int64Type};
+use datafusion_common::Result;
 use datafusion_expr::function::{AccumulatorArgs, StateFieldsArgs};
 use datafusion_expr::utils::AggregateOrderSensitivity;
 use datafusion_expr::{Accumulator, AggregateUDFImpl, EmitTo, GroupsAccumulator, ReversedUDAF, Signature, Volatility};
@@ -21,6 +19,7 @@ use super::distinct::{DistinctThen, distinct_fields};
 use super::doubles::{SUM_COLUMNS, emitted, merge_columns, sum_columns, sum_fields};
 use super::exact::{Sums, decompose};
 use super::limbs::Limbs;
+use super::products::{merge_products, product_columns};
 use super::rows::for_each;
 use super::single::Single;
 
@@ -210,15 +209,7 @@ impl GroupsAccumulator for Moments {
         let count = emitted(emit_to, self.counts.len());
         let mut columns = sum_columns(&self.sums, count);
         columns.push(Arc::new(Int64Array::from(self.counts[..count].to_vec())));
-        let mut words = BinaryBuilder::new();
-        let mut exponents = Vec::with_capacity(count);
-        for squares in &self.squares[..count] {
-            let (bytes, exponent) = squares.to_bytes();
-            words.append_value(bytes);
-            exponents.push(exponent);
-        }
-        columns.push(Arc::new(words.finish()));
-        columns.push(Arc::new(Int32Array::from(exponents)));
+        columns.extend(product_columns(&self.squares[..count]));
         self.drop_first(count);
         Ok(columns)
     }
@@ -233,14 +224,10 @@ impl GroupsAccumulator for Moments {
         self.resize(total_num_groups);
         merge_columns(&mut self.sums, &values[..SUM_COLUMNS], group_indices)?;
         let counts = values[SUM_COLUMNS].as_primitive::<Int64Type>().values();
-        let words: &BinaryArray = values[SUM_COLUMNS + 1].as_binary();
-        let exponents = values[SUM_COLUMNS + 2].as_primitive::<Int32Type>().values();
-        for (row, &group) in group_indices.iter().enumerate() {
-            self.counts[group] += counts[row];
-            let squares = Limbs::from_bytes(words.value(row), exponents[row])
-                .ok_or_else(|| exec_datafusion_err!("the state of a sum of squares is not readable"))?;
-            self.squares[group].add_limbs(&squares);
+        for (&count, &group) in counts.iter().zip(group_indices) {
+            self.counts[group] += count;
         }
+        merge_products(&mut self.squares, &values[SUM_COLUMNS + 1..], group_indices)?;
         Ok(())
     }
 
