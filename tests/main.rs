@@ -11,6 +11,7 @@ mod exactly_once;
 mod fixtures;
 mod kafka;
 mod model;
+mod nexmark;
 mod operating;
 mod replay;
 mod servers;

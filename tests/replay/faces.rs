@@ -64,7 +64,8 @@ fn a_backfill_of_what_was_archived_gives_the_rows_of_the_model() {
     }
 }
 
-pub(super) fn runtime() -> tokio::runtime::Runtime {
+/// Where the program's drivers run.
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
 }
 
@@ -181,7 +182,8 @@ pub(super) async fn run_plan_backfill(
     Some(observed)
 }
 
-pub(super) async fn catalog(folder: &Path) -> Catalog {
+/// A catalog of its own, with its tables in the folder.
+pub async fn catalog(folder: &Path) -> Catalog {
     Catalog::open(&CatalogConfig::embedded(), folder).await.expect("a new SQLite catalog")
 }
 
@@ -205,7 +207,8 @@ async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Observe
     }
 }
 
-pub(super) async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
+/// These columns of all rows of a table; none if there is no such table.
+pub async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
     let Some(table) = catalog.load(name).await.expect("catalog answers") else { return Vec::new() };
     let mut found = Vec::new();
     for file in plan_files(&table, None, &ScanFilter::default()).await.expect("manifests are readable") {

@@ -13,6 +13,7 @@ mod revisions;
 use std::collections::BTreeSet;
 
 pub use case::{Case, Names, STEADY_START};
+pub use faces::{catalog, runtime, table_rows};
 pub use processes::Deployed;
 pub use random::Random;
 

@@ -113,16 +113,31 @@ pub fn sound_tables<const N: usize>(project: &Project, tables: [&str; N]) -> [Ta
     })
 }
 
+/// Rows as a script prints them, and what its columns are.
+#[derive(Deserialize)]
+struct Answer {
+    columns: Vec<Column>,
+    rows: Vec<Vec<serde_json::Value>>,
+}
+
+impl Answer {
+    fn rows(&self) -> Vec<Vec<Value>> {
+        self.rows.iter().map(|row| typed(&self.columns, row)).collect()
+    }
+}
+
 /// Runs a query in DuckDB; `{ns.table}` in it stands for a scan of that table. Values come in the order of the SELECT list.
 #[track_caller]
 pub fn duckdb(project: &Project, query: &str) -> Vec<Vec<Value>> {
-    #[derive(Deserialize)]
-    struct Answer {
-        columns: Vec<Column>,
-        rows: Vec<Vec<serde_json::Value>>,
-    }
-    let answer: Answer = read(project, "duckdb_read.py", &[query]);
-    answer.rows.iter().map(|row| typed(&answer.columns, row)).collect()
+    read::<Answer>(project, "duckdb_read.py", &[query]).rows()
+}
+
+/// The rows that a script prints, as `tests/readers/duckdb_read.py` does.
+#[track_caller]
+pub fn script_rows(script: &str, arguments: &[&str]) -> Vec<Vec<Value>> {
+    let output = script_output(script, arguments);
+    let answer: Answer = serde_json::from_slice(&output).unwrap_or_else(|error| panic!("{script}: {error}"));
+    answer.rows()
 }
 
 #[track_caller]
