@@ -2,12 +2,47 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray, StringArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, BooleanArray, Int64Array, StringArray, TimestampMicrosecondArray};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 
+use super::fed::Fed;
+use super::held::FrozenPart;
+use super::pane::PaneError;
+use super::split::Split;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
+
+/// Windows of one kind that are made from records in panes.
+///
+/// Invariant: which windows there are, and what they hold, is a function of the records alone, however often it was asked
+/// what is over, and however what is held went through checkpoints.
+pub trait Making {
+    /// Which rows of a batch belong to which pane, by their times.
+    fn split(&self, times: &[i64]) -> Split;
+
+    /// Adds rows of one pane ([`Making::split`]), with their times.
+    fn add(&mut self, pane: i64, times: &Int64Array, fed: Fed) -> Result<(), PaneError>;
+
+    /// The windows that are over when no record before `settled` can come any more. They are given once.
+    fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError>;
+
+    /// The earliest time at which a window that is open, or opens later on records from `settled` on, can begin; `None` where
+    /// the settled time tells as much.
+    fn opens_from(&self, settled: EventTime) -> Option<EventTime>;
+
+    /// What changed since the last call.
+    fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError>;
+
+    /// Takes rows that [`Making::freeze`] gave, as if they came now.
+    fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError>;
+
+    /// Whether nothing is held.
+    fn is_empty(&self) -> bool;
+
+    /// Memory of what is held, by the time from which on it holds records.
+    fn sizes(&self) -> impl Iterator<Item = (EventTime, usize)>;
+}
 
 /// Why a count window closed: its `window_reason`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]

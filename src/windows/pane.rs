@@ -79,17 +79,7 @@ impl Aggregation {
 
     /// Fails with [`PaneError::Layout`] unless `state` is laid out as [`Aggregation::state_schema`].
     pub(super) fn check_layout(&self, state: &RecordBatch) -> Result<(), PaneError> {
-        let (expected, found) = (&self.state_schema, state.schema());
-        let same = expected.fields().len() == found.fields().len()
-            && expected
-                .fields()
-                .iter()
-                .zip(found.fields())
-                .all(|(a, b)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type()));
-        if !same {
-            return Err(PaneError::Layout { expected: describe(expected), found: describe(&found) });
-        }
-        Ok(())
+        PaneError::unless_laid_out_as(&self.state_schema, state)
     }
 
     /// State columns of each aggregate.
@@ -131,6 +121,17 @@ pub enum PaneError {
 }
 
 impl PaneError {
+    /// Fails with [`PaneError::Layout`] unless the columns have these names and types.
+    pub(super) fn unless_laid_out_as(expected: &Schema, state: &RecordBatch) -> Result<(), PaneError> {
+        let found = state.schema();
+        let columns = expected.fields().iter().zip(found.fields());
+        let mut same = columns.map(|(a, b)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type()));
+        if expected.fields().len() != found.fields().len() || !same.all(|same| same) {
+            return Err(PaneError::layout(expected, &found));
+        }
+        Ok(())
+    }
+
     /// State of another layout than expected.
     pub(super) fn layout(expected: &Schema, found: &Schema) -> PaneError {
         PaneError::Layout { expected: describe(expected), found: describe(found) }

@@ -15,12 +15,11 @@
 //! walking along them gives the sessions; what a session evaluates to is a function of its records alone, however often it
 //! was asked what is over. Nothing here judges lateness: the caller brings no record before a time that it has settled.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
-use arrow::compute::{concat_batches, take, take_record_batch};
+use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::compute::{take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
@@ -28,16 +27,15 @@ use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 
+use super::fed::Fed;
+use super::held::{FrozenPart, Held};
 use super::identities::Identities;
-use super::made::{Made, MadeWindows};
+use super::made::{Made, MadeWindows, Making};
 use super::numbered::Numbered;
-use super::pane::{Aggregation, Frozen, Pane, PaneError};
+use super::pane::{Aggregation, PaneError};
 use super::split::{Split, split};
 use super::{Adjacent, Tumbling};
 use crate::event::{EventTime, Micros};
-
-/// Pane number, in checkpoints, of the pieces that lie in no pane any more.
-pub const PIECES: i64 = i64::MIN;
 
 /// `SESSION`: a new window after a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -49,11 +47,6 @@ pub struct Session {
 }
 
 impl Session {
-    /// Which rows of a batch belong to which pane, by their times.
-    pub fn split(&self, times: &[i64]) -> Split {
-        split(&Tumbling { size: self.gap, offset: Micros(0) }.spans(times).0)
-    }
-
     fn end(&self, last: i64) -> i64 {
         last.saturating_add(self.gap.0)
     }
@@ -67,13 +60,8 @@ pub struct Sessions {
     aggregation: Arc<Aggregation>,
     partition: SchemaRef,
     closed: SchemaRef,
-    /// By start, in microseconds.
-    panes: BTreeMap<i64, Pane>,
-    /// State of open sessions that lies in no pane any more.
-    pieces: Option<RecordBatch>,
-    /// What a checkpoint must hear of at the next freeze: that the pieces are others, and which panes are gone.
-    pieces_changed: bool,
-    gone: BTreeSet<i64>,
+    /// Panes, and the pieces of open sessions that lie in no pane any more.
+    held: Held,
 }
 
 impl Sessions {
@@ -95,139 +83,14 @@ impl Sessions {
         let aggregation = Arc::new(Aggregation::new(keys, functions)?);
         let of_user: Vec<usize> = (0..aggregation.closed_schema().fields().len() - 2).collect();
         let closed = Arc::new(aggregation.closed_schema().project(&of_user).expect("the two times come last"));
-        Ok(Sessions {
-            window,
-            aggregation,
-            partition,
-            closed,
-            panes: BTreeMap::new(),
-            pieces: None,
-            pieces_changed: false,
-            gone: BTreeSet::new(),
-        })
-    }
-
-    /// Adds rows of the pane that starts at `start` ([`Session::split`]); otherwise as [`Pane::update`].
-    pub fn add(
-        &mut self,
-        start: i64,
-        times: &Int64Array,
-        keys: &[ArrayRef],
-        mut arguments: Vec<Vec<ArrayRef>>,
-        mut filters: Vec<Option<BooleanArray>>,
-    ) -> Result<(), PaneError> {
-        let times: ArrayRef = Arc::new(times.clone());
-        for _ in 0..2 {
-            arguments.push(vec![Arc::clone(&times)]);
-            filters.push(None);
-        }
-        self.pane(start)?.update(keys, &arguments, &filters)
-    }
-
-    fn pane(&mut self, start: i64) -> Result<&mut Pane, PaneError> {
-        use std::collections::btree_map::Entry;
-        Ok(match self.panes.entry(start) {
-            Entry::Occupied(pane) => pane.into_mut(),
-            Entry::Vacant(place) => place.insert(Pane::new(&self.aggregation)?),
-        })
-    }
-
-    /// Takes rows of a frozen pane.
-    pub fn restore(&mut self, start: i64, rows: &RecordBatch) -> Result<(), PaneError> {
-        if start != PIECES {
-            return self.pane(start)?.merge(rows);
-        }
-        self.aggregation.check_layout(rows)?;
-        let pieces = self.pieces.take().into_iter().chain([rows.clone()]).collect();
-        self.pieces = Some(self.together(pieces));
-        self.pieces_changed = true;
-        Ok(())
-    }
-
-    /// What changed since the last call: the pane (or [`PIECES`]), its rows, and whether they replace all that was given of
-    /// it before. No rows: forget it.
-    pub fn freeze(&mut self) -> Result<Vec<(i64, RecordBatch, bool)>, PaneError> {
-        let nothing = || RecordBatch::new_empty(self.aggregation.state_schema());
-        let mut frozen: Vec<(i64, RecordBatch, bool)> = Vec::new();
-        if std::mem::take(&mut self.pieces_changed) {
-            frozen.push((PIECES, self.pieces.clone().unwrap_or_else(nothing), true));
-        }
-        frozen.extend(std::mem::take(&mut self.gone).into_iter().map(|start| (start, nothing(), true)));
-        for (&start, pane) in &mut self.panes {
-            match pane.freeze()? {
-                Frozen::Nothing => {}
-                Frozen::Delta(rows) => frozen.push((start, rows, false)),
-                Frozen::Whole(rows) => frozen.push((start, rows, true)),
-            }
-        }
-        Ok(frozen)
-    }
-
-    /// The sessions that are over when no record before `settled` can come any more: those with `last + gap <= settled`.
-    /// They are given once.
-    pub fn settle(&mut self, settled: EventTime) -> Result<Option<MadeWindows>, PaneError> {
-        let mut parts: Vec<RecordBatch> = Vec::new();
-        while let Some((&start, _)) = self.panes.first_key_value() {
-            if self.window.end(start) > settled.0 {
-                break;
-            }
-            let pane = self.panes.remove(&start).expect("the first pane was just there");
-            parts.push(pane.into_state()?);
-            self.gone.insert(start);
-        }
-        if parts.is_empty() && !self.may_be_over(settled) {
-            return Ok(None);
-        }
-        parts.extend(self.pieces.take());
-        self.pieces_changed = true;
-        let pieces = self.together(parts);
-        let mut keys = Keys { identities: Identities::new(&self.partition)?, numbers: Vec::new() };
-        let columns = &pieces.columns()[..self.window.partition_keys];
-        keys.identities.resolve(columns, pieces.num_rows(), &mut keys.numbers)?;
-        let mut walk = self.walk(&pieces, &keys.numbers);
-        self.mark_over(&mut walk, &mut keys, settled)?;
-        let (over, open): (Vec<Found>, Vec<Found>) = walk.found.iter().cloned().partition(|session| session.is_over);
-        self.pieces = self.join(&pieces, &walk.order, &open)?;
-        self.evaluate(&pieces, &walk.order, &over)
-    }
-
-    /// The earliest time at which a window that is open, or opens later on records from `settled` on, can begin.
-    pub fn opens_from(&self, settled: EventTime) -> EventTime {
-        let first_piece = self.pieces.as_ref().and_then(|pieces| self.firsts(pieces).values().iter().copied().min());
-        let first_pane = self.panes.keys().next().copied();
-        [first_piece, first_pane].into_iter().flatten().map(EventTime).chain([settled]).min().expect("there is one")
-    }
-
-    /// Panes and sets of pieces held.
-    pub fn len(&self) -> usize {
-        self.panes.len() + usize::from(self.pieces.is_some())
-    }
-
-    /// Whether no session is open.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Memory held by each pane, and by the pieces under their earliest time.
-    pub fn sizes(&self) -> impl Iterator<Item = (EventTime, usize)> {
-        let pieces = self.pieces.iter().map(|pieces| {
-            let first = self.firsts(pieces).values().iter().copied().min().unwrap_or(PIECES);
-            (EventTime(first), pieces.get_array_memory_size())
-        });
-        pieces.chain(self.panes.iter().map(|(&start, pane)| (EventTime(start), pane.bytes())))
+        let held = Held::new(&aggregation);
+        Ok(Sessions { window, aggregation, partition, closed, held })
     }
 
     /// Whether some piece is old enough to be the end of a session.
     fn may_be_over(&self, settled: EventTime) -> bool {
-        let Some(pieces) = &self.pieces else { return false };
+        let Some(pieces) = self.held.aside() else { return false };
         self.lasts(pieces).values().iter().any(|&last| self.window.end(last) <= settled.0)
-    }
-
-    fn together(&self, parts: Vec<RecordBatch>) -> RecordBatch {
-        match parts.as_slice() {
-            [one] => one.clone(),
-            several => concat_batches(&self.aggregation.state_schema(), several).expect("parts have one layout"),
-        }
     }
 
     fn firsts<'b>(&self, pieces: &'b RecordBatch) -> &'b Int64Array {
@@ -260,7 +123,7 @@ impl Sessions {
 
     /// Marks the sessions that are over. The pane in which the settled time lies may hold a record that goes on with one.
     fn mark_over(&mut self, walk: &mut Walk, keys: &mut Keys, settled: EventTime) -> Result<(), PaneError> {
-        let next_pane = self.panes.keys().next().copied().unwrap_or(i64::MAX);
+        let next_pane = self.held.first_start().unwrap_or(i64::MAX);
         let mut goes_on = false;
         for session in &mut walk.found {
             let end = self.window.end(session.last);
@@ -270,7 +133,8 @@ impl Sessions {
         if !goes_on {
             return Ok(());
         }
-        let states = self.panes.first_entry().expect("a pane was seen").get_mut().states()?;
+        let (_, pane) = self.held.first().expect("a pane was seen");
+        let states = pane.states()?;
         let mut earliest = vec![i64::MAX; keys.identities.len()];
         for state in &states {
             let columns = &state.columns()[..self.window.partition_keys];
@@ -307,9 +171,9 @@ impl Sessions {
         Ok(Some(joined.expect("accumulators emit what their state fields say")))
     }
 
-    fn evaluate(&self, pieces: &RecordBatch, order: &[u32], over: &[Found]) -> Result<Option<MadeWindows>, PaneError> {
+    fn evaluate(&self, pieces: &RecordBatch, order: &[u32], over: &[Found]) -> Result<Vec<MadeWindows>, PaneError> {
         if over.is_empty() {
-            return Ok(None);
+            return Ok(Vec::new());
         }
         let grouped = self.group(pieces, order, over)?;
         let rows = taken(pieces, &grouped.rows);
@@ -326,7 +190,7 @@ impl Sessions {
             whole: true,
         });
         let windows = windows.collect();
-        Ok(Some(MadeWindows::new(windows, &self.closed, columns)))
+        Ok(vec![MadeWindows::new(windows, &self.closed, columns)])
     }
 
     /// The keys of the groups, and the states of `rows`.
@@ -373,6 +237,65 @@ impl Sessions {
             }
         }
         Ok(grouped)
+    }
+}
+
+impl Making for Sessions {
+    fn split(&self, times: &[i64]) -> Split {
+        split(&Tumbling { size: self.window.gap, offset: Micros(0) }.spans(times).0)
+    }
+
+    fn add(&mut self, pane: i64, times: &Int64Array, mut fed: Fed) -> Result<(), PaneError> {
+        let times: ArrayRef = Arc::new(times.clone());
+        for _ in 0..2 {
+            fed.arguments.push(vec![Arc::clone(&times)]);
+            fed.filters.push(None);
+        }
+        self.held.add(pane, &fed.keys, &fed.arguments, &fed.filters)
+    }
+
+    /// Those with `last + gap <= settled`.
+    fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError> {
+        let mut parts = Vec::new();
+        while let Some((_, pieces)) = self.held.take_first(settled.minus(self.window.gap))? {
+            parts.push(pieces);
+        }
+        if parts.is_empty() && !self.may_be_over(settled) {
+            return Ok(Vec::new());
+        }
+        parts.extend(self.held.set_aside(None));
+        let pieces = self.held.together(&parts);
+        let mut keys = Keys { identities: Identities::new(&self.partition)?, numbers: Vec::new() };
+        let columns = &pieces.columns()[..self.window.partition_keys];
+        keys.identities.resolve(columns, pieces.num_rows(), &mut keys.numbers)?;
+        let mut walk = self.walk(&pieces, &keys.numbers);
+        self.mark_over(&mut walk, &mut keys, settled)?;
+        let (over, open): (Vec<Found>, Vec<Found>) = walk.found.iter().cloned().partition(|session| session.is_over);
+        let joined = self.join(&pieces, &walk.order, &open)?;
+        self.held.set_aside(joined);
+        self.evaluate(&pieces, &walk.order, &over)
+    }
+
+    fn opens_from(&self, settled: EventTime) -> Option<EventTime> {
+        let first_piece = self.held.aside().and_then(|pieces| self.firsts(pieces).values().iter().copied().min());
+        let first = [first_piece, self.held.first_start(), Some(settled.0)].into_iter().flatten().min();
+        first.map(EventTime)
+    }
+
+    fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError> {
+        self.held.freeze()
+    }
+
+    fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
+        self.held.restore(pane, rows)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = (EventTime, usize)> {
+        self.held.sizes(|pieces| self.firsts(pieces).values().iter().copied().min())
     }
 }
 

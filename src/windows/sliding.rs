@@ -11,27 +11,25 @@
 //! Invariant: a window is given once, when no record before the settled time can come any more and its own time lies before
 //! that; states are kept until no window that is still to come holds them.
 
-use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{concat_batches, filter_record_batch, take, take_record_batch};
+use arrow::compute::{filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
+use super::fed::Fed;
+use super::held::{FrozenPart, Held};
 use super::identities::Identities;
-use super::made::{Made, MadeWindows};
+use super::made::{Made, MadeWindows, Making};
 use super::numbered::Numbered;
-use super::pane::{Aggregation, Frozen, Pane, PaneError};
+use super::pane::{Aggregation, PaneError};
 use super::split::{Split, split};
 use super::{Adjacent, Tumbling};
 use crate::event::{EventTime, Micros};
-
-/// Pane number, in checkpoints, of the states before the settled time.
-pub const SETTLED: i64 = i64::MIN;
 
 /// Windows that are put together at a time: bounds the memory that takes.
 const WINDOWS_AT_ONCE: usize = 65_536;
@@ -44,11 +42,6 @@ pub struct Sliding {
 }
 
 impl Sliding {
-    /// Which rows of a batch belong to which pane, by their times.
-    pub fn split(&self, times: &[i64]) -> Split {
-        split(&Tumbling { size: self.size, offset: Micros(0) }.spans(times).0)
-    }
-
     fn window(&self, time: i64) -> Made {
         Made { start: time.saturating_sub(self.size.0 - 1), end: time.saturating_add(1), reason: None, whole: true }
     }
@@ -62,13 +55,9 @@ pub struct SlidingWindows {
     aggregation: Arc<Aggregation>,
     keys: SchemaRef,
     closed: SchemaRef,
-    /// States that aren't settled, in panes as long as a window, by start.
-    panes: BTreeMap<i64, Pane>,
-    /// Settled states that windows to come hold, one for each key and time.
-    settled: Option<RecordBatch>,
-    /// What a checkpoint must hear of at the next freeze.
-    settled_changed: bool,
-    gone: BTreeSet<i64>,
+    /// States that aren't settled, in panes as long as a window; and settled ones that windows to come hold, one for each
+    /// key and time.
+    held: Held,
 }
 
 impl SlidingWindows {
@@ -85,154 +74,37 @@ impl SlidingWindows {
         let without_time: Vec<usize> =
             (0..closed.fields().len()).filter(|&column| column != keys.fields().len()).collect();
         let closed = Arc::new(closed.project(&without_time).expect("columns of its own"));
-        Ok(SlidingWindows {
-            window,
-            aggregation,
-            keys,
-            closed,
-            panes: BTreeMap::new(),
-            settled: None,
-            settled_changed: false,
-            gone: BTreeSet::new(),
-        })
-    }
-
-    /// Adds rows of the pane that starts at `start` ([`Sliding::split`]); otherwise as [`Pane::update`].
-    pub fn add(
-        &mut self,
-        start: i64,
-        times: &Int64Array,
-        keys: &[ArrayRef],
-        arguments: &[Vec<ArrayRef>],
-        filters: &[Option<BooleanArray>],
-    ) -> Result<(), PaneError> {
-        let mut keys = keys.to_vec();
-        keys.push(Arc::new(times.clone()));
-        self.pane(start)?.update(&keys, arguments, filters)
-    }
-
-    fn pane(&mut self, start: i64) -> Result<&mut Pane, PaneError> {
-        use std::collections::btree_map::Entry;
-        Ok(match self.panes.entry(start) {
-            Entry::Occupied(pane) => pane.into_mut(),
-            Entry::Vacant(place) => place.insert(Pane::new(&self.aggregation)?),
-        })
-    }
-
-    /// Takes rows of a frozen pane.
-    pub fn restore(&mut self, start: i64, rows: &RecordBatch) -> Result<(), PaneError> {
-        if start != SETTLED {
-            return self.pane(start)?.merge(rows);
-        }
-        self.aggregation.check_layout(rows)?;
-        let parts: Vec<RecordBatch> = self.settled.take().into_iter().chain([rows.clone()]).collect();
-        self.settled = Some(self.together(&parts));
-        self.settled_changed = true;
-        Ok(())
-    }
-
-    /// What changed since the last call: the pane (or [`SETTLED`]), its rows, and whether they replace all that was given of
-    /// it before. No rows: forget it.
-    pub fn freeze(&mut self) -> Result<Vec<(i64, RecordBatch, bool)>, PaneError> {
-        let nothing = || RecordBatch::new_empty(self.aggregation.state_schema());
-        let mut frozen: Vec<(i64, RecordBatch, bool)> = Vec::new();
-        if std::mem::take(&mut self.settled_changed) {
-            frozen.push((SETTLED, self.settled.clone().unwrap_or_else(nothing), true));
-        }
-        frozen.extend(std::mem::take(&mut self.gone).into_iter().map(|start| (start, nothing(), true)));
-        for (&start, pane) in &mut self.panes {
-            match pane.freeze()? {
-                Frozen::Nothing => {}
-                Frozen::Delta(rows) => frozen.push((start, rows, false)),
-                Frozen::Whole(rows) => frozen.push((start, rows, true)),
-            }
-        }
-        Ok(frozen)
-    }
-
-    /// The windows of times before `settled`, when no record before it can come any more. They are given once.
-    pub fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError> {
-        let oldest = settled.0.saturating_sub(self.window.size.0);
-        let fresh = self.take_fresh(settled)?;
-        let Some(fresh) = fresh else {
-            if self
-                .settled
-                .as_ref()
-                .is_some_and(|states| self.times(states).values().iter().all(|&time| time <= oldest))
-            {
-                self.settled = None;
-                self.settled_changed = true;
-            }
-            return Ok(Vec::new());
-        };
-        let before = self.settled.take();
-        let known = before.as_ref().map_or(0, RecordBatch::num_rows);
-        let states = self.together(&before.into_iter().chain([fresh]).collect::<Vec<_>>());
-        let (order, runs) = self.runs(&states, known)?;
-        let states = take_record_batch(&states, &UInt32Array::from(order)).expect("row numbers are in range");
-        let made = self.evaluate(&states, &runs)?;
-        let times = self.times(&states).values();
-        let is_needed = BooleanBuffer::collect_bool(times.len(), |row| times[row] > oldest);
-        let kept = filter_record_batch(&states, &BooleanArray::new(is_needed, None));
-        let kept = kept.expect("the mask is as long as the states");
-        self.settled = (kept.num_rows() > 0).then_some(kept);
-        self.settled_changed = true;
-        Ok(made)
-    }
-
-    /// Panes and sets of states held.
-    pub fn len(&self) -> usize {
-        self.panes.len() + usize::from(self.settled.is_some())
-    }
-
-    /// Whether nothing is held.
-    pub fn is_empty(&self) -> bool {
-        self.len() == 0
-    }
-
-    /// Memory held by each pane, and by the settled states under their earliest time.
-    pub fn sizes(&self) -> impl Iterator<Item = (EventTime, usize)> {
-        let settled = self.settled.iter().map(|states| {
-            let first = self.times(states).values().iter().copied().min().unwrap_or(SETTLED);
-            (EventTime(first), states.get_array_memory_size())
-        });
-        settled.chain(self.panes.iter().map(|(&start, pane)| (EventTime(start), pane.bytes())))
+        let held = Held::new(&aggregation);
+        Ok(SlidingWindows { window, aggregation, keys, closed, held })
     }
 
     fn times<'b>(&self, states: &'b RecordBatch) -> &'b Int64Array {
         states.column(self.keys.fields().len()).as_primitive::<Int64Type>()
     }
 
-    fn together(&self, parts: &[RecordBatch]) -> RecordBatch {
-        match parts {
-            [one] => one.clone(),
-            several => concat_batches(&self.aggregation.state_schema(), several).expect("parts have one layout"),
-        }
-    }
-
     /// States of times before `settled` out of the panes.
     fn take_fresh(&mut self, settled: EventTime) -> Result<Option<RecordBatch>, PaneError> {
         let mut fresh = Vec::new();
-        let starts: Vec<i64> = self.panes.range(..settled.0).map(|(&start, _)| start).collect();
-        for start in starts {
-            let pane = self.panes.remove(&start).expect("it was just there");
-            let states = pane.into_state()?;
+        let mut later = Vec::new();
+        while let Some((start, states)) = self.held.take_first(settled.minus(Micros(1)))? {
             let times = self.times(&states).values();
             let is_fresh = BooleanBuffer::collect_bool(times.len(), |row| times[row] < settled.0);
-            let rest = BooleanArray::new(!&is_fresh, None);
-            if rest.true_count() == 0 {
-                fresh.push(states);
-                self.gone.insert(start);
-                continue;
-            }
-            let split = |mask: &BooleanArray| filter_record_batch(&states, mask).expect("the mask is as long");
-            let (rest, taken) = (split(&rest), split(&BooleanArray::new(is_fresh, None)));
-            self.pane(start)?.merge(&rest)?;
-            if taken.num_rows() > 0 {
-                fresh.push(taken);
+            let split = |mask: BooleanBuffer| {
+                filter_record_batch(&states, &BooleanArray::new(mask, None)).expect("the mask is as long as the states")
+            };
+            match is_fresh.count_set_bits() {
+                0 => later.push((start, states)),
+                all if all == states.num_rows() => fresh.push(states),
+                _ => {
+                    later.push((start, split(!&is_fresh)));
+                    fresh.push(split(is_fresh));
+                }
             }
         }
-        Ok((!fresh.is_empty()).then(|| self.together(&fresh)))
+        for (start, states) in later {
+            self.held.merge(start, &states)?;
+        }
+        Ok((!fresh.is_empty()).then(|| self.held.together(&fresh)))
     }
 
     /// The order of the states by key and time, and the windows of all states but the first `known`: runs in that order.
@@ -300,6 +172,61 @@ impl SlidingWindows {
         }
         levels.push(level);
         Ok(levels)
+    }
+}
+
+impl Making for SlidingWindows {
+    fn split(&self, times: &[i64]) -> Split {
+        split(&Tumbling { size: self.window.size, offset: Micros(0) }.spans(times).0)
+    }
+
+    fn add(&mut self, pane: i64, times: &Int64Array, mut fed: Fed) -> Result<(), PaneError> {
+        fed.keys.push(Arc::new(times.clone()));
+        self.held.add(pane, &fed.keys, &fed.arguments, &fed.filters)
+    }
+
+    /// Those of times before `settled`.
+    fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError> {
+        let oldest = settled.0.saturating_sub(self.window.size.0);
+        let Some(fresh) = self.take_fresh(settled)? else {
+            let is_old = |states: &RecordBatch| self.times(states).values().iter().all(|&time| time <= oldest);
+            if self.held.aside().is_some_and(is_old) {
+                self.held.set_aside(None);
+            }
+            return Ok(Vec::new());
+        };
+        let before = self.held.set_aside(None);
+        let known = before.as_ref().map_or(0, RecordBatch::num_rows);
+        let states = self.held.together(&before.into_iter().chain([fresh]).collect::<Vec<_>>());
+        let (order, runs) = self.runs(&states, known)?;
+        let states = take_record_batch(&states, &UInt32Array::from(order)).expect("row numbers are in range");
+        let made = self.evaluate(&states, &runs)?;
+        let times = self.times(&states).values();
+        let is_needed = BooleanBuffer::collect_bool(times.len(), |row| times[row] > oldest);
+        let kept = filter_record_batch(&states, &BooleanArray::new(is_needed, None));
+        self.held.set_aside(Some(kept.expect("the mask is as long as the states")));
+        Ok(made)
+    }
+
+    fn opens_from(&self, _settled: EventTime) -> Option<EventTime> {
+        // It follows from the settled time.
+        None
+    }
+
+    fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError> {
+        self.held.freeze()
+    }
+
+    fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
+        self.held.restore(pane, rows)
+    }
+
+    fn is_empty(&self) -> bool {
+        self.held.is_empty()
+    }
+
+    fn sizes(&self) -> impl Iterator<Item = (EventTime, usize)> {
+        self.held.sizes(|states| self.times(states).values().iter().copied().min())
     }
 }
 

@@ -1,13 +1,8 @@
 //! What the keepers of windows that the data makes have in common: which windows are published, and when to look for
 //! closed ones.
 
-use arrow::array::{AsArray, Int64Array};
-use arrow::datatypes::Int64Type;
-use arrow::record_batch::RecordBatch;
-
-use super::{Changed, Closed};
+use super::Closed;
 use crate::engine::epoch::OpenWindows;
-use crate::engine::prepare::TIME_COLUMN;
 use crate::event::{EventTime, Micros};
 use crate::windows::{ByData, MadeWindows, PublishRange};
 
@@ -70,13 +65,4 @@ impl Gate {
     pub(super) fn told(&self, open: OpenWindows) -> OpenWindows {
         OpenWindows { cut_off: self.cut_off, latest_end: self.latest_end, ..open }
     }
-}
-
-/// The event times of prepared rows.
-pub(super) fn times(rows: &RecordBatch) -> &Int64Array {
-    rows.column(TIME_COLUMN).as_primitive::<Int64Type>()
-}
-
-pub(super) fn changed(pane: i64, rows: RecordBatch, whole: bool) -> Changed {
-    Changed { pane: EventTime(pane), rows, whole }
 }

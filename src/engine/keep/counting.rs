@@ -5,7 +5,7 @@ use std::ops::Range;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use super::by_data::{Gate, Wanted, changed};
+use super::by_data::{Gate, Wanted};
 use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
 use crate::event::{EventTime, Micros};
@@ -46,7 +46,7 @@ impl Keep for OpenCounts {
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {
-        Ok(self.windows.freeze().into_iter().map(|(pane, rows)| changed(pane, rows, true)).collect())
+        Ok(self.windows.freeze().into_iter().map(Changed::from).collect())
     }
 
     fn restore(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {

@@ -8,9 +8,8 @@ use datafusion_common::DataFusionError;
 
 use super::adjacent::AdjacentWindows;
 use super::counting::OpenCounts;
+use super::made::OpenMade;
 use super::overlapping::OverlappingWindows;
-use super::session::OpenSessions;
-use super::sliding::OpenSliding;
 use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
@@ -19,7 +18,7 @@ use crate::engine::result::selected;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
 use crate::windows::pane::PaneError;
-use crate::windows::{ByData, PublishRange, Window};
+use crate::windows::{ByData, PublishRange, Sessions, SlidingWindows, Window};
 
 /// Which windows of an INSERT are published, and which of them are already.
 #[derive(Clone, Copy)]
@@ -145,9 +144,14 @@ fn keep_by_data(
     published: Published,
 ) -> Result<Box<dyn Keep>, PaneError> {
     let wanted = Wanted { window, range: published.range, complete_from: published.complete_from };
+    let (keys, functions) = (inputs.aggregation().keys.clone(), inputs.aggregation().functions.clone());
     Ok(match window {
-        ByData::Session(window) => Box::new(OpenSessions::new(window, insert.allowed, inputs, wanted)?),
-        ByData::Sliding(window) => Box::new(OpenSliding::new(window, insert.allowed, inputs, wanted)?),
+        ByData::Session(window) => {
+            Box::new(OpenMade::new(Sessions::new(window, keys, functions)?, insert.allowed, inputs, wanted))
+        }
+        ByData::Sliding(window) => {
+            Box::new(OpenMade::new(SlidingWindows::new(window, keys, functions)?, insert.allowed, inputs, wanted))
+        }
         ByData::Counting(window) => Box::new(OpenCounts::new(window, inputs, preparation.schema(), wanted)),
     })
 }

@@ -10,9 +10,8 @@ mod by_data;
 mod counting;
 mod inputs;
 mod keeper;
+mod made;
 mod overlapping;
-mod session;
-mod sliding;
 
 use std::ops::Range;
 use std::sync::Arc;
@@ -23,6 +22,7 @@ use datafusion_common::DataFusionError;
 
 use super::epoch::OpenWindows;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
+use crate::windows::FrozenPart;
 use crate::windows::pane::PaneError;
 
 pub(super) use by_data::Wanted;
@@ -85,6 +85,12 @@ pub(super) struct Changed {
     pub(super) rows: RecordBatch,
     /// Whether it replaces what was given of the pane before, or adds to it.
     pub(super) whole: bool,
+}
+
+impl From<FrozenPart> for Changed {
+    fn from(frozen: FrozenPart) -> Changed {
+        Changed { pane: EventTime(frozen.pane), rows: frozen.rows, whole: frozen.whole }
+    }
 }
 
 /// What a [`Keep`] couldn't do.

@@ -2,7 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use arrow::array::{AsArray, Int64Array};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use arrow::record_batch::RecordBatch;
 
 use super::super::pane::Aggregation;
 use super::POSITION_COLUMNS;
@@ -13,6 +15,11 @@ pub(super) const FIRST: usize = 0;
 pub(super) const LAST: usize = 1;
 pub(super) const COUNT: usize = 2;
 pub(super) const WHOLE: usize = 3;
+
+/// A column of the bookkeeping of open windows.
+pub(super) fn bookkeeping(open: &RecordBatch, column: usize) -> &Int64Array {
+    open.column(open.num_columns() - BOOKKEEPING + column).as_primitive::<Int64Type>()
+}
 
 pub(super) fn open_schema(aggregation: &Aggregation) -> SchemaRef {
     let mut fields: Vec<Field> = nullable(&aggregation.state_schema());
@@ -31,15 +38,4 @@ pub(super) fn state_schema(aggregation: &Aggregation, shipped: &Schema) -> Schem
 
 fn nullable(schema: &Schema) -> Vec<Field> {
     schema.fields().iter().map(|field| field.as_ref().clone().with_nullable(true)).collect()
-}
-
-pub(super) fn same_layout(expected: &Schema, found: &Schema) -> bool {
-    let (expected, found) = (expected.fields(), found.fields());
-    expected.len() == found.len()
-        && expected.iter().zip(found).all(|(a, b)| a.name() == b.name() && a.data_type().equals_datatype(b.data_type()))
-}
-
-pub(super) fn describe(schema: &Schema) -> String {
-    let fields = schema.fields().iter().map(|field| format!("{} {}", field.name(), field.data_type()));
-    fields.collect::<Vec<_>>().join(", ")
 }

@@ -5,10 +5,10 @@ use std::collections::BTreeMap;
 
 use super::*;
 use crate::event::{EventTime, Micros};
-use crate::windows::counting::{CountWindows, Counting, Fed};
-use crate::windows::session::{Session, Sessions};
-use crate::windows::sliding::{Sliding, SlidingWindows};
-use crate::windows::{Made, MadeWindows, Reason, Split};
+use crate::windows::{
+    CountWindows, Counting, Fed, FrozenPart, Made, MadeWindows, Making, Reason, Session, Sessions, Sliding,
+    SlidingWindows, Split,
+};
 
 /// A window as a model tells it: bounds, then the rows of one group.
 pub(super) type Expected = (Made, Vec<Row>);
@@ -120,9 +120,9 @@ fn sliding(rows: &[Row], size: i64) -> Vec<Expected> {
 
 /// One worker's windows.
 enum Open {
-    Session(Session, Sessions),
+    Session(Sessions),
     Counting(CountWindows),
-    Sliding(Sliding, SlidingWindows),
+    Sliding(SlidingWindows),
 }
 
 /// Workers with their open windows, and what they gave a checkpoint.
@@ -154,13 +154,13 @@ impl Workers {
         let settled = EventTime(time);
         for worker in &mut self.workers {
             match worker {
-                Open::Session(_, sessions) => self.given.extend(sessions.settle(settled).expect("no overflow")),
+                Open::Session(sessions) => self.given.extend(sessions.settle(settled).expect("no overflow")),
                 Open::Counting(windows) => {
                     let (keys, calls) = (self.kind.keys(), &self.calls);
                     let read = |rows: &RecordBatch| Ok::<Fed, PaneError>(fed(rows, &keys, calls));
                     self.given.extend(windows.settle(settled, read).expect("no overflow"));
                 }
-                Open::Sliding(_, windows) => self.given.extend(windows.settle(settled).expect("no overflow")),
+                Open::Sliding(windows) => self.given.extend(windows.settle(settled).expect("no overflow")),
             }
         }
     }
@@ -168,13 +168,11 @@ impl Workers {
     pub(super) fn freeze(&mut self) {
         for (index, worker) in self.workers.iter_mut().enumerate() {
             let frozen = match worker {
-                Open::Session(_, sessions) => sessions.freeze().expect("a state"),
-                Open::Counting(windows) => {
-                    windows.freeze().into_iter().map(|(pane, rows)| (pane, rows, true)).collect()
-                }
-                Open::Sliding(_, windows) => windows.freeze().expect("a state"),
+                Open::Session(sessions) => sessions.freeze().expect("a state"),
+                Open::Counting(windows) => windows.freeze(),
+                Open::Sliding(windows) => windows.freeze().expect("a state"),
             };
-            for (pane, rows, whole) in frozen {
+            for FrozenPart { pane, rows, whole } in frozen {
                 let stored = self.stored.entry((index, pane)).or_default();
                 if whole {
                     stored.clear();
@@ -201,9 +199,9 @@ impl Workers {
                         continue;
                     }
                     let restored = match worker {
-                        Open::Session(_, sessions) => sessions.restore(pane, &rows),
+                        Open::Session(sessions) => sessions.restore(pane, &rows),
                         Open::Counting(windows) => windows.restore(pane, &rows),
-                        Open::Sliding(_, windows) => windows.restore(pane, &rows),
+                        Open::Sliding(windows) => windows.restore(pane, &rows),
                     };
                     restored.expect("the same layout");
                 }
@@ -226,9 +224,9 @@ impl Workers {
     /// Whether anything is still held.
     pub(super) fn is_empty(&self) -> bool {
         self.workers.iter().all(|worker| match worker {
-            Open::Session(_, sessions) => sessions.is_empty(),
+            Open::Session(sessions) => sessions.is_empty(),
             Open::Counting(windows) => windows.is_empty(),
-            Open::Sliding(_, windows) => windows.is_empty(),
+            Open::Sliding(windows) => windows.is_empty(),
         })
     }
 }
@@ -270,7 +268,7 @@ fn open(kind: &Kind, calls: &[Call]) -> Open {
     match *kind {
         Kind::Session { gap, .. } => {
             let window = Session { gap: Micros(gap), partition_keys: 1 };
-            Open::Session(window, Sessions::new(window, keys, functions).expect("states with a layout"))
+            Open::Session(Sessions::new(window, keys, functions).expect("states with a layout"))
         }
         Kind::Counting { size, timeout, complete_from, .. } => {
             let window = Counting { size, timeout: Micros(timeout), partition_keys: 1 };
@@ -280,7 +278,7 @@ fn open(kind: &Kind, calls: &[Call]) -> Open {
         }
         Kind::Sliding { size } => {
             let window = Sliding { size: Micros(size) };
-            Open::Sliding(window, SlidingWindows::new(window, keys, functions).expect("states with a layout"))
+            Open::Sliding(SlidingWindows::new(window, keys, functions).expect("states with a layout"))
         }
     }
 }
@@ -326,8 +324,8 @@ fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
     let times: Vec<i64> = rows.iter().map(|row| row.time).collect();
     let split = match worker {
         Open::Counting(windows) => return windows.add(shipped(rows, &kind.keys())),
-        Open::Session(window, _) => window.split(&times),
-        Open::Sliding(window, _) => window.split(&times),
+        Open::Session(sessions) => sessions.split(&times),
+        Open::Sliding(windows) => windows.split(&times),
     };
     let parts = match split {
         Split::One(start) => vec![(start, rows.to_vec())],
@@ -341,9 +339,10 @@ fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
         let keys: Vec<ArrayRef> = kind.keys().iter().map(|&key| Arc::clone(all.column(key))).collect();
         let (arguments, filters) = inputs(calls, &all);
         let times = all.column(TIME).as_primitive::<Int64Type>();
+        let fed = Fed { keys, arguments, filters };
         match worker {
-            Open::Session(_, sessions) => sessions.add(start, times, &keys, arguments, filters),
-            Open::Sliding(_, windows) => windows.add(start, times, &keys, &arguments, &filters),
+            Open::Session(sessions) => sessions.add(start, times, fed),
+            Open::Sliding(windows) => windows.add(start, times, fed),
             Open::Counting(_) => unreachable!("it has no panes"),
         }
         .expect("rows of the schema");

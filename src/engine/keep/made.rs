@@ -1,47 +1,47 @@
-//! `SLIDING`: see [`crate::windows::sliding`].
+//! `SESSION` and `SLIDING`: windows that are made from records in panes ([`crate::windows::Making`]).
 
 use std::ops::Range;
 
+use arrow::array::AsArray;
 use arrow::compute::take_record_batch;
+use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::by_data::{Gate, Wanted, changed, times};
+use super::by_data::{Gate, Wanted};
 use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
+use crate::engine::prepare::TIME_COLUMN;
 use crate::event::{EventTime, Micros};
-use crate::windows::pane::PaneError;
-use crate::windows::{Sliding, SlidingWindows, Split};
+use crate::windows::{Making, Split};
 
-/// The records that windows to come hold.
-pub(super) struct OpenSliding {
-    window: Sliding,
+/// The open windows.
+pub(super) struct OpenMade<M> {
+    wanted: Wanted,
     inputs: Inputs,
-    windows: SlidingWindows,
+    windows: M,
     gate: Gate,
+    /// The least time at which an open window can begin, as of the last look.
+    opens_from: Option<EventTime>,
 }
 
-impl OpenSliding {
-    pub(super) fn new(
-        window: Sliding,
-        allowed: Micros,
-        inputs: Inputs,
-        wanted: Wanted,
-    ) -> Result<OpenSliding, PaneError> {
-        let aggregation = inputs.aggregation();
-        let windows = SlidingWindows::new(window, aggregation.keys.clone(), aggregation.functions.clone())?;
-        Ok(OpenSliding { window, inputs, windows, gate: Gate::new(wanted, allowed) })
+impl<M: Making> OpenMade<M> {
+    pub(super) fn new(windows: M, allowed: Micros, inputs: Inputs, wanted: Wanted) -> OpenMade<M> {
+        // Before the first look, any may begin any time where the settled time doesn't tell.
+        let opens_from = windows.opens_from(EventTime::MIN);
+        OpenMade { wanted, inputs, windows, gate: Gate::new(wanted, allowed), opens_from }
     }
 
     fn add_to(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
         let fed = self.inputs.read(rows).map_err(|fault| fault.at(pane))?;
-        let added = self.windows.add(pane.0, times(rows), &fed.keys, &fed.arguments, &fed.filters);
-        added.map_err(|source| Fault::from(source).at(pane))
+        let times = rows.column(TIME_COLUMN).as_primitive::<Int64Type>();
+        self.windows.add(pane.0, times, fed).map_err(|source| Fault::from(source).at(pane))
     }
 }
 
-impl Keep for OpenSliding {
+impl<M: Making> Keep for OpenMade<M> {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), KeepError> {
-        match self.window.split(times(rows).values()) {
+        let times = rows.column(TIME_COLUMN).as_primitive::<Int64Type>();
+        match self.windows.split(times.values()) {
             Split::One(pane) => self.add_to(EventTime(pane), rows),
             Split::Several(parts) => parts.into_iter().try_for_each(|(pane, indices)| {
                 let part = take_record_batch(rows, &indices).expect("row numbers are in range");
@@ -51,15 +51,16 @@ impl Keep for OpenSliding {
     }
 
     fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Vec<Closed>, KeepError> {
-        let step = Micros(self.window.size.0 / 2);
+        let step = Micros(self.wanted.window.longest().0 / 2);
         let Some(settled) = self.gate.settled(watermark, barrier, step) else { return Ok(Vec::new()) };
         let made = self.windows.settle(settled).map_err(Fault::from).map_err(Fault::anywhere)?;
+        self.opens_from = self.windows.opens_from(settled);
         Ok(made.into_iter().filter_map(|made| self.gate.pass(made, false)).collect())
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {
         let frozen = self.windows.freeze().map_err(Fault::from).map_err(Fault::anywhere)?;
-        Ok(frozen.into_iter().map(|(pane, rows, whole)| changed(pane, rows, whole)).collect())
+        Ok(frozen.into_iter().map(Changed::from).collect())
     }
 
     fn restore(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
@@ -67,11 +68,11 @@ impl Keep for OpenSliding {
     }
 
     fn keys_of_state(&self) -> Range<usize> {
-        0..self.inputs.aggregation().keys.fields().len()
+        0..self.wanted.window.partition_keys(self.inputs.aggregation().keys.fields().len())
     }
 
     fn open(&self) -> OpenWindows {
-        // Where they begin follows from the settled time.
-        self.gate.told(OpenWindows::of(self.windows.sizes()))
+        let open = OpenWindows::of(self.windows.sizes());
+        self.gate.told(OpenWindows { opens_from: self.opens_from, ..open })
     }
 }

@@ -1,0 +1,163 @@
+//! What is in hand of windows that the data makes: records in panes while others may join them there, and partial states
+//! set aside, one batch of them, once their panes are gone.
+//!
+//! Invariant: what was frozen, put together, is what is held: a checkpoint hears of every pane that is gone and of every
+//! change of the batch set aside.
+
+use std::collections::btree_map::Entry;
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use arrow::array::{ArrayRef, BooleanArray};
+use arrow::compute::concat_batches;
+use arrow::record_batch::RecordBatch;
+
+use super::pane::{Aggregation, Frozen, Pane, PaneError};
+use crate::event::EventTime;
+
+/// Pane number, in checkpoints, of what is set aside.
+pub const ASIDE: i64 = i64::MIN;
+
+/// What changed of a pane, or of [`ASIDE`], for a checkpoint.
+#[derive(Clone, Debug)]
+pub struct FrozenPart {
+    /// Start of the pane, in microseconds.
+    pub pane: i64,
+    /// Partial states; none: forget it.
+    pub rows: RecordBatch,
+    /// Whether they replace all that was given of it before, or come on top.
+    pub whole: bool,
+}
+
+/// Panes, and what is set aside.
+#[derive(Debug)]
+pub(super) struct Held {
+    aggregation: Arc<Aggregation>,
+    /// By start, in microseconds.
+    panes: BTreeMap<i64, Pane>,
+    aside: Option<RecordBatch>,
+    /// What a checkpoint must hear of at the next freeze: that what is set aside is something else, and which panes are gone.
+    aside_changed: bool,
+    gone: BTreeSet<i64>,
+}
+
+impl Held {
+    pub(super) fn new(aggregation: &Arc<Aggregation>) -> Held {
+        Held {
+            aggregation: Arc::clone(aggregation),
+            panes: BTreeMap::new(),
+            aside: None,
+            aside_changed: false,
+            gone: BTreeSet::new(),
+        }
+    }
+
+    /// Adds rows to the pane that starts at `start`, as [`Pane::update`].
+    pub(super) fn add(
+        &mut self,
+        start: i64,
+        keys: &[ArrayRef],
+        arguments: &[Vec<ArrayRef>],
+        filters: &[Option<BooleanArray>],
+    ) -> Result<(), PaneError> {
+        self.pane(start)?.update(keys, arguments, filters)
+    }
+
+    fn pane(&mut self, start: i64) -> Result<&mut Pane, PaneError> {
+        Ok(match self.panes.entry(start) {
+            Entry::Occupied(pane) => pane.into_mut(),
+            Entry::Vacant(place) => place.insert(Pane::new(&self.aggregation)?),
+        })
+    }
+
+    /// The first pane.
+    pub(super) fn first(&mut self) -> Option<(i64, &mut Pane)> {
+        self.panes.iter_mut().next().map(|(&start, pane)| (start, pane))
+    }
+
+    /// Start of the first pane.
+    pub(super) fn first_start(&self) -> Option<i64> {
+        self.panes.keys().next().copied()
+    }
+
+    /// Takes the first pane out if it starts at or before `time`.
+    pub(super) fn take_first(&mut self, time: EventTime) -> Result<Option<(i64, RecordBatch)>, PaneError> {
+        let Some(first) = self.panes.first_entry().filter(|first| *first.key() <= time.0) else { return Ok(None) };
+        let (start, pane) = first.remove_entry();
+        self.gone.insert(start);
+        Ok(Some((start, pane.into_state()?)))
+    }
+
+    /// Gives partial states to the pane that starts at `start`.
+    pub(super) fn merge(&mut self, start: i64, states: &RecordBatch) -> Result<(), PaneError> {
+        self.pane(start)?.merge(states)
+    }
+
+    /// What is set aside.
+    pub(super) fn aside(&self) -> Option<&RecordBatch> {
+        self.aside.as_ref()
+    }
+
+    /// Sets something else aside; what was there before.
+    pub(super) fn set_aside(&mut self, states: Option<RecordBatch>) -> Option<RecordBatch> {
+        self.aside_changed = true;
+        std::mem::replace(&mut self.aside, states.filter(|states| states.num_rows() > 0))
+    }
+
+    /// Batches of partial states as one.
+    pub(super) fn together(&self, parts: &[RecordBatch]) -> RecordBatch {
+        match parts {
+            [one] => one.clone(),
+            several => concat_batches(&self.aggregation.state_schema(), several).expect("parts have one layout"),
+        }
+    }
+
+    /// What changed since the last call.
+    pub(super) fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError> {
+        let nothing = || RecordBatch::new_empty(self.aggregation.state_schema());
+        let mut frozen = Vec::new();
+        if std::mem::take(&mut self.aside_changed) {
+            let rows = self.aside.clone().unwrap_or_else(nothing);
+            frozen.push(FrozenPart { pane: ASIDE, rows, whole: true });
+        }
+        let gone = std::mem::take(&mut self.gone).into_iter();
+        frozen.extend(gone.map(|pane| FrozenPart { pane, rows: nothing(), whole: true }));
+        for (&pane, open) in &mut self.panes {
+            match open.freeze()? {
+                Frozen::Nothing => {}
+                Frozen::Delta(rows) => frozen.push(FrozenPart { pane, rows, whole: false }),
+                Frozen::Whole(rows) => frozen.push(FrozenPart { pane, rows, whole: true }),
+            }
+        }
+        Ok(frozen)
+    }
+
+    /// Takes rows that [`Held::freeze`] gave, as if they came now.
+    pub(super) fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
+        if pane != ASIDE {
+            return self.merge(pane, rows);
+        }
+        self.aggregation.check_layout(rows)?;
+        let parts: Vec<RecordBatch> = self.aside.take().into_iter().chain([rows.clone()]).collect();
+        let together = self.together(&parts);
+        self.set_aside(Some(together));
+        Ok(())
+    }
+
+    /// Whether there is nothing.
+    pub(super) fn is_empty(&self) -> bool {
+        self.panes.is_empty() && self.aside.is_none()
+    }
+
+    /// Memory held by each pane, and by what is set aside under the time that `first` finds in it.
+    pub(super) fn sizes(
+        &self,
+        first: impl Fn(&RecordBatch) -> Option<i64>,
+    ) -> impl Iterator<Item = (EventTime, usize)> {
+        let aside = self.aside.iter().map(move |states| {
+            let first = first(states).unwrap_or(ASIDE);
+            (EventTime(first), states.get_array_memory_size())
+        });
+        aside.chain(self.panes.iter().map(|(&start, pane)| (EventTime(start), pane.bytes())))
+    }
+}
