@@ -8,7 +8,7 @@ use uuid::Uuid;
 
 use super::BackfillError;
 use crate::iceberg::{Catalog, Change, CommitError, Operation, Remove, RowCut, StagedFile, cut_out};
-use crate::job::{Insert, Plan};
+use crate::job::{Insert, LateTable, Plan};
 use crate::recompute::Scope;
 use crate::sinks::{layout, stage};
 
@@ -23,8 +23,8 @@ const PAUSE_MAX: Duration = Duration::from_millis(1_280);
 
 /// The late rows that a backfill owns. With `include_late` its windows count them, and a record that stays late for a window
 /// outside of the range keeps its row.
-pub(super) fn owned(job: &Plan, insert: &Insert, scope: &Scope, include_late: bool) -> RowCut {
-    let (stream, windows) = (&job.streams[insert.stream], insert.windows_in(&scope.range));
+pub(super) fn owned(job: &Plan, (insert, stream): (&Insert, usize), scope: &Scope, include_late: bool) -> RowCut {
+    let (stream, windows) = (&job.streams[stream], insert.windows_in(&scope.range));
     match include_late {
         false => layout::late_rows(insert, stream, windows),
         true => layout::late_rows_inside(insert, stream, windows),
@@ -36,21 +36,20 @@ pub(super) fn owned(job: &Plan, insert: &Insert, scope: &Scope, include_late: bo
 pub(super) async fn replace(
     job: &Plan,
     catalog: &Catalog,
-    insert: &Insert,
+    (insert, into): (&Insert, &LateTable),
     owned: &RowCut,
     late: Vec<RecordBatch>,
 ) -> Result<u64, BackfillError> {
-    let stream = &job.streams[insert.stream];
-    let spec = layout::late(insert, stream);
+    let spec = layout::late(insert, &job.streams[into.stream]);
     let count = late.iter().map(|batch| batch.num_rows() as u64).sum();
     // The same new rows whoever wins meanwhile, so they are written once.
     let mut new_files: Option<(Uuid, Vec<StagedFile>)> = None;
     let (mut pause, mut last) = (PAUSE_FIRST, None);
     for _ in 0..ATTEMPTS_MAX {
-        let table = match catalog.load(&insert.late).await? {
+        let table = match catalog.load(&into.table).await? {
             Some(table) => table,
             None if count == 0 => return Ok(0),
-            None => catalog.create(&insert.late, &spec).await?,
+            None => catalog.create(&into.table, &spec).await?,
         };
         let removed = cut_out(&table, std::slice::from_ref(owned)).await?;
         if removed.files.is_empty() && count == 0 {
@@ -73,11 +72,11 @@ pub(super) async fn replace(
             // Somebody else was first: what is there now is looked at again. A commit whose answer was lost is found
             // then as the rows that are to be replaced, by the same rows.
             Err(error @ (CommitError::Conflict { .. } | CommitError::Unknown { .. })) => last = Some(error),
-            Err(source) => return Err(BackfillError::Commit { table: insert.late.clone(), source: Box::new(source) }),
+            Err(source) => return Err(BackfillError::Commit { table: into.table.clone(), source: Box::new(source) }),
         }
         tokio::time::sleep(pause).await;
         pause = (pause * 2).min(PAUSE_MAX);
     }
     let source = last.expect("at least one attempt was made");
-    Err(BackfillError::Commit { table: insert.late.clone(), source: Box::new(source) })
+    Err(BackfillError::Commit { table: into.table.clone(), source: Box::new(source) })
 }

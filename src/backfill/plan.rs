@@ -118,8 +118,8 @@ pub async fn plan(
     let mut inserts = Vec::with_capacity(job.inserts.len());
     for insert in &job.inserts {
         let table = catalog.load(&insert.table).await?;
-        let late = catalog.load(&insert.late).await?;
-        let obstacle = obstacle(job, insert, table.as_ref(), late.as_ref(), &scope)?;
+        let late = late_tables(insert, catalog).await?;
+        let obstacle = obstacle(job, insert, table.as_ref(), &late, &scope)?;
         let partitions = match &table {
             // Rows of another layout can't be told by the range.
             Some(table) if table.difference(&layout::result(insert)).is_none() => {
@@ -168,7 +168,7 @@ impl Counting<'_> {
         // The late ones are told by leaving them out, whatever becomes of them.
         let mut exact = async |output: EpochOutput, _: Pressure| -> Result<Kept, IcebergError> {
             for ((planned, insert), output) in inserts.iter_mut().zip(&self.job.inserts).zip(output.inserts) {
-                let late = output.late.iter().map(|rows| rows.num_rows() as u64).sum::<u64>();
+                let late = output.late.iter().map(|late| late.rows.num_rows() as u64).sum::<u64>();
                 planned.late = planned.late.map(|before| before + late);
                 let results = output.results.iter().filter(|_| !include);
                 results.for_each(|rows| add_expected(insert, rows, &mut planned.partitions));
@@ -204,7 +204,7 @@ pub(super) fn obstacle(
     job: &Plan,
     insert: &Insert,
     table: Option<&Table>,
-    late: Option<&Table>,
+    late: &[(usize, Table)],
     scope: &Scope,
 ) -> Result<Option<Conflict>, BackfillError> {
     let differs = |table: &Table, spec: &TableSpec| {
@@ -219,7 +219,17 @@ pub(super) fn obstacle(
             return Ok(Some(conflict));
         }
     }
-    Ok(late.and_then(|late| differs(late, &layout::late(insert, &job.streams[insert.stream]))))
+    let mut late = late.iter();
+    Ok(late.find_map(|(stream, late)| differs(late, &layout::late(insert, &job.streams[*stream]))))
+}
+
+/// The late tables of an INSERT that are there, each with its stream.
+pub(super) async fn late_tables(insert: &Insert, catalog: &Catalog) -> Result<Vec<(usize, Table)>, IcebergError> {
+    let mut tables = Vec::with_capacity(insert.late.len());
+    for late in &insert.late {
+        tables.extend(catalog.load(&late.table).await?.map(|table| (late.stream, table)));
+    }
+    Ok(tables)
 }
 
 /// Whether the range of a result may be written: by ownership and by the sealed edge of a live job.

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use uuid::Uuid;
 
-use super::plan::obstacle;
+use super::plan::{late_tables, obstacle};
 use super::staging::Staging;
 use super::{BackfillError, BackfillOptions, late};
 use crate::engine::EpochOutput;
@@ -36,7 +36,7 @@ pub struct InsertReport {
     /// Rows that were removed from them.
     pub removed: u64,
     /// Where the late records are.
-    pub late_table: TableName,
+    pub late_tables: Vec<TableName>,
     /// Late records of the range in it now.
     pub late: u64,
     /// The snapshot that did it.
@@ -89,9 +89,9 @@ pub async fn run(
 
 /// Loads a result table, or makes it; refuses when the range may not be written.
 async fn open(job: &Plan, catalog: &Catalog, insert: &Insert, scope: &Scope) -> Result<Staging, BackfillError> {
-    let late = catalog.load(&insert.late).await?;
+    let late = late_tables(insert, catalog).await?;
     let found = catalog.load(&insert.table).await?;
-    if let Some(obstacle) = obstacle(job, insert, found.as_ref(), late.as_ref(), scope)? {
+    if let Some(obstacle) = obstacle(job, insert, found.as_ref(), &late, scope)? {
         return Err(obstacle.into());
     }
     let spec = layout::result(insert);
@@ -123,14 +123,18 @@ impl Publishing<'_> {
         let (rows, late) = (staging.rows(), staging.take_late());
         let committed = staging.commit(self, insert).await?;
         done.push(format!("{} is replaced", insert.table));
-        let owned = late::owned(self.job, insert, self.scope, self.include_late);
-        let late = late::replace(self.job, self.catalog, insert, &owned, late).await?;
+        let mut late_rows = 0;
+        for table in &insert.late {
+            let rows = late.iter().filter(|late| late.stream == table.stream).map(|late| late.rows.clone()).collect();
+            let owned = late::owned(self.job, (insert, table.stream), self.scope, self.include_late);
+            late_rows += late::replace(self.job, self.catalog, (insert, table), &owned, rows).await?;
+        }
         Ok(InsertReport {
             table: insert.table.clone(),
             rows,
             removed: committed.removed_records,
-            late_table: insert.late.clone(),
-            late,
+            late_tables: insert.late.iter().map(|late| late.table.clone()).collect(),
+            late: late_rows,
             snapshot_id: committed.snapshot_id,
         })
     }

@@ -11,6 +11,7 @@ use super::BackfillError;
 use super::plan::may_write;
 use super::run::Publishing;
 use crate::checkpoints::{GAPS, Gaps, TableProperties};
+use crate::engine::Late;
 use crate::iceberg::{
     Catalog, Change, CommitError, Committed, Expect, IcebergError, Operation, PartitionRange, Remove, StagedFile,
     Table, TableSpec,
@@ -53,7 +54,7 @@ pub(super) struct Staging {
     waiting_bytes: usize,
     files: Vec<StagedFile>,
     rows: u64,
-    late: Vec<RecordBatch>,
+    late: Vec<Late>,
 }
 
 impl Staging {
@@ -75,17 +76,17 @@ impl Staging {
         self.rows + self.waiting_rows as u64
     }
 
-    pub(super) fn add_late(&mut self, late: Vec<RecordBatch>) {
+    pub(super) fn add_late(&mut self, late: Vec<Late>) {
         self.late.extend(late);
     }
 
-    pub(super) fn take_late(&mut self) -> Vec<RecordBatch> {
+    pub(super) fn take_late(&mut self) -> Vec<Late> {
         std::mem::take(&mut self.late)
     }
 
     /// Bytes that it holds.
     pub(super) fn bytes(&self) -> u64 {
-        let late = self.late.iter().map(RecordBatch::get_array_memory_size).sum::<usize>();
+        let late = self.late.iter().map(|late| late.rows.get_array_memory_size()).sum::<usize>();
         (self.waiting_bytes + late) as u64
     }
 
@@ -154,7 +155,7 @@ impl Staging {
         let known = TableProperties::parse(&job.name, now.properties())
             .map_err(|source| BackfillError::Property { table: insert.table.clone(), source })?;
         // At the end of history, windows are open that `--drain` takes for whole: a live run can't go on behind them.
-        let is_complete = insert.complete_at(range.end) <= publishing.scope.histories[insert.stream].watermark;
+        let is_complete = insert.complete_at(range.end) <= publishing.scope.watermark_of(insert);
         let gaps = known.gaps.map(|gaps| gaps.without(range));
         let properties = TableProperties {
             owner: Some(job.name.clone()),

@@ -350,7 +350,7 @@ impl Work {
         // Tried again with the same bytes if it failed.
         let to = *self.read_to.get_or_insert(LOG.min(from + records));
         let number = self.number + 1;
-        let content = StateContent { rows: 1, insert: 0, panes: vec![] };
+        let content = StateContent { rows: 1, insert: 0, leg: 0, panes: vec![] };
         let name = "panes";
         let file = self.begun.put_state(number, name, Bytes::from(to.to_string()), content).await?;
         let mut state = self.state.clone();

@@ -135,6 +135,8 @@ pub struct StateFile {
     pub rows: u64,
     /// Index of the INSERT in the job whose state it is.
     pub insert: usize,
+    /// Which of the legs of all INSERTs it is of ([`crate::job::Plan::legs`]).
+    pub leg: usize,
     /// Starts of the windows that it holds panes of.
     pub panes: Vec<EventTime>,
 }
@@ -370,6 +372,7 @@ pub(super) mod tests {
                 checksum: checksum_text(b"abc"),
                 rows: 1,
                 insert: 0,
+                leg: 0,
                 panes: vec![EventTime(0), EventTime(60_000_000)],
             }],
             claimed: vec![ClaimedTable { table: table.clone(), uuid }],
@@ -419,7 +422,7 @@ pub(super) mod tests {
             r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9}}],"watermark":1700000000000000,"#,
             r#""finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
-            r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"panes":[0,60000000]}],"#,
+            r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"leg":0,"panes":[0,60000000]}],"#,
             r#""claimed":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""uuid":"00000000-0000-0000-0000-000000000007"}],"#,
             r#""tables":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,

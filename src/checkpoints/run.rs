@@ -147,6 +147,8 @@ pub struct StateContent {
     pub rows: u64,
     /// Index of the INSERT in the job whose state it is.
     pub insert: usize,
+    /// Which of the legs of all INSERTs it is of ([`crate::job::Plan::legs`]).
+    pub leg: usize,
     /// Starts of the windows that it holds panes of.
     pub panes: Vec<EventTime>,
 }
@@ -194,6 +196,7 @@ impl Begun {
             checksum: checksum_text(&bytes),
             rows: content.rows,
             insert: content.insert,
+            leg: content.leg,
             panes: content.panes,
             path,
         };

@@ -26,7 +26,7 @@ async fn checkpoint(store: &CheckpointStore) -> (Begun, Manifest) {
     let read = claimed.tables_claimed(&tables).await.expect("read");
     let after = read.newest().id();
     let begun = read.begin(after).await.expect("begun");
-    let content = StateContent { rows: 1, insert: 0, panes: vec![EventTime(0)] };
+    let content = StateContent { rows: 1, insert: 0, leg: 0, panes: vec![EventTime(0)] };
     let state = begun.put_state(1, "0-0", Bytes::from_static(b"abc"), content).await.expect("state");
     let manifest = Manifest { state: vec![state], ..sample(begun.id(1)) };
     begun.put(&manifest).await.expect("put");

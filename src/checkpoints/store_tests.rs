@@ -55,7 +55,7 @@ fn manifest(id: ManifestId, state: Vec<StateFile>) -> Manifest {
 }
 
 fn content() -> StateContent {
-    StateContent { rows: 1, insert: 0, panes: vec![EventTime(0)] }
+    StateContent { rows: 1, insert: 0, leg: 0, panes: vec![EventTime(0)] }
 }
 
 async fn put_with_state(run: &Begun, number: u64, older: &[StateFile]) -> Manifest {

@@ -1,4 +1,4 @@
-//! What flows through timely: one Arrow batch of prepared rows and the INSERT it belongs to.
+//! What flows through timely: one Arrow batch of rows and the leg it belongs to.
 
 use std::cell::OnceCell;
 use std::io::Write;
@@ -10,10 +10,10 @@ use arrow::record_batch::RecordBatch;
 use timely::Accountable;
 use timely::dataflow::channels::ContainerBytes;
 
-/// Prepared or closed rows of one INSERT. The empty container is timely's default and carries nothing.
+/// Prepared or closed rows of one leg. The empty container is timely's default and carries nothing.
 #[derive(Clone, Default)]
 pub(super) struct Rows {
-    pub(super) insert: usize,
+    pub(super) leg: usize,
     /// The worker that sends them.
     pub(super) from: usize,
     pub(super) rows: Option<RecordBatch>,
@@ -21,17 +21,17 @@ pub(super) struct Rows {
 }
 
 impl Rows {
-    pub(super) fn new(insert: usize, from: usize, rows: RecordBatch) -> Rows {
-        Rows { insert, from, rows: Some(rows), encoded: OnceCell::new() }
+    pub(super) fn new(leg: usize, from: usize, rows: RecordBatch) -> Rows {
+        Rows { leg, from, rows: Some(rows), encoded: OnceCell::new() }
     }
 
-    /// The bytes for a peer in another process: INSERT and sender as 4 bytes each, then an Arrow IPC stream, padded to 8
+    /// The bytes for a peer in another process: leg and sender as 4 bytes each, then an Arrow IPC stream, padded to 8
     /// bytes.
     fn encoded(&self) -> &[u8] {
         self.encoded.get_or_init(|| {
             let rows = self.rows.as_ref().expect("timely sends no empty container");
             let short = |number: usize| u32::try_from(number).expect("there are fewer of them").to_le_bytes();
-            let mut bytes = [short(self.insert), short(self.from)].concat();
+            let mut bytes = [short(self.leg), short(self.from)].concat();
             let mut writer = StreamWriter::try_new(&mut bytes, &rows.schema()).expect("memory takes every schema");
             writer.write(rows).expect("memory takes every batch");
             writer.finish().expect("memory can be finished");
@@ -52,10 +52,10 @@ impl ContainerBytes for Rows {
     fn from_bytes(bytes: timely::bytes::arc::Bytes) -> Self {
         let (head, stream) = bytes.split_at(8);
         let number = |bytes: &[u8]| u32::from_le_bytes(bytes.try_into().expect("4 bytes were split off")) as usize;
-        let (insert, from) = (number(&head[..4]), number(&head[4..]));
+        let (leg, from) = (number(&head[..4]), number(&head[4..]));
         let mut buffer = Buffer::from(stream);
         let rows = StreamDecoder::new().decode(&mut buffer).expect("a peer of the same build wrote it");
-        Rows::new(insert, from, rows.expect("a stream holds one batch"))
+        Rows::new(leg, from, rows.expect("a stream holds one batch"))
     }
 
     fn length_in_bytes(&self) -> usize {

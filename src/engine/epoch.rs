@@ -64,8 +64,8 @@ impl std::fmt::Debug for FailPoint {
 /// State of one pane from a checkpoint.
 #[derive(Clone, Debug)]
 pub struct RestoredPane {
-    /// Index of the INSERT.
-    pub insert: usize,
+    /// Number of the leg ([`Plan::legs`]).
+    pub leg: usize,
     /// Start of the window.
     pub start: EventTime,
     /// As [`FrozenPane::rows`], of any number of workers.
@@ -75,8 +75,8 @@ pub struct RestoredPane {
 /// State of one pane on one worker, for a checkpoint.
 #[derive(Clone, Debug)]
 pub struct FrozenPane {
-    /// Index of the INSERT.
-    pub insert: usize,
+    /// Number of the leg ([`Plan::legs`]).
+    pub leg: usize,
     /// Start of the window.
     pub start: EventTime,
     /// Keys and partial states ([`crate::windows::Aggregation::state_schema`]).
@@ -105,12 +105,21 @@ pub struct InsertOutput {
     pub results: Vec<RecordBatch>,
     /// Windows that may come again, as late records may still change them ([`crate::job::Insert::revises`]).
     pub windows: Vec<WindowRows>,
-    /// Rows for the late table ([`crate::event::Stream::late_schema`]).
-    pub late: Vec<RecordBatch>,
+    /// Rows for late tables.
+    pub late: Vec<Late>,
     /// What became of the records, by partition (`None`: batches of mixed partitions).
     pub counts: BTreeMap<Option<i32>, Counts>,
     /// What its open windows hold after the epoch.
     pub open: OpenWindows,
+}
+
+/// Late records of one stream.
+#[derive(Clone, Debug)]
+pub struct Late {
+    /// Index of the stream.
+    pub stream: usize,
+    /// Laid out as [`crate::event::Stream::late_schema`]; of one reason.
+    pub rows: RecordBatch,
 }
 
 /// All rows of one window, as they are now.
@@ -153,6 +162,18 @@ impl OpenWindows {
             }
         }
         open
+    }
+
+    /// Adds those of another leg of the INSERT.
+    pub(super) fn join(&mut self, other: OpenWindows) {
+        *self = match *self == OpenWindows::default() {
+            true => other,
+            false => {
+                let mut both = *self;
+                both.add(other);
+                both
+            }
+        };
     }
 
     /// Adds the share of another worker.

@@ -20,7 +20,7 @@ const HASH_SEED: u64 = 0x006b_6170_7061;
 
 /// Deals rows out to workers by the hash of their key columns.
 pub(super) struct ByKey {
-    /// For each INSERT, which columns of its prepared rows say whose they are.
+    /// For each leg, which columns of its rows say whose they are.
     keys: Vec<std::ops::Range<usize>>,
     hashes: Vec<u64>,
     rows_of: Vec<Vec<u32>>,
@@ -60,7 +60,7 @@ fn worker_of(hash: u64, peers: usize) -> usize {
 impl Distributor<Rows> for ByKey {
     fn partition<T: Clone, P: Push<Message<T, Rows>>>(&mut self, container: &mut Rows, time: &T, pushers: &mut [P]) {
         let Some(batch) = container.rows.take() else { return };
-        let keys: Vec<ArrayRef> = batch.columns()[self.keys[container.insert].clone()].to_vec();
+        let keys: Vec<ArrayRef> = batch.columns()[self.keys[container.leg].clone()].to_vec();
         self.hashes.clear();
         self.hashes.resize(batch.num_rows(), 0);
         hash_keys(&keys, &mut self.hashes).expect("planning admits only key types that hash");
@@ -79,11 +79,7 @@ impl Distributor<Rows> for ByKey {
             } else {
                 take_record_batch(&batch, &UInt32Array::from(std::mem::take(rows))).expect("row numbers are in range")
             };
-            Message::push_at(
-                &mut Rows::new(container.insert, container.from, share),
-                time.clone(),
-                &mut pushers[worker],
-            );
+            Message::push_at(&mut Rows::new(container.leg, container.from, share), time.clone(), &mut pushers[worker]);
         }
     }
 

@@ -15,6 +15,7 @@
 mod container;
 mod epoch;
 mod exchange;
+mod judged;
 mod keep;
 mod prepare;
 mod result;
@@ -24,5 +25,5 @@ mod worker;
 
 pub use epoch::{
     Counts, EPOCHS_IN_FLIGHT_MAX, Engine, EngineError, EngineOptions, Epoch, EpochOutput, FailPoint, FrozenPane,
-    InsertOutput, OpenWindows, RestoredPane, WindowRows,
+    InsertOutput, Late, OpenWindows, RestoredPane, WindowRows,
 };

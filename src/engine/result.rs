@@ -16,10 +16,7 @@ use super::worker::WorkerOutput;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan, Running};
 
-/// The columns of closed rows that tell their window: its start and its end.
-pub(super) const WINDOW_OF_CLOSED: std::ops::Range<usize> = 0..2;
-
-/// The result's rows for rows laid out as [`Insert::closed_schema`], or as what came out above.
+/// The result's rows for rows laid out as the only leg's [`crate::job::Leg::closed_schema`], or as what came out above.
 pub(super) fn selected(insert: &Insert, mut rows: RecordBatch) -> Result<RecordBatch, DataFusionError> {
     if let Some(having) = &insert.having {
         let mask = having.evaluate(&rows)?.into_array(rows.num_rows())?;
@@ -33,6 +30,8 @@ pub(super) fn selected(insert: &Insert, mut rows: RecordBatch) -> Result<RecordB
 /// Makes results of gathered rows, on one worker: of whole windows, which the exchange by window brings together.
 pub(super) struct Finish {
     plan: Arc<Plan>,
+    /// For each leg its INSERT, and which of its legs it is.
+    legs: Vec<(usize, usize)>,
     above: Vec<Option<Running>>,
     /// Windows that late records may still change: what each worker has closed of them, by INSERT, start and end.
     revisable: BTreeMap<(usize, i64, i64), Revisable>,
@@ -40,10 +39,13 @@ pub(super) struct Finish {
     published_below: EventTime,
 }
 
+/// Rows of a window, with the leg of the INSERT that they are of and the worker that they are from.
+type Gathered = ((usize, usize), RecordBatch);
+
 /// A window that may come again.
 struct Revisable {
-    /// Each worker's rows of it.
-    closed: BTreeMap<usize, RecordBatch>,
+    /// Each worker's rows of it, by leg.
+    closed: BTreeMap<(usize, usize), RecordBatch>,
     published: bool,
 }
 
@@ -55,7 +57,9 @@ impl Finish {
             running.map_err(|source| failed(insert, source))
         };
         let above = plan.inserts.iter().map(start).collect::<Result<_, _>>()?;
-        Ok(Finish { plan: plan.clone(), above, revisable: BTreeMap::new(), published_below })
+        let legs = plan.inserts.iter().enumerate();
+        let legs = legs.flat_map(|(index, insert)| (0..insert.legs.len()).map(move |leg| (index, leg))).collect();
+        Ok(Finish { plan: plan.clone(), legs, above, revisable: BTreeMap::new(), published_below })
     }
 
     /// Whether an INSERT's rows are gathered.
@@ -67,9 +71,10 @@ impl Finish {
     /// them in it.
     pub(super) fn run(&mut self, closed: Vec<Rows>, output: &mut WorkerOutput) -> Result<(), EngineError> {
         let plan = self.plan.clone();
-        let mut gathered: BTreeMap<usize, Vec<(usize, RecordBatch)>> = BTreeMap::new();
+        let mut gathered: BTreeMap<usize, Vec<Gathered>> = BTreeMap::new();
         for rows in closed {
-            gathered.entry(rows.insert).or_default().extend(rows.rows.map(|batch| (rows.from, batch)));
+            let (insert, leg) = self.legs[rows.leg];
+            gathered.entry(insert).or_default().extend(rows.rows.map(|batch| ((leg, rows.from), batch)));
         }
         for (index, closed) in gathered {
             let insert = &plan.inserts[index];
@@ -77,8 +82,7 @@ impl Finish {
                 output.inserts[index].windows = self.revise(index, closed)?;
                 continue;
             }
-            let closed: Vec<RecordBatch> = closed.into_iter().map(|(_, rows)| rows).collect();
-            let results = self.results(index, &closed)?;
+            let results = self.results(index, closed.into_iter())?;
             if results.num_rows() > 0 {
                 output.inserts[index].results.push(results);
             }
@@ -89,7 +93,7 @@ impl Finish {
     }
 
     /// Windows whose rows a worker has closed or changed.
-    fn revise(&mut self, index: usize, closed: Vec<(usize, RecordBatch)>) -> Result<Vec<WindowRows>, EngineError> {
+    fn revise(&mut self, index: usize, closed: Vec<Gathered>) -> Result<Vec<WindowRows>, EngineError> {
         let mut touched = Vec::new();
         for (from, rows) in closed {
             let [start, end] =
@@ -105,19 +109,22 @@ impl Finish {
         let mut windows = Vec::with_capacity(touched.len());
         for key in touched {
             let window = self.revisable.get_mut(&key).expect("it was just there");
-            let closed: Vec<RecordBatch> = window.closed.values().cloned().collect();
+            let closed: Vec<Gathered> = window.closed.iter().map(|(of, rows)| (*of, rows.clone())).collect();
             let again = std::mem::replace(&mut window.published, true);
-            windows.push(WindowRows { start: EventTime(key.1), rows: self.results(index, &closed)?, again });
+            let rows = self.results(index, closed.into_iter())?;
+            windows.push(WindowRows { start: EventTime(key.1), rows, again });
         }
         Ok(windows)
     }
 
     /// The result's rows for all rows of some windows.
-    fn results(&mut self, index: usize, closed: &[RecordBatch]) -> Result<RecordBatch, EngineError> {
+    fn results(&mut self, index: usize, closed: impl Iterator<Item = Gathered>) -> Result<RecordBatch, EngineError> {
         let insert = &self.plan.inserts[index];
+        let mut by_leg: Vec<Vec<RecordBatch>> = vec![Vec::new(); insert.legs.len()];
+        closed.for_each(|((leg, _), rows)| by_leg[leg].push(rows));
         let rows = match &mut self.above[index] {
-            Some(above) => above.run(closed),
-            None => concat_batches(&insert.closed_schema, closed).map_err(DataFusionError::from),
+            Some(above) => above.run(&by_leg),
+            None => concat_batches(&insert.legs[0].closed_schema, &by_leg[0]).map_err(DataFusionError::from),
         };
         rows.and_then(|rows| selected(insert, rows)).map_err(|source| failed(insert, source))
     }

@@ -16,9 +16,10 @@ use tokio::sync::mpsc;
 use super::container::Rows;
 use super::epoch::{EngineError, Epoch, FailPoint, FrozenPane, InsertOutput, RestoredPane};
 use super::exchange::by_key;
+use super::judged::Judged;
 use super::keep::{Keeper, Published};
 use super::prepare::Preparation;
-use super::result::{Finish, WINDOW_OF_CLOSED};
+use super::result::Finish;
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
 use crate::windows::PublishRange;
@@ -116,7 +117,8 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
     loop {
         match commands.try_recv() {
             Ok(Command::Feed(epoch, batch)) => {
-                feed(&mut input, &preparations, &shared, (worker.index(), epoch), &batch);
+                let inserts = context.plan.inserts.len();
+                feed(&mut input, &preparations, &shared, (worker.index(), epoch), &batch, inserts);
             }
             Ok(Command::Close { epoch, watermark, barrier }) => {
                 if let Some(fail_point) = &context.fail_point {
@@ -141,14 +143,21 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
 }
 
 fn preparations(context: &Context) -> Result<Vec<Preparation>, EngineError> {
-    let inserts = context.plan.inserts.iter().zip(&context.publish);
-    inserts
-        .map(|(insert, &publish)| {
-            Preparation::new(insert, &context.plan.streams[insert.stream], publish).map_err(|source| {
-                EngineError::Evaluate { table: insert.table.clone(), window: None, source: Box::new(source) }
-            })
-        })
-        .collect()
+    let plan = &context.plan;
+    let mut preparations = Vec::new();
+    for (number, (index, leg)) in plan.legs().enumerate() {
+        let insert = &plan.inserts[index];
+        for input in &leg.inputs {
+            let taken = (input, &plan.streams[input.stream]);
+            let made = Preparation::new((index, insert), (number, leg), taken, context.publish[index]);
+            preparations.push(made.map_err(|source| EngineError::Evaluate {
+                table: insert.table.clone(),
+                window: None,
+                source: Box::new(source),
+            })?);
+        }
+    }
+    Ok(preparations)
 }
 
 fn keepers(
@@ -158,41 +167,49 @@ fn keepers(
     peers: usize,
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
-    for (insert, preparation) in preparations.iter().enumerate() {
-        let complete_from = context.complete_from.get(insert).copied().unwrap_or_default();
+    for preparation in first_of_legs(preparations) {
+        let complete_from = context.complete_from.get(preparation.insert).copied().unwrap_or_default();
         let watermark = context.published_below;
-        let published = Published { range: context.publish[insert], watermark, complete_from };
-        keepers.push(Keeper::new(&context.plan, insert, preparation, published)?);
+        let published = Published { range: context.publish[preparation.insert], watermark, complete_from };
+        keepers.push(Keeper::new(&context.plan, preparation, published)?);
     }
     for pane in &context.restored {
-        keepers[pane.insert].restore(pane, index, peers)?;
+        keepers[pane.leg].restore(pane, index, peers)?;
     }
     Ok(keepers)
 }
 
-/// Prepares a batch for every INSERT over its stream and sends the rows off to their keepers.
+/// One preparation for each leg, in order: those of one leg lay out their rows alike.
+fn first_of_legs(preparations: &[Preparation]) -> impl Iterator<Item = &Preparation> {
+    preparations.chunk_by(|one, other| one.leg == other.leg).map(|of_leg| &of_leg[0])
+}
+
+/// Prepares a batch for every leg over its stream and sends the rows off to their keepers.
 fn feed(
     input: &mut InputHandle<u64, NoopBuilder<Rows>>,
     preparations: &[Preparation],
     shared: &RefCell<Shared>,
     (worker, epoch): (usize, u64),
     batch: &EventBatch,
+    inserts: usize,
 ) {
-    for (insert, preparation) in preparations.iter().enumerate() {
-        if preparation.stream_index() != batch.stream {
-            continue;
+    for of_insert in preparations.chunk_by(|one, other| one.insert == other.insert) {
+        let mut judged: Vec<Judged> = Vec::new();
+        for preparation in of_insert.iter().filter(|preparation| preparation.stream_index() == batch.stream) {
+            let prepared = preparation.prepare(batch);
+            judged.push(Judged { late: prepared.late, count: prepared.late_count });
+            for rows in prepared.rows {
+                input.send_batch(&mut Rows::new(preparation.leg, worker, rows));
+            }
         }
-        let prepared = preparation.prepare(batch);
+        let Some(Judged { late, count }) = Judged::together(judged) else { continue };
         let mut shared = shared.borrow_mut();
-        let outputs = shared.prepared.entry(epoch).or_insert_with(|| empty_outputs(preparations.len()));
-        let counts = outputs[insert].counts.entry(batch.partition).or_default();
-        counts.late += prepared.late_count;
-        counts.accepted += batch.records.num_rows() as u64 - prepared.late_count;
-        outputs[insert].late.extend(prepared.late);
-        drop(shared);
-        for rows in prepared.rows {
-            input.send_batch(&mut Rows::new(insert, worker, rows));
-        }
+        let outputs = shared.prepared.entry(epoch).or_insert_with(|| empty_outputs(inserts));
+        let output = &mut outputs[of_insert[0].insert];
+        let counts = output.counts.entry(batch.partition).or_default();
+        counts.late += count;
+        counts.accepted += batch.records.num_rows() as u64 - count;
+        output.late.extend(late);
     }
 }
 
@@ -209,8 +226,8 @@ fn build(
     keepers: Vec<Keeper>,
     shared: &Rc<RefCell<Shared>>,
 ) -> Result<(), EngineError> {
-    let keys = preparations.iter().map(|preparation| preparation.dealt_by.clone()).collect();
-    let windows = preparations.iter().map(|_| WINDOW_OF_CLOSED).collect();
+    let keys = first_of_legs(preparations).map(|preparation| preparation.dealt_by.clone()).collect();
+    let windows = context.plan.legs().map(|(_, leg)| leg.gathered_by()).collect();
     let finish =
         Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, context.published_below)).transpose()?;
     let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };
@@ -335,7 +352,7 @@ impl Keeping {
     fn take(&mut self, epoch: u64, rows: Vec<Rows>, complete: bool) -> Result<Option<Vec<Rows>>, EngineError> {
         for rows in rows {
             let batch = rows.rows.as_ref().expect("an exchanged container holds rows");
-            self.keepers[rows.insert].add(batch)?;
+            self.keepers[rows.leg].add(batch)?;
         }
         if !complete {
             return Ok(None);
@@ -344,39 +361,41 @@ impl Keeping {
         let Some(closed) = shared.closed.remove(&epoch) else { return Ok(None) };
         let prepared = shared.prepared.remove(&epoch);
         drop(shared);
-        let inserts = prepared.unwrap_or_else(|| empty_outputs(self.keepers.len()));
-        let mut output = close(&mut self.keepers, inserts, closed)?;
+        let inserts = prepared.unwrap_or_else(|| empty_outputs(self.plan.inserts.len()));
+        let (output, unfinished) = self.close(inserts, closed)?;
         if self.ends_here {
             self.step.tell(epoch, output);
             return Ok(Some(Vec::new()));
         }
-        let mut unfinished = Vec::new();
-        for (index, _) in self.plan.inserts.iter().enumerate().filter(|(_, insert)| insert.is_gathered()) {
-            let closed = std::mem::take(&mut output.inserts[index].results);
-            unfinished.extend(closed.into_iter().map(|rows| Rows::new(index, self.step.worker, rows)));
-        }
         self.step.shared.borrow_mut().kept.insert(epoch, output);
         Ok(Some(unfinished))
     }
-}
 
-/// Closes windows up to the epoch's watermark, and freezes what is left at a barrier.
-fn close(keepers: &mut [Keeper], mut inserts: Vec<InsertOutput>, closed: Closed) -> Result<WorkerOutput, EngineError> {
-    for (keeper, output) in keepers.iter_mut().zip(&mut inserts) {
-        output.results = keeper.close(closed.watermark, closed.barrier)?;
-        output.open = keeper.open();
-    }
-    let frozen = if closed.barrier {
-        let mut frozen = Vec::new();
-        for keeper in keepers.iter_mut() {
-            frozen.extend(keeper.freeze()?);
+    /// Closes windows up to the epoch's watermark, and freezes what is left at a barrier. The rows of windows that are to be
+    /// finished come beside the output.
+    fn close(
+        &mut self,
+        mut inserts: Vec<InsertOutput>,
+        closed: Closed,
+    ) -> Result<(WorkerOutput, Vec<Rows>), EngineError> {
+        let mut unfinished = Vec::new();
+        for (number, keeper) in self.keepers.iter_mut().enumerate() {
+            let rows = keeper.close(closed.watermark, closed.barrier)?;
+            let output = &mut inserts[keeper.insert];
+            output.open.join(keeper.open());
+            if self.plan.inserts[keeper.insert].is_gathered() {
+                unfinished.extend(rows.into_iter().map(|rows| Rows::new(number, self.step.worker, rows)));
+            } else {
+                output.results = rows;
+            }
         }
-        Some(frozen)
-    } else {
-        None
-    };
-    let watermark = closed.watermark;
-    Ok(WorkerOutput { watermark, inserts, frozen, ..WorkerOutput::default() })
+        let mut frozen = closed.barrier.then(Vec::new);
+        for keeper in self.keepers.iter_mut().filter(|_| closed.barrier) {
+            frozen.get_or_insert_default().extend(keeper.freeze()?);
+        }
+        let watermark = closed.watermark;
+        Ok((WorkerOutput { watermark, inserts, frozen, ..WorkerOutput::default() }, unfinished))
+    }
 }
 
 fn tell(outputs: &mpsc::Sender<WorkerOutput>, output: WorkerOutput) {

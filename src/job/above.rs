@@ -8,6 +8,8 @@
 mod operators;
 mod rows;
 
+use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::compute::concat_batches;
@@ -22,22 +24,41 @@ use futures::executor::block_on;
 
 use rows::Rows;
 
-/// Name of the table that stands for the rows of closed windows in [`Above::plan`].
-pub(super) const CLOSED: &str = "closed windows";
+/// Begins the names of the tables that stand for the rows of closed windows in [`Above::plan`]; the number of the leg follows.
+const CLOSED: &str = "closed windows ";
+
+/// Name of the table that stands for the rows of the closed windows of a leg.
+pub(super) fn closed_table(leg: usize) -> String {
+    format!("{CLOSED}{leg}")
+}
+
+/// The leg whose table has this name.
+pub(super) fn leg_of(table: &str) -> Option<usize> {
+    table.strip_prefix(CLOSED)?.parse().ok()
+}
 
 /// The part of a query above its windows.
 #[derive(Clone, Debug)]
 pub struct Above {
     plan: LogicalPlan,
-    closed: SchemaRef,
+    closed: Vec<Closed>,
     schema: SchemaRef,
     each_window: bool,
 }
 
+/// The rows of closed windows of one leg, as they come.
+#[derive(Clone, Debug)]
+pub(super) struct Closed {
+    /// Their layout.
+    pub schema: SchemaRef,
+    /// The columns that tell their window.
+    pub window: Range<usize>,
+}
+
 impl Above {
-    /// The operators of `plan`, which reads one table, [`CLOSED`], laid out as `closed`. Its types are settled and its
-    /// functions immutable. Fails if an operator or an expression can't be had.
-    pub(super) fn new(plan: LogicalPlan, closed: &SchemaRef) -> Result<Above> {
+    /// The operators of `plan`, which reads a table for each leg ([`closed_table`]), laid out as `closed`. Its types are settled
+    /// and its functions immutable. Fails if an operator or an expression can't be had.
+    pub(super) fn new(plan: LogicalPlan, closed: Vec<Closed>) -> Result<Above> {
         let mut each_window = false;
         plan.apply_with_subqueries(|node| {
             each_window |= matches!(node, LogicalPlan::Limit(_));
@@ -46,7 +67,7 @@ impl Above {
         let fields = plan.schema().fields().iter().enumerate();
         let fields = fields.map(|(index, field)| Field::new(format!("c{index}"), field.data_type().clone(), true));
         let schema = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let above = Above { plan, closed: Arc::clone(closed), schema, each_window };
+        let above = Above { plan, closed, schema, each_window };
         above.start()?;
         Ok(above)
     }
@@ -63,7 +84,7 @@ impl Above {
 
     /// Operators of its own for one worker. Fails as [`Above::new`] would have.
     pub fn start(&self) -> Result<Running> {
-        let rows = Arc::new(Rows::new(&self.closed));
+        let rows: Vec<Arc<Rows>> = self.closed.iter().map(|closed| Arc::new(Rows::new(closed))).collect();
         let operators = operators::operators(&self.plan, &rows)?;
         Ok(Running { rows, operators, schema: Arc::clone(&self.schema), each_window: self.each_window })
     }
@@ -72,19 +93,21 @@ impl Above {
 /// The operators of one worker.
 #[derive(Debug)]
 pub struct Running {
-    rows: Arc<Rows>,
+    rows: Vec<Arc<Rows>>,
     operators: Arc<dyn ExecutionPlan>,
     schema: SchemaRef,
     each_window: bool,
 }
 
 impl Running {
-    /// What comes out for whole closed windows, whose rows are in `closed`, laid out as [`super::Insert::closed_schema`].
-    pub fn run(&mut self, closed: &[RecordBatch]) -> Result<RecordBatch> {
-        let sorted = rows::sorted(&concat_batches(self.rows.schema(), closed)?)?;
+    /// What comes out for whole closed windows, whose rows are in `closed`, for each leg, laid out as
+    /// [`super::Leg::gathered_schema`].
+    pub fn run(&mut self, closed: &[Vec<RecordBatch>]) -> Result<RecordBatch> {
+        let sorted = self.rows.iter().zip(closed).map(|(rows, closed)| rows.sorted(closed));
+        let sorted = sorted.collect::<Result<Vec<_>>>()?;
         let mut results = Vec::new();
-        for part in if self.each_window { rows::windows(&sorted) } else { vec![sorted] } {
-            self.rows.put(part);
+        for parts in if self.each_window { self.by_window(&sorted)? } else { vec![sorted] } {
+            self.rows.iter().zip(parts).for_each(|(rows, part)| rows.put(part));
             let operators = reset_plan_states(Arc::clone(&self.operators))?;
             // Everything is in memory, so nothing is ever waited for.
             let stream = operators.execute(0, Arc::new(TaskContext::default()))?;
@@ -94,5 +117,17 @@ impl Running {
             results.into_iter().map(|batch| RecordBatch::try_new(Arc::clone(&self.schema), batch.columns().to_vec()));
         let renamed = renamed.collect::<Result<Vec<_>, _>>()?;
         Ok(concat_batches(&self.schema, &renamed)?)
+    }
+
+    /// Sorted rows of each leg, cut by window: for each window, in order, those of each leg.
+    fn by_window(&self, sorted: &[RecordBatch]) -> Result<Vec<Vec<RecordBatch>>> {
+        let empty: Vec<RecordBatch> = sorted.iter().map(|rows| rows.slice(0, 0)).collect();
+        let mut windows: BTreeMap<Vec<i64>, Vec<RecordBatch>> = BTreeMap::new();
+        for (leg, (rows, sorted)) in self.rows.iter().zip(sorted).enumerate() {
+            for (window, part) in rows.windows(sorted)? {
+                windows.entry(window).or_insert_with(|| empty.clone())[leg] = part;
+            }
+        }
+        Ok(windows.into_values().collect())
     }
 }

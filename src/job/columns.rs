@@ -6,7 +6,7 @@ use std::sync::Arc;
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::utils::collect_columns;
 
-use super::{Insert, Plan};
+use super::{Input, Plan};
 
 impl Plan {
     /// Indices into the stream's record schema that the engine needs to compute every result over it: a history scan may
@@ -14,21 +14,23 @@ impl Plan {
     pub fn columns_of(&self, stream: usize) -> BTreeSet<usize> {
         let definition = &self.streams[stream];
         let mut columns = BTreeSet::from([definition.event_time, definition.seen_index()]);
-        for insert in self.inserts.iter().filter(|insert| insert.stream == stream) {
-            if insert.window.goes_by_positions() {
-                columns.extend([definition.partition_index(), definition.offset_index()]);
-            }
-            for expression in insert.record_expressions() {
-                columns.extend(collect_columns(expression).into_iter().map(|column| column.index()));
+        for (_, leg) in self.legs() {
+            for input in leg.inputs.iter().filter(|input| input.stream == stream) {
+                if leg.window.goes_by_positions() {
+                    columns.extend([definition.partition_index(), definition.offset_index()]);
+                }
+                for expression in input.expressions() {
+                    columns.extend(collect_columns(expression).into_iter().map(|column| column.index()));
+                }
             }
         }
         columns
     }
 }
 
-impl Insert {
+impl Input {
     /// Every expression over the record schema.
-    fn record_expressions(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
+    fn expressions(&self) -> impl Iterator<Item = &Arc<dyn PhysicalExpr>> {
         let keys = self.keys.iter().map(|key| &key.expression);
         let aggregates =
             self.aggregates.iter().flat_map(|aggregate| aggregate.arguments.iter().chain(&aggregate.filter));

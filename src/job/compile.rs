@@ -81,8 +81,8 @@ fn plan(name: &str, parsed: &Parsed, streams: Vec<Arc<Stream>>, problems: &mut P
     let mut planned: Vec<(Span, Insert)> = Vec::new();
     let declared = |name: &str| definitions.iter().any(|stream| stream.name.value == name);
     for definition in inserts {
-        let reads_known =
-            !definition.windows.is_empty() && definition.windows.iter().all(|call| declared(&call.stream.value));
+        let reads_known = !definition.windows.is_empty()
+            && definition.windows.iter().filter_map(|call| call.input.name()).all(declared);
         if parsed.may_lack_streams && !reads_known {
             continue;
         }
@@ -106,11 +106,16 @@ fn plan(name: &str, parsed: &Parsed, streams: Vec<Arc<Stream>>, problems: &mut P
 /// a stream is declared or included, makes another version of a job.
 fn in_order(streams: Vec<Arc<Stream>>, mut inserts: Vec<Insert>) -> (Vec<Arc<Stream>>, Vec<Insert>) {
     let mut read: Vec<usize> =
-        (0..streams.len()).filter(|index| inserts.iter().any(|insert| insert.stream == *index)).collect();
+        (0..streams.len()).filter(|index| inserts.iter().any(|insert| insert.reads(*index))).collect();
     read.sort_by_key(|&index| &streams[index].name);
     for insert in &mut inserts {
-        let place = read.iter().position(|&index| index == insert.stream);
-        insert.stream = place.expect("a stream that an INSERT reads is kept");
+        let place = |stream: &mut usize| {
+            let place = read.iter().position(|index| index == stream);
+            *stream = place.expect("a stream that an INSERT reads is kept");
+        };
+        insert.legs.iter_mut().flat_map(|leg| &mut leg.inputs).for_each(|input| place(&mut input.stream));
+        insert.late.iter_mut().for_each(|late| place(&mut late.stream));
+        insert.late.sort_by_key(|late| late.stream);
     }
     (read.into_iter().map(|index| Arc::clone(&streams[index])).collect(), inserts)
 }

@@ -108,18 +108,45 @@ pub struct InsertDefinition {
 #[derive(Clone, Debug)]
 pub struct WindowCall {
     /// The relation's name in the query: `<stream>` itself, so that `stream.column` resolves; with a number behind it
-    /// when the same stream is windowed twice in one query.
+    /// when the same stream is windowed twice in one query, or when it isn't a stream.
     pub relation: String,
     /// The whole call.
     pub span: Span,
     /// Which function.
     pub function: WindowFunction,
-    /// The stream.
-    pub stream: Spanned<String>,
+    /// What it makes windows of.
+    pub input: WindowInput,
     /// `PARTITION BY`: what windows that the data makes are told apart by.
     pub partition_by: Vec<Spanned<Expr>>,
     /// The time column.
     pub time: Spanned<String>,
+}
+
+/// What a window function makes windows of.
+#[derive(Clone, Debug)]
+pub enum WindowInput {
+    /// A stream; or a view or a query of WITH.
+    Named(Spanned<String>),
+    /// A query in brackets. Window calls in it stand before this one in [`InsertDefinition::windows`].
+    Query(Box<Spanned<Query>>),
+}
+
+impl WindowInput {
+    /// Its place.
+    pub fn span(&self) -> Span {
+        match self {
+            WindowInput::Named(name) => name.span,
+            WindowInput::Query(query) => query.span,
+        }
+    }
+
+    /// Its name, if it has one.
+    pub fn name(&self) -> Option<&str> {
+        match self {
+            WindowInput::Named(name) => Some(&name.value),
+            WindowInput::Query(_) => None,
+        }
+    }
 }
 
 /// One expression of PARTITION BY, unread.

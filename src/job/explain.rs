@@ -230,7 +230,8 @@ fn live_face(face: &LiveFace) -> String {
 }
 
 fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
-    let stream = &plan.streams[insert.stream];
+    let leg = &insert.legs[0];
+    let stream = &plan.streams[leg.inputs[0].stream];
     let range = &insert.partitions[insert.range.partition];
     let name = |column: &ResultColumn| column.name.clone();
     let types = insert.result_schema.fields().iter().map(|field| type_name(field.data_type()));
@@ -239,20 +240,20 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         column_type,
         expression: sql(&column.expression),
     });
-    let keys = insert.keys.iter();
+    let keys = leg.keys().iter();
     InsertExplanation {
         result: insert.table.to_string(),
         stream: stream.name.clone(),
-        filter: insert.filter.as_ref().map(sql),
+        filter: leg.inputs[0].filter.as_ref().map(sql),
         window: insert.window.explain(),
         allowed_lateness_us: insert.allowed.0,
         keys: keys
             .clone()
             .map(|key| NamedExpression { name: key.name.clone(), expression: sql(&key.expression) })
             .collect(),
-        aggregates: insert.aggregates.iter().map(explain_aggregate).collect(),
+        aggregates: leg.aggregates().iter().map(explain_aggregate).collect(),
         having: insert.having.as_ref().map(sql),
-        keeps_records: insert.kept == Kept::Rows,
+        keeps_records: leg.kept == Kept::Rows,
         above: insert.above.as_ref().map(explain_above).unwrap_or_default(),
         columns: columns.collect(),
         partitions: insert.partitions.iter().map(PartitionField::to_string).collect(),
@@ -262,14 +263,14 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
             WindowEdge::Time => "window_time",
         },
         sorted_by: insert.sort.iter().map(|column| name(&insert.columns[*column])).collect(),
-        late: insert.late.to_string(),
+        late: insert.late[0].table.to_string(),
         publish: match insert.publish {
             Publish::EachWindow => "each_window",
             Publish::WholePartitions => "whole_partitions",
         },
         state: StateExplanation {
             per: keys.map(|key| key.name.clone()).chain([kept_for(&insert.window).to_owned()]).collect(),
-            accumulators: insert.aggregates.len(),
+            accumulators: leg.aggregates().len(),
             held_us: insert.window.longest().0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
         },
         backfill: read_around(&insert.window, range.transform, insert.range.edge),

@@ -13,7 +13,7 @@ use serde_json::{Value, json};
 use xxhash_rust::xxh3::xxh3_128;
 
 use super::declaration::Declaration;
-use super::plan::{Aggregate, Insert, Kept, Plan, Publish};
+use super::plan::{Aggregate, Input, Insert, Kept, Leg, Plan, Publish};
 use crate::event::Stream;
 use above::canonical_operators;
 
@@ -61,13 +61,8 @@ fn canonical_stream(stream: &Stream) -> Value {
 fn canonical_insert(insert: &Insert) -> Value {
     let mut canonical = json!({
         "table": insert.table.to_string(),
-        "stream": insert.stream,
-        "filter": insert.filter.as_ref().map(canonical_expression),
         "window": insert.window.canonical(),
         "allowed_us": insert.allowed.0,
-        "keys": insert.keys.iter().map(|key| canonical_expression(&key.expression)).collect::<Vec<_>>(),
-        "aggregates": insert.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),
-        "closed": canonical_types(&insert.closed_schema),
         "having": insert.having.as_ref().map(canonical_expression),
         "columns": insert.columns.iter()
             .map(|column| json!([column.name, canonical_expression(&column.expression)]))
@@ -76,20 +71,59 @@ fn canonical_insert(insert: &Insert) -> Value {
         "partitions": insert.partitions.iter().map(ToString::to_string).collect::<Vec<_>>(),
         "range": insert.range.partition,
         "sort": insert.sort,
-        "late": insert.late.to_string(),
         "publish": match insert.publish {
             Publish::EachWindow => "each_window",
             Publish::WholePartitions => "whole_partitions",
         },
     });
     // Said only where they are, so that jobs without them are what they were before there was such a thing.
-    if insert.kept == Kept::Rows {
-        canonical["rows"] = json!(true);
+    match insert.legs.as_slice() {
+        [leg] if leg.inputs.len() == 1 && leg.within.is_none() => {
+            merge(&mut canonical, canonical_leg(leg));
+            merge(&mut canonical, canonical_input(&leg.inputs[0]));
+        }
+        legs => {
+            let whole = |leg: &Leg| {
+                let mut canonical = canonical_leg(leg);
+                canonical["window"] = leg.window.canonical();
+                canonical["inputs"] = leg.inputs.iter().map(canonical_input).collect();
+                canonical
+            };
+            canonical["legs"] = legs.iter().map(whole).collect();
+        }
+    }
+    match insert.late.as_slice() {
+        [late] => canonical["late"] = json!(late.table.to_string()),
+        late => canonical["late"] = late.iter().map(|late| json!([late.stream, late.table.to_string()])).collect(),
     }
     if let Some(above) = &insert.above {
         canonical["above"] = canonical_operators(&above.operators());
     }
     canonical
+}
+
+/// Adds the entries of one object to another.
+fn merge(into: &mut Value, from: Value) {
+    if let (Value::Object(into), Value::Object(from)) = (into, from) {
+        into.extend(from);
+    }
+}
+
+fn canonical_leg(leg: &Leg) -> Value {
+    let mut canonical = json!({ "closed": canonical_types(&leg.closed_schema) });
+    if leg.kept == Kept::Rows {
+        canonical["rows"] = json!(true);
+    }
+    canonical
+}
+
+fn canonical_input(input: &Input) -> Value {
+    json!({
+        "stream": input.stream,
+        "filter": input.filter.as_ref().map(canonical_expression),
+        "keys": input.keys.iter().map(|key| canonical_expression(&key.expression)).collect::<Vec<_>>(),
+        "aggregates": input.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),
+    })
 }
 
 fn canonical_aggregate(aggregate: &Aggregate) -> Value {

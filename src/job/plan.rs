@@ -1,15 +1,19 @@
 //! What a job does, ready to run: streams, and for each INSERT its filter, window, aggregates and result.
 //! Invariant: one plan for both faces; nothing in here says live or backfill.
 
+use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, SchemaRef};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::above::Above;
-use crate::event::{Micros, PartitionField, Stream, TableName};
+use crate::event::{Micros, PartitionField, Stream, TableName, timestamp_type};
 use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
+
+/// The column of gathered rows that holds the start of the window above theirs.
+pub(super) const WITHIN: &str = "within";
 
 /// A job: all INSERTs of one file.
 #[derive(Clone, Debug)]
@@ -25,33 +29,23 @@ pub struct Plan {
     pub fingerprint: String,
 }
 
-/// One INSERT: from the records of a stream to the rows of a result table.
+/// One INSERT: from the records of streams to the rows of a result table.
 #[derive(Clone, Debug)]
 pub struct Insert {
     /// The result table; one INSERT owns it.
     pub table: TableName,
-    /// Index into [`Plan::streams`].
-    pub stream: usize,
-    /// WHERE, over the record schema. Goes first: what it drops is accepted, never late.
-    pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// The window.
+    /// What is read: one leg for each table of windows in FROM, at least one. Their windows are the same, or lie in those
+    /// of `window`.
+    pub legs: Vec<Leg>,
+    /// The window of the result's rows.
     pub window: Window,
     /// ALLOW LATENESS; zero without the clause.
     pub allowed: Micros,
-    /// Group keys beside the window.
-    pub keys: Vec<Key>,
-    /// Aggregates, with their arguments.
-    pub aggregates: Vec<Aggregate>,
-    /// Whether records are put together into groups or kept one by one.
-    pub kept: Kept,
-    /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`] (and the reason, for count windows), keys,
-    /// aggregates.
-    pub closed_schema: SchemaRef,
-    /// HAVING, over `closed_schema`.
+    /// HAVING, over the only leg's `closed_schema`.
     pub having: Option<Arc<dyn PhysicalExpr>>,
-    /// What the query does with rows of closed windows, over `closed_schema`; then there is no `having`.
+    /// What the query does with rows of closed windows, over the legs' `closed_schema`; then there is no `having`.
     pub above: Option<Above>,
-    /// SELECT list, over `closed_schema` or over what comes out `above`, in the order of the result's columns.
+    /// SELECT list, over the only leg's `closed_schema` or over what comes out `above`, in the order of the result's columns.
     pub columns: Vec<ResultColumn>,
     /// Arrow schema of the result rows.
     pub result_schema: SchemaRef,
@@ -64,17 +58,115 @@ pub struct Insert {
     /// How many of the `sort` columns tell a row from the others: those of the window and the keys. With something above the
     /// window, several rows may be equal in them.
     pub identity: usize,
-    /// Where late records go.
-    pub late: TableName,
+    /// Where late records go: for each stream that is read, in order.
+    pub late: Vec<LateTable>,
     /// When rows are published.
     pub publish: Publish,
 }
 
+/// One table of windows in a query: what is kept of the records in each window until it closes.
+#[derive(Clone, Debug)]
+pub struct Leg {
+    /// Where its records come from, at least one. All have the same keys and aggregates, over records of their own.
+    pub inputs: Vec<Input>,
+    /// Its windows.
+    pub window: Window,
+    /// The windows above them, where the query goes on with windows over windowed results: those of the INSERT. One of them
+    /// holds whole windows of this leg, by their `window_time`.
+    pub within: Option<Window>,
+    /// Whether records are put together into groups or kept one by one.
+    pub kept: Kept,
+    /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`] (and the reason, for count windows), keys,
+    /// aggregates.
+    pub closed_schema: SchemaRef,
+}
+
+/// The records of one stream, as a leg takes them.
+#[derive(Clone, Debug)]
+pub struct Input {
+    /// Index into [`Plan::streams`].
+    pub stream: usize,
+    /// WHERE, over the record schema. Goes first: what it drops is accepted, never late.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// Group keys beside the window.
+    pub keys: Vec<Key>,
+    /// Aggregates, with their arguments.
+    pub aggregates: Vec<Aggregate>,
+}
+
+/// Where the late records of one stream go. No two streams share a table: their positions couldn't be told apart in it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LateTable {
+    /// Index into [`Plan::streams`].
+    pub stream: usize,
+    /// The table.
+    pub table: TableName,
+}
+
+impl Plan {
+    /// All legs of all INSERTs, each with the index of its INSERT. Where a leg is named by a number, it counts in here.
+    pub fn legs(&self) -> impl Iterator<Item = (usize, &Leg)> {
+        self.inserts.iter().enumerate().flat_map(|(index, insert)| insert.legs.iter().map(move |leg| (index, leg)))
+    }
+}
+
 impl Insert {
+    /// Indices of the streams that it reads, in order, each once.
+    pub fn streams(&self) -> impl Iterator<Item = usize> + Clone {
+        self.late.iter().map(|late| late.stream)
+    }
+
+    /// Whether it reads a stream.
+    pub fn reads(&self, stream: usize) -> bool {
+        self.streams().any(|other| other == stream)
+    }
+
+    /// Where the late records of a stream that it reads go.
+    pub fn late_of(&self, stream: usize) -> &TableName {
+        let late = self.late.iter().find(|late| late.stream == stream);
+        &late.expect("only streams that it reads are asked for").table
+    }
+}
+
+impl Leg {
     /// The window columns of closed rows: three, and the reason behind them for count windows.
     pub fn window_columns(&self) -> &[Arc<Field>] {
         let columns = WINDOW_COLUMNS.len() + usize::from(self.window.has_reason());
         &self.closed_schema.fields()[..columns]
+    }
+
+    /// Layout of the rows that are gathered by window: those of closed windows, behind the start of the window above where
+    /// there is one.
+    pub fn gathered_schema(&self) -> SchemaRef {
+        if self.within.is_none() {
+            return Arc::clone(&self.closed_schema);
+        }
+        let start = Arc::new(Field::new(WITHIN, timestamp_type(), false));
+        let closed = self.closed_schema.fields().iter().cloned();
+        Arc::new(Schema::new(std::iter::once(start).chain(closed).collect::<Vec<_>>()))
+    }
+
+    /// The columns of gathered rows that tell which rows come together.
+    pub fn gathered_by(&self) -> Range<usize> {
+        if self.within.is_some() { 0..1 } else { 0..2 }
+    }
+
+    /// The keys beside the window; their expressions are those of the first input.
+    pub fn keys(&self) -> &[Key] {
+        &self.inputs[0].keys
+    }
+
+    /// The aggregates; their arguments are those of the first input.
+    pub fn aggregates(&self) -> &[Aggregate] {
+        &self.inputs[0].aggregates
+    }
+
+    /// How many of the group keys, from the first, rows are dealt out to workers by.
+    pub fn partition_keys(&self) -> usize {
+        match &self.window {
+            Window::ByData(by_data) => by_data.partition_keys(self.keys().len()),
+            _ => self.keys().len(),
+        }
     }
 }
 
@@ -90,7 +182,7 @@ pub enum Kept {
 /// One group key.
 #[derive(Clone, Debug)]
 pub struct Key {
-    /// Column name in [`Insert::closed_schema`].
+    /// Column name in [`Leg::closed_schema`].
     pub name: String,
     /// Over the record schema.
     pub expression: Arc<dyn PhysicalExpr>,
@@ -99,7 +191,7 @@ pub struct Key {
 /// One aggregate.
 #[derive(Clone, Debug)]
 pub struct Aggregate {
-    /// The function; its name is the column in [`Insert::closed_schema`].
+    /// The function; its name is the column in [`Leg::closed_schema`].
     pub function: Arc<AggregateFunctionExpr>,
     /// Arguments over the record schema: the function's own, then its ORDER BY expressions.
     pub arguments: Vec<Arc<dyn PhysicalExpr>>,
@@ -112,7 +204,7 @@ pub struct Aggregate {
 pub struct ResultColumn {
     /// Name in the result table.
     pub name: String,
-    /// Over [`Insert::closed_schema`].
+    /// Over [`Leg::closed_schema`], or over what comes out above.
     pub expression: Arc<dyn PhysicalExpr>,
 }
 

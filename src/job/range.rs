@@ -3,7 +3,7 @@
 
 use std::ops::Range;
 
-use super::{Insert, Publish};
+use super::{Insert, Leg, Publish};
 use crate::event::{EventTime, Micros, Transform};
 use crate::windows::{ByData, PublishRange, Window, WindowEdge};
 
@@ -43,9 +43,15 @@ impl Insert {
         self.window.mark_by(self.range.edge, edge)
     }
 
+    /// Mark of the first window that is whole, where each stream that it reads is known from some time on.
+    pub fn first_whole(&self, whole_from: impl Fn(usize) -> EventTime) -> EventTime {
+        let from = self.streams().map(whole_from).max().unwrap_or(EventTime::MIN);
+        self.window.first_mark(from.plus(self.reach_of_nested()))
+    }
+
     /// How far before its start the records of a window may lie.
     pub fn reach(&self) -> Micros {
-        self.window.reach()
+        Micros(self.window.reach().0.saturating_add(self.reach_of_nested().0))
     }
 
     /// The windows whose range column lies in `range`.
@@ -67,11 +73,12 @@ impl Insert {
 
     /// The event times of all records that can fall in these windows, or decide where they begin.
     pub fn times_of(&self, windows: PublishRange) -> Range<EventTime> {
-        if let Window::ByData(by_data) = &self.window {
+        let (window, windows) = self.judged_by(windows);
+        if let Window::ByData(by_data) = &window {
             return times_by_data(by_data, windows);
         }
-        let first = self.window.first_start(windows.from);
-        first..self.window.last_end_below(windows.to).max(first)
+        let first = window.first_start(windows.from);
+        first..window.last_end_below(windows.to).max(first)
     }
 
     /// The watermark from which on no window below `edge` of the range column can change any more.
@@ -86,9 +93,9 @@ impl Insert {
         }
     }
 
-    /// The watermark from which on the state of a pane is needed no more.
-    pub fn pane_needed_until(&self, pane: EventTime) -> EventTime {
-        self.window.pane_needed_until(pane).plus(self.allowed)
+    /// The watermark from which on the state of a pane of one of its legs is needed no more.
+    pub fn pane_needed_until(&self, leg: &Leg, pane: EventTime) -> EventTime {
+        leg.pane_needed_until(pane).plus(self.allowed)
     }
 
     /// The greatest partition edge below which no window can change any more at this watermark. `opens_from`: no window that
@@ -138,14 +145,6 @@ impl Insert {
             _ => true,
         }
     }
-
-    /// How many of the group keys, from the first, rows are dealt out to workers by.
-    pub fn partition_keys(&self) -> usize {
-        match &self.window {
-            Window::ByData(by_data) => by_data.partition_keys(self.keys.len()),
-            _ => self.keys.len(),
-        }
-    }
 }
 
 /// Reading begins early enough for every window that begins in the range; those that end in it may begin at any time before.
@@ -166,7 +165,7 @@ mod tests {
 
     use super::*;
     use crate::event::{PartitionField, TableName};
-    use crate::job::RangeColumn;
+    use crate::job::{LateTable, RangeColumn};
     use crate::windows::shared::SharesPanes;
     use crate::windows::{Adjacent, Calendar, CalendarLength, Cumulating, Hopping, Tumbling, Window, WindowEdge};
 
@@ -178,14 +177,9 @@ mod tests {
         let table = TableName::parse("a.b").expect("two parts");
         Insert {
             table: table.clone(),
-            stream: 0,
-            filter: None,
+            legs: vec![],
             window: Window::Tumbling(Tumbling { size: Micros(size), offset: Micros(0) }),
             allowed: Micros(0),
-            keys: vec![],
-            aggregates: vec![],
-            closed_schema: empty.clone(),
-            kept: crate::job::Kept::Groups,
             above: None,
             having: None,
             columns: vec![],
@@ -194,7 +188,7 @@ mod tests {
             range: RangeColumn { partition: 0, edge },
             sort: vec![],
             identity: 0,
-            late: table,
+            late: vec![LateTable { stream: 0, table }],
             publish: Publish::EachWindow,
         }
     }

@@ -86,14 +86,17 @@ fn claim(roles: &mut BTreeMap<TableName, Role>, table: &TableName, role: Role, s
 /// Checks that INSERTs which share a late table may do so: its rows have one stream's columns and one partitioning.
 pub(super) fn check_late_tables(planned: &[(Span, Insert)], problems: &mut Problems) {
     for (index, (span, insert)) in planned.iter().enumerate() {
-        let Some((_, other)) = planned[..index].iter().find(|(_, other)| other.late == insert.late) else { continue };
-        let help = "name another one: LATE INTO ICEBERG 'namespace.table'";
-        if other.stream != insert.stream {
-            let message = format!("the late table `{}` would hold records of two streams", insert.late);
-            problems.add(*span, message, help);
-        } else if time_transform(other) != time_transform(insert) {
-            let message = format!("the late table `{}` would have two partitionings", insert.late);
-            problems.add(*span, message, format!("{help}, or partition both results by the same length of time"));
+        for late in &insert.late {
+            let shares = |other: &&(Span, Insert)| other.1.late.iter().any(|other| other.table == late.table);
+            let Some((_, other)) = planned[..index].iter().find(shares) else { continue };
+            let help = "name another one: LATE INTO ICEBERG 'namespace.table'";
+            if !other.late.contains(late) {
+                let message = format!("the late table `{}` would hold records of two streams", late.table);
+                problems.add(*span, message, help);
+            } else if time_transform(other) != time_transform(insert) {
+                let message = format!("the late table `{}` would have two partitionings", late.table);
+                problems.add(*span, message, format!("{help}, or partition both results by the same length of time"));
+            }
         }
     }
 }

@@ -143,7 +143,7 @@ fn the_long_form_of_a_window_is_the_short_one() {
         let text = hits(&format!("SELECT window_start, host, count(*) AS n FROM {from} {rest}"));
         let mut insert = insert(&text);
         let call = insert.windows.remove(0);
-        (call.stream.value, call.time.value, call.relation, call.function)
+        (call.input.name().unwrap_or_default().to_owned(), call.time.value, call.relation, call.function)
     };
     let short = of("TUMBLE(requests, event_time, INTERVAL '1 day', INTERVAL '-8' HOUR)");
     let long = of("TABLE(TUMBLE(TABLE requests, DESCRIPTOR(event_time), INTERVAL '1' DAY, INTERVAL '-8 hours'))");
@@ -356,7 +356,7 @@ fn streams_that_nobody_reads_are_left_out_of_the_plan() {
     );
     let plan = compile("job", &format!("{other}{query}")).unwrap_or_else(|errors| panic!("{errors}"));
     assert_eq!(plan.streams.iter().map(|stream| stream.name.as_str()).collect::<Vec<_>>(), ["requests"]);
-    assert_eq!(plan.inserts[0].stream, 0);
+    assert_eq!(plan.inserts[0].legs[0].inputs[0].stream, 0);
     assert_eq!(plan.fingerprint, fingerprint(&query));
 }
 

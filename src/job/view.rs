@@ -116,12 +116,13 @@ fn put_before(query: &[TokenWithSpan], used: &[&View]) -> Vec<TokenWithSpan> {
     tokens
 }
 
-/// Whether a query reads the table `name`: whether that stands behind FROM, JOIN or a comma.
+/// Whether a query reads the table `name`: whether that stands behind FROM, JOIN or a comma, or first in a window function.
 fn reads(tokens: &[TokenWithSpan], name: &str) -> bool {
-    tokens.windows(2).any(|pair| {
-        let before = &pair[0].token;
+    tokens.iter().enumerate().skip(1).any(|(index, token)| {
+        let before = &tokens[index - 1].token;
         let in_from = *before == Token::Comma || is_word(before, "FROM") || is_word(before, "JOIN");
-        in_from && matches!(&pair[1].token, Token::Word(word) if named(word, name))
+        let in_window = || window_call::begins_input(tokens, index);
+        matches!(&token.token, Token::Word(word) if named(word, name)) && (in_from || in_window())
     })
 }
 

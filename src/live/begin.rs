@@ -154,7 +154,7 @@ async fn handed_over(
     to_end: bool,
 ) -> Result<(BTreeMap<i32, TakeUp>, Option<Feed>), RunError> {
     let stream = &plan.streams[index];
-    let reach = plan.inserts.iter().filter(|insert| insert.stream == index).map(Insert::reach).max();
+    let reach = plan.inserts.iter().filter(|insert| insert.reads(index)).map(Insert::reach).max();
     let answers = ask(&setup.logs, stream, Start::History, reach.unwrap_or_default()).await?;
     let asked = answers.asked(stream, Vouched::default(), setup.clock.now());
     let (facts, feed) = handing::facts(stream, &setup.catalog, first, asked.reach).await?;
@@ -220,7 +220,7 @@ async fn restore(begun: &Begun, manifest: &Manifest) -> Result<Vec<RestoredPane>
         let bytes = begun.store().get_state(file).await.map_err(PublishError::from)?;
         for (start, rows) in crate::state::decode(&bytes)? {
             if file.panes.contains(&start) {
-                restored.push(RestoredPane { insert: file.insert, start, rows });
+                restored.push(RestoredPane { leg: file.leg, start, rows });
             }
         }
     }

@@ -19,7 +19,7 @@ use crate::engine::FrozenPane;
 use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::{RowCut, StagedFile};
 use crate::job::explain::describe;
-use crate::job::{Plan, Publish};
+use crate::job::{Leg, Plan, Publish};
 use crate::sinks::{PublishError, Publisher, Tidy, WATERMARK, layout, rejects_table, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
 use crate::windows::PublishRange;
@@ -132,13 +132,12 @@ impl Writer {
             let change = tables.get(&self.plan.inserts[index].table);
             written.rows.push(change.map_or(0, |change| change.files.iter().map(|file| file.record_count).sum()));
         }
-        for (index, batches) in pending.late.into_iter().enumerate() {
-            written.late.push(rows_of(&batches));
-            if !batches.is_empty() {
-                let insert = &self.plan.inserts[index];
-                let sort = layout::late(insert, &self.plan.streams[insert.stream]).sort;
-                let files = self.publisher.stage(&insert.late, &sort, batches).await?;
-                tables.entry(insert.late.clone()).or_default().files.extend(files);
+        for (insert, late) in self.plan.inserts.iter().zip(pending.late) {
+            written.late.push(late.values().map(|batches| rows_of(batches)).sum());
+            for (stream, batches) in late {
+                let (table, sort) = (insert.late_of(stream), layout::late(insert, &self.plan.streams[stream]).sort);
+                let files = self.publisher.stage(table, &sort, batches).await?;
+                tables.entry(table.clone()).or_default().files.extend(files);
             }
         }
         // Several streams may share a table, so it has only what all rejects have.
@@ -173,10 +172,10 @@ impl Writer {
             }
             let at = |rows: RowCut| RowCut { positions: Some(again.clone()), ..rows };
             for (insert, progress) in self.plan.inserts.iter().zip(&self.inserts) {
-                if insert.stream == index {
+                if insert.reads(index) {
                     let windows = PublishRange::of_marks(progress.first_window, EventTime::MAX);
                     let late = at(layout::late_rows(insert, stream, windows));
-                    tables.entry(insert.late.clone()).or_default().cuts.push(late);
+                    tables.entry(insert.late_of(index).clone()).or_default().cuts.push(late);
                 }
             }
             if let Some(table) = rejects_table(&self.plan, index) {
@@ -186,37 +185,40 @@ impl Writer {
         self.reread.retain(|_, left| !left.is_empty());
     }
 
-    /// Writes one state file for each INSERT and worker that has changed panes, and forgets closed ones. Answers the bytes
+    /// Writes one state file for each leg and worker that has changed panes, and forgets closed ones. Answers the bytes
     /// written.
     async fn write_state(&mut self, watermark: EventTime, frozen: Vec<(usize, FrozenPane)>) -> Result<u64, RunError> {
+        let plan = self.plan.clone();
+        let legs: Vec<(usize, &Leg)> = plan.legs().collect();
         let mut written = 0;
         let mut groups: BTreeMap<(usize, usize), Vec<FrozenPane>> = BTreeMap::new();
         for (worker, pane) in frozen {
-            groups.entry((pane.insert, worker)).or_default().push(pane);
+            groups.entry((pane.leg, worker)).or_default().push(pane);
         }
-        for ((insert, worker), panes) in groups {
+        for ((leg, worker), panes) in groups {
             let whole: BTreeSet<EventTime> = panes.iter().filter(|pane| pane.whole).map(|pane| pane.start).collect();
             // Without rows, all that was written of it before is to be forgotten.
             let panes: Vec<FrozenPane> = panes.into_iter().filter(|pane| pane.rows.num_rows() > 0).collect();
             let starts: BTreeSet<EventTime> = panes.iter().map(|pane| pane.start).collect();
             if panes.is_empty() {
-                self.state.forget(worker, insert, &whole);
+                self.state.forget(worker, leg, &whole);
                 continue;
             }
             let content = StateContent {
                 rows: panes.iter().map(|pane| pane.rows.num_rows() as u64).sum(),
-                insert,
+                insert: legs[leg].0,
+                leg,
                 panes: starts.iter().copied().collect(),
             };
             let panes: Vec<(EventTime, RecordBatch)> = panes.into_iter().map(|pane| (pane.start, pane.rows)).collect();
             let bytes = Bytes::from(crate::state::encode(&panes)?);
-            let name = format!("{insert}-{worker}");
+            let name = format!("{leg}-{worker}");
             let file = self.publisher.put_state(self.number, &name, bytes, content).await?;
             written += file.bytes;
-            self.state.add(LiveFile { worker, insert, panes: starts, file }, &whole);
+            self.state.add(LiveFile { worker, leg, panes: starts, file }, &whole);
         }
-        let plan = self.plan.clone();
-        self.state.close(|insert, pane| plan.inserts[insert].pane_needed_until(pane) <= watermark);
+        let needed_until = |leg: usize, pane| plan.inserts[legs[leg].0].pane_needed_until(legs[leg].1, pane);
+        self.state.close(|leg, pane| needed_until(leg, pane) <= watermark);
         Ok(written)
     }
 
@@ -278,7 +280,8 @@ impl Writer {
         if progress.republish.is_none() {
             change.remove_properties = vec![REPUBLISH.to_owned()];
         }
-        let rejected: u64 = cut.streams[&plan.streams[insert.stream].name].values().map(|at| at.rejected).sum();
+        let positions = insert.streams().flat_map(|stream| cut.streams[&plan.streams[stream].name].values());
+        let rejected: u64 = positions.map(|at| at.rejected).sum();
         change.summary = BTreeMap::from([
             ("kappa.accepted".to_owned(), progress.accepted.values().sum::<u64>().to_string()),
             ("kappa.late".to_owned(), progress.late.values().sum::<u64>().to_string()),

@@ -19,8 +19,8 @@ pub(super) struct Pending {
     pub(super) results: Vec<Vec<RecordBatch>>,
     /// For each INSERT, windows that may come again, as they are now.
     pub(super) windows: Vec<BTreeMap<EventTime, WindowRows>>,
-    /// For each INSERT, rows for its late table.
-    pub(super) late: Vec<Vec<RecordBatch>>,
+    /// For each INSERT and stream, rows for its late table.
+    pub(super) late: Vec<BTreeMap<usize, Vec<RecordBatch>>>,
     /// For each INSERT and partition, what became of the records.
     pub(super) counts: Vec<BTreeMap<i32, Counts>>,
     /// For each INSERT, before which time no open window begins ([`crate::engine::OpenWindows::opens_from`]), as of the last
@@ -37,7 +37,7 @@ impl Pending {
         Pending {
             results: vec![Vec::new(); inserts],
             windows: vec![BTreeMap::new(); inserts],
-            late: vec![Vec::new(); inserts],
+            late: vec![BTreeMap::new(); inserts],
             counts: vec![BTreeMap::new(); inserts],
             opens_from: vec![EventTime::MIN; inserts],
             frozen: Vec::new(),
@@ -50,8 +50,8 @@ impl Pending {
     pub(super) fn take(&mut self, output: EpochOutput) {
         for (index, insert) in output.inserts.into_iter().enumerate() {
             self.opens_from[index] = insert.open.opens_from.unwrap_or(EventTime::MIN);
-            let rows =
-                || insert.results.iter().chain(&insert.late).chain(insert.windows.iter().map(|window| &window.rows));
+            let late = || insert.late.iter().map(|late| &late.rows);
+            let rows = || insert.results.iter().chain(late()).chain(insert.windows.iter().map(|window| &window.rows));
             self.rows += rows().map(RecordBatch::num_rows).sum::<usize>();
             self.bytes += rows().map(RecordBatch::get_array_memory_size).sum::<usize>();
             self.results[index].extend(insert.results);
@@ -63,7 +63,9 @@ impl Pending {
                 }
                 place.insert_entry(window);
             }
-            self.late[index].extend(insert.late);
+            for late in insert.late {
+                self.late[index].entry(late.stream).or_default().push(late.rows);
+            }
             for (partition, counts) in insert.counts {
                 let partition = partition.expect("a log's batch is of one partition");
                 let total = self.counts[index].entry(partition).or_default();

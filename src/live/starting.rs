@@ -35,7 +35,7 @@ pub async fn starting(plan: &Arc<Plan>, setup: &Setup, start: &Start, vouched: V
     };
     let mut starting = Starting::default();
     for (index, stream) in plan.streams.iter().enumerate() {
-        let inserts = || plan.inserts.iter().zip(&wanted).filter(|(insert, _)| insert.stream == index);
+        let inserts = || plan.inserts.iter().zip(&wanted).filter(|(insert, _)| insert.reads(index));
         let reach = inserts().map(|(insert, _)| insert.reach()).max().unwrap_or_default();
         let first = inserts().map(|(_, &first)| first).min().unwrap_or(EventTime::MIN);
         let answers = ask(&setup.logs, stream, of_stream(stream, start, first), reach).await?;
@@ -54,7 +54,7 @@ pub async fn starting(plan: &Arc<Plan>, setup: &Setup, start: &Start, vouched: V
         starting.feeds.push(feed);
         starting.facts.push(answers.facts);
     }
-    let whole = plan.inserts.iter().map(|insert| insert.window.first_mark(starting.streams[insert.stream].whole_from));
+    let whole = plan.inserts.iter().map(|insert| insert.first_whole(|stream| starting.streams[stream].whole_from));
     // Who allows cut-off windows wants all that there are.
     let any = vouched.allow_partial && *start != Start::History;
     let first = wanted.iter().zip(whole).map(|(&wanted, whole)| if any { whole } else { wanted.max(whole) });

@@ -113,9 +113,9 @@ pub async fn target(
     }
     let first = |insert: &crate::job::Insert| match wanted.way {
         Way::Time(edge) if !wanted.vouched.allow_partial => {
-            insert.first_mark(edge).max(insert.window.first_mark(whole_from[insert.stream]))
+            insert.first_mark(edge).max(insert.first_whole(|stream| whole_from[stream]))
         }
-        _ => insert.window.first_mark(whole_from[insert.stream]),
+        _ => insert.first_whole(|stream| whole_from[stream]),
     };
     target.first_windows = plan.inserts.iter().map(first).collect();
     Ok(target)
@@ -142,7 +142,7 @@ fn check_topics(plan: &Plan, wanted: &Wanted) -> Result<(), ResetError> {
 /// Start of the first window that a stream's INSERTs are to publish.
 fn first_window(plan: &Plan, stream: usize, wanted: &Wanted) -> EventTime {
     let Way::Time(edge) = wanted.way else { return EventTime::MIN };
-    let inserts = plan.inserts.iter().filter(|insert| insert.stream == stream);
+    let inserts = plan.inserts.iter().filter(|insert| insert.reads(stream));
     inserts.map(|insert| insert.first_mark(edge)).min().unwrap_or(edge)
 }
 

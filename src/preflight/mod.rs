@@ -248,7 +248,7 @@ async fn first_window(
 ) -> Option<Result<EventTime, StartError>> {
     let mut first_window = EventTime::MIN;
     for (index, stream) in plan.streams.iter().enumerate() {
-        let inserts = plan.inserts.iter().filter(|insert| insert.stream == index);
+        let inserts = plan.inserts.iter().filter(|insert| insert.reads(index));
         let reach = inserts.map(Insert::reach).max().unwrap_or_default();
         let answers = match ask(&setup.logs, stream, Start::Earliest, reach).await {
             Ok(answers) => answers,

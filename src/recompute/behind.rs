@@ -4,8 +4,8 @@ use arrow::array::{Array, AsArray};
 use arrow::datatypes::TimestampMicrosecondType;
 use futures::StreamExt;
 
-use crate::event::EventTime;
-use crate::iceberg::{Catalog, IcebergError, ScanFilter, plan_files, read_file};
+use crate::event::{EventTime, Stream};
+use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, plan_files, read_file};
 use crate::job::{Insert, Plan};
 use crate::windows::Window;
 
@@ -17,9 +17,24 @@ pub async fn behind_watermark(
     catalog: &Catalog,
     range: &std::ops::Range<EventTime>,
 ) -> Result<u64, IcebergError> {
-    let Some(table) = catalog.load(&insert.late).await? else { return Ok(0) };
-    let stream = &job.streams[insert.stream];
-    let (windows, ahead) = (insert.windows_in(range), insert.window.name_ahead().0);
+    let mut count = 0;
+    for late in &insert.late {
+        if let Some(table) = catalog.load(&late.table).await? {
+            count += behind_in(&table, insert, &job.streams[late.stream], range).await?;
+        }
+    }
+    Ok(count)
+}
+
+async fn behind_in(
+    table: &Table,
+    insert: &Insert,
+    stream: &Stream,
+    range: &std::ops::Range<EventTime>,
+) -> Result<u64, IcebergError> {
+    let windows = insert.windows_in(range);
+    let (window, marks) = insert.judged_by(windows);
+    let ahead = window.name_ahead().0;
     let event_time = stream.columns[stream.event_time].name.clone();
     let result = insert.table.to_string();
     let filter = ScanFilter {
@@ -27,12 +42,12 @@ pub async fn behind_watermark(
         equals: vec![("result".to_owned(), result.clone())],
     };
     // Where the data makes windows, the event time itself tells whose a record is.
-    let by_time = matches!(insert.window, Window::ByData(_));
+    let by_time = matches!(window, Window::ByData(_));
     let whose = if by_time { [event_time.as_str(); 2] } else { ["first_late", "last_late"] };
     let columns = ["result", "reason", whose[0], whose[1]].map(str::to_owned);
     let mut count = 0;
-    for file in plan_files(&table, None, &filter).await? {
-        let mut rows = read_file(&table, &file, &columns, None).await?;
+    for file in plan_files(table, None, &filter).await? {
+        let mut rows = read_file(table, &file, &columns, None).await?;
         while let Some(batch) = rows.next().await {
             let batch = batch?;
             let (results, reasons) = (batch.column(0).as_string::<i32>(), batch.column(1).as_string::<i32>());
@@ -44,7 +59,7 @@ pub async fn behind_watermark(
                     && if by_time {
                         range.contains(&EventTime(late[0].value(row)))
                     } else {
-                        windows.meets(late[0].value(row) - ahead, late[1].value(row) - ahead)
+                        marks.meets(late[0].value(row) - ahead, late[1].value(row) - ahead)
                     }
             };
             count += (0..batch.num_rows()).filter(is_behind).count() as u64;

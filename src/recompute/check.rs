@@ -36,6 +36,18 @@ pub struct Scope {
     pub histories: Vec<HistoryState>,
 }
 
+impl Scope {
+    /// How far the histories of all streams that an INSERT reads are complete.
+    pub fn watermark_of(&self, insert: &Insert) -> EventTime {
+        insert.streams().map(|stream| self.histories[stream].watermark).min().unwrap_or(EventTime::MIN)
+    }
+
+    /// From where on they have all records.
+    pub(super) fn complete_from(&self, insert: &Insert) -> EventTime {
+        insert.streams().map(|stream| self.histories[stream].complete_from).max().unwrap_or(EventTime::MIN)
+    }
+}
+
 /// The history of one stream, as it was when the scope was made.
 #[derive(Clone, Debug)]
 pub struct HistoryState {
@@ -184,7 +196,7 @@ pub async fn covering(plan: &Plan, catalog: &Catalog, range: Range<EventTime>) -
     let windows: Vec<PublishRange> = plan.inserts.iter().map(|insert| insert.windows_in(&range)).collect();
     let mut histories = Vec::with_capacity(plan.streams.len());
     for (index, stream) in plan.streams.iter().enumerate() {
-        let of_stream = plan.inserts.iter().zip(&windows).filter(|(insert, _)| insert.stream == index);
+        let of_stream = plan.inserts.iter().zip(&windows).filter(|(insert, _)| insert.reads(index));
         let times: Vec<Range<EventTime>> = of_stream.map(|(insert, &windows)| insert.times_of(windows)).collect();
         let from = times.iter().map(|times| times.start).min().unwrap_or(EventTime::MAX);
         let to = times.iter().map(|times| times.end).max().unwrap_or(EventTime::MIN);
@@ -198,8 +210,9 @@ pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> 
     if drain {
         return Ok(());
     }
-    for insert in &plan.inserts {
-        let history = &scope.histories[insert.stream];
+    for (insert, stream) in plan.inserts.iter().flat_map(|insert| insert.streams().map(move |stream| (insert, stream)))
+    {
+        let history = &scope.histories[stream];
         let needed = match insert.complete_at(scope.range.end) {
             // Where no watermark tells, it shows when they are computed.
             EventTime::MAX => scope.range.end.plus(insert.reach()),

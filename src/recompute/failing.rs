@@ -13,7 +13,7 @@ use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 
-use crate::engine::EpochOutput;
+use crate::engine::{EpochOutput, Late};
 use crate::event::{EventTime, Stream, TIMESTAMP_ZONE};
 
 /// The `reason` of a record on which an expression failed.
@@ -28,13 +28,13 @@ pub(super) struct Failing {
 }
 
 impl Failing {
-    /// Takes the late rows with reason `expression` out of an output, and remembers their times.
-    pub(super) fn take_out(&mut self, stream: &Stream, output: &mut EpochOutput) {
+    /// Takes the late rows of a stream with reason `expression` out of an output, and remembers their times.
+    pub(super) fn take_out(&mut self, (index, stream): (usize, &Stream), output: &mut EpochOutput) {
         for insert in &mut output.inserts {
-            insert.late.retain(|rows| {
-                let failed = is_failed(stream, rows);
+            insert.late.retain(|late| {
+                let failed = late.stream == index && is_failed(stream, &late.rows);
                 if failed {
-                    let times = rows.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
+                    let times = late.rows.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
                     self.times.extend(times.values());
                 }
                 !failed
@@ -66,16 +66,16 @@ impl Failing {
         with_seen(stream, records, nulls)
     }
 
-    /// Leaves only late rows with reason `expression` in an output, their `_seen` as it was.
+    /// Leaves only late rows with reason `expression` in an output of nothing but `stream`, their `_seen` as it was.
     pub(super) fn put_back(&self, stream: &Stream, output: &mut EpochOutput) {
         for insert in &mut output.inserts {
             insert.results.clear();
             insert.counts.clear();
-            insert.late.retain(|rows| is_failed(stream, rows));
+            insert.late.retain(|late| is_failed(stream, &late.rows));
             if self.seen.is_empty() {
                 continue;
             }
-            for rows in &mut insert.late {
+            for Late { rows, .. } in &mut insert.late {
                 let seen = positions(stream, rows).map(|position| self.seen.get(&position?).copied().flatten());
                 let seen = TimestampMicrosecondArray::from_iter(seen).with_timezone(TIMESTAMP_ZONE);
                 *rows = with_seen(stream, rows.clone(), Arc::new(seen));

@@ -1,4 +1,4 @@
-//! One pass over the history of one stream: the loop between source and engine.
+//! One pass over the histories of streams that are computed together: the loop between sources and engine.
 
 use std::sync::Arc;
 
@@ -9,7 +9,8 @@ use super::memory::Guard;
 use super::run::RecomputeError;
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::{EventBatch, EventTime};
-use crate::job::Plan;
+use crate::iceberg::IcebergError;
+use crate::job::{Insert, Plan};
 use crate::memory::{Kept, Pressure};
 use crate::sources::{History, HistoryEvent, HistoryOptions};
 use crate::windows::PublishRange;
@@ -21,12 +22,11 @@ const EPOCH_ROWS: usize = 65_536;
 pub(super) struct Pass<'a> {
     pub(super) plan: &'a Arc<Plan>,
     pub(super) scope: &'a Scope,
-    /// Index of the stream.
-    pub(super) stream: usize,
+    /// Indices of the streams, each with how its history is read.
+    pub(super) reads: Vec<(usize, HistoryOptions)>,
     pub(super) workers: usize,
     /// Bytes that the process may hold; `None`: no limit.
     pub(super) memory_max: Option<u64>,
-    pub(super) read: HistoryOptions,
     /// Whether windows close as history is read; else none ever does, and only late rows come out.
     pub(super) closing: bool,
     /// Whether the end of history is the end of the log, so that windows that are open there are whole.
@@ -46,8 +46,7 @@ impl Pass<'_> {
         F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, RecomputeError<E>>,
     {
         let mut engine = self.engine()?;
-        let history = &self.scope.histories[self.stream];
-        let mut records = History::open(&history.table, &self.plan.streams[self.stream], self.read.clone()).await?;
+        let mut records = Histories::open(self).await?;
         let mut ended = false;
         let mut stated = EventTime::MIN;
         let mut guard = Guard::new(self.memory_max);
@@ -72,16 +71,16 @@ impl Pass<'_> {
                     guard.taken(kept, !ended && engine.in_flight() == 0)?;
                 }
                 event = records.next(), if may_take => match event {
-                    Some(HistoryEvent::Records(batch)) => {
+                    Some((stream, HistoryEvent::Records(batch))) => {
                         guard.read(batch.num_rows());
                         let records = alter(batch);
                         if records.num_rows() > 0 {
-                            let (stream, closed_below) = (self.stream, EventTime::MIN);
+                            let closed_below = EventTime::MIN;
                             engine.feed(EventBatch { stream, partition: None, records, closed_below });
                         }
                     }
-                    Some(HistoryEvent::FileRead(_)) => {}
-                    Some(HistoryEvent::Failed(error)) => return Err(error.into()),
+                    Some((_, HistoryEvent::FileRead(_))) => {}
+                    Some((_, HistoryEvent::Failed(error))) => return Err(error.into()),
                     None => assert_eq!(records.watermark(), EventTime::MAX, "a reader of history ended before its files"),
                 }
             }
@@ -103,10 +102,10 @@ impl Pass<'_> {
     /// Where the data makes windows, it shows in them whether they are whole: no window of the range may have begun before
     /// what is known of history, none may end behind where it is complete.
     fn check_by_data<E: std::error::Error>(&self, output: &EpochOutput) -> Result<(), RecomputeError<E>> {
-        let state = &self.scope.histories[self.stream];
-        let of_stream =
-            self.plan.inserts.iter().zip(&output.inserts).filter(|(insert, _)| insert.stream == self.stream);
-        for (insert, output) in of_stream {
+        let whole = self.plan.inserts.iter().zip(&output.inserts).filter(|(insert, _)| self.covers(insert));
+        for (insert, output) in whole {
+            // Windows that the data makes are of one stream.
+            let state = &self.scope.histories[insert.streams().next().expect("an INSERT reads a stream")];
             let (history, table) = (state.table.name(), &insert.table);
             if output.open.cut_off > 0 {
                 let complete_from = state.complete_from;
@@ -126,12 +125,18 @@ impl Pass<'_> {
         Ok(())
     }
 
+    /// Whether an INSERT takes part: all that it reads is read, or some of it where only late rows are wanted.
+    fn covers(&self, insert: &Insert) -> bool {
+        let is_read = |stream| self.reads.iter().any(|(read, _)| *read == stream);
+        if self.closing { insert.streams().all(is_read) } else { insert.streams().any(is_read) }
+    }
+
     fn engine<E: std::error::Error + 'static>(&self) -> Result<Engine, RecomputeError<E>> {
         // The INSERTs of other streams get nothing in this pass.
         let nothing = PublishRange::of_marks(EventTime::MAX, EventTime::MAX);
         let windows = self.plan.inserts.iter().zip(&self.scope.windows);
-        let publish = windows.map(|(insert, &windows)| if insert.stream == self.stream { windows } else { nothing });
-        let complete_from = self.plan.inserts.iter().map(|insert| self.scope.histories[insert.stream].complete_from);
+        let publish = windows.map(|(insert, &windows)| if self.covers(insert) { windows } else { nothing });
+        let complete_from = self.plan.inserts.iter().map(|insert| self.scope.complete_from(insert));
         let options = EngineOptions {
             workers: self.workers,
             publish: publish.collect(),
@@ -139,6 +144,31 @@ impl Pass<'_> {
             ..EngineOptions::default()
         };
         Ok(Engine::start(self.plan, options)?)
+    }
+}
+
+/// The histories of a pass. The one that is behind is read on, so that little waits for the others.
+struct Histories(Vec<(usize, History)>);
+
+impl Histories {
+    async fn open(pass: &Pass<'_>) -> Result<Histories, IcebergError> {
+        let mut opened = Vec::with_capacity(pass.reads.len());
+        for (stream, read) in &pass.reads {
+            let table = &pass.scope.histories[*stream].table;
+            opened.push((*stream, History::open(table, &pass.plan.streams[*stream], read.clone()).await?));
+        }
+        Ok(Histories(opened))
+    }
+
+    /// No record before it comes any more.
+    fn watermark(&self) -> EventTime {
+        self.0.iter().map(|(_, history)| history.watermark()).min().unwrap_or(EventTime::MAX)
+    }
+
+    /// What comes next, and of which stream. Cancel-safe, as [`History::next`] is.
+    async fn next(&mut self) -> Option<(usize, HistoryEvent)> {
+        let (stream, behind) = self.0.iter_mut().min_by_key(|(_, history)| history.watermark())?;
+        Some((*stream, behind.next().await?))
     }
 }
 

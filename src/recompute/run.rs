@@ -1,7 +1,9 @@
 //! All passes over history that a recomputation takes.
 
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
 use thiserror::Error;
 
 use super::Scope;
@@ -97,57 +99,86 @@ where
     F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, E>,
 {
     let mut counted = Counted::default();
-    for (index, stream) in plan.streams.iter().enumerate() {
-        let read = HistoryOptions {
-            range: scope.histories[index].times.clone(),
-            columns: plan.columns_of(index).into_iter().collect(),
-            readers: options.workers,
-            unseen: options.include_late,
-            anew: scope.histories[index].anew.clone(),
-        };
-        let whole = !read.unseen && read.columns.len() == stream.record_schema().fields().len();
-        let scope = warmed_up(plan, scope, index, (options, &read)).await?;
-        let read = HistoryOptions { range: scope.histories[index].times.clone(), ..read };
+    for streams in together(plan) {
+        let mut scope = scope.clone();
+        let mut reads = Vec::with_capacity(streams.len());
+        for &stream in &streams {
+            let read = HistoryOptions {
+                range: scope.histories[stream].times.clone(),
+                columns: plan.columns_of(stream).into_iter().collect(),
+                readers: options.workers,
+                unseen: options.include_late,
+                anew: scope.histories[stream].anew.clone(),
+            };
+            scope = warmed_up(plan, &scope, stream, (options, &read)).await?;
+            reads.push((stream, HistoryOptions { range: scope.histories[stream].times.clone(), ..read }));
+        }
+        // Those of which records that fail must be read again.
+        let narrow = reads.iter().filter(|(stream, read)| {
+            read.unseen || read.columns.len() < plan.streams[*stream].record_schema().fields().len()
+        });
+        let mut failing: BTreeMap<usize, Failing> = narrow.map(|(stream, _)| (*stream, Failing::default())).collect();
         let RecomputeOptions { workers, drain, memory_max, .. } = options;
-        let pass = Pass { plan, scope: &scope, stream: index, workers, memory_max, read, closing: true, drain };
-        let mut failing = Failing::default();
-        let mut count = |records: arrow::record_batch::RecordBatch| {
+        let pass = Pass { plan, scope: &scope, reads, workers, memory_max, closing: true, drain };
+        let mut count = |records: RecordBatch| {
             counted.records += records.num_rows() as u64;
             watch(counted.records);
             records
         };
         let mut hand_on = async |mut output: EpochOutput, pressure: Pressure| {
-            if !whole {
-                failing.take_out(stream, &mut output);
+            for (&stream, failing) in &mut failing {
+                failing.take_out((stream, &plan.streams[stream]), &mut output);
             }
             take(output, pressure).await.map_err(RecomputeError::Taken)
         };
         pass.run(&mut count, &mut hand_on).await?;
-        if failing.range().is_some() {
-            take_failing(&pass, failing, take).await?;
+        for (stream, failing) in failing {
+            if failing.range().is_some() {
+                take_failing(&pass, stream, failing, take).await?;
+            }
         }
     }
     Ok(counted)
 }
 
-/// Gives `take` the records on which an expression failed, with all their columns.
-async fn take_failing<E, F>(pass: &Pass<'_>, failing: Failing, take: &mut F) -> Result<(), RecomputeError<E>>
+/// The streams of a job, those together that an INSERT reads together.
+fn together(plan: &Plan) -> Vec<BTreeSet<usize>> {
+    let mut groups: Vec<BTreeSet<usize>> = (0..plan.streams.len()).map(|stream| BTreeSet::from([stream])).collect();
+    for insert in &plan.inserts {
+        let (mut joined, others): (Vec<_>, Vec<_>) =
+            groups.into_iter().partition(|group| insert.streams().any(|stream| group.contains(&stream)));
+        let all = joined.drain(..).flatten().collect();
+        groups = others;
+        groups.push(all);
+    }
+    groups.sort();
+    groups
+}
+
+/// Gives `take` the records of a stream on which an expression failed, with all their columns.
+async fn take_failing<E, F>(
+    pass: &Pass<'_>,
+    index: usize,
+    failing: Failing,
+    take: &mut F,
+) -> Result<(), RecomputeError<E>>
 where
     E: std::error::Error + 'static,
     F: AsyncFnMut(EpochOutput, Pressure) -> Result<Kept, E>,
 {
-    let stream = &pass.plan.streams[pass.stream];
-    let hidden = pass.read.unseen;
+    let stream = &pass.plan.streams[index];
+    let (_, read) = pass.reads.iter().find(|(read, _)| *read == index).expect("only what was read can fail");
+    let hidden = read.unseen;
     let read = HistoryOptions {
         range: failing.range().expect("there are such records"),
         columns: (0..stream.record_schema().fields().len()).collect(),
-        readers: pass.read.readers,
+        readers: read.readers,
         unseen: false,
-        anew: pass.read.anew.clone(),
+        anew: read.anew.clone(),
     };
     let failing = std::sync::Mutex::new(failing);
     let lock = || failing.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
-    let mut narrow = |records: arrow::record_batch::RecordBatch| {
+    let mut narrow = |records: RecordBatch| {
         let mut failing = lock();
         let records = failing.candidates(stream, &records);
         if hidden { failing.hide_seen(stream, records) } else { records }
@@ -156,5 +187,5 @@ where
         lock().put_back(stream, &mut output);
         take(output, pressure).await.map_err(RecomputeError::Taken)
     };
-    Pass { read, closing: false, ..*pass }.run(&mut narrow, &mut hand_on).await
+    Pass { reads: vec![(index, read)], closing: false, ..*pass }.run(&mut narrow, &mut hand_on).await
 }

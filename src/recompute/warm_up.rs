@@ -35,14 +35,14 @@ pub(super) async fn warmed_up<E: std::error::Error + 'static>(
     (options, read): (RecomputeOptions, &HistoryOptions),
 ) -> Result<Scope, RecomputeError<E>> {
     let history = &scope.histories[stream];
-    let of_stream: Vec<&Insert> = plan.inserts.iter().filter(|insert| insert.stream == stream).collect();
+    let of_stream: Vec<&Insert> = plan.inserts.iter().filter(|insert| insert.reads(stream)).collect();
     let beginning = history.files.iter().map(|file| file.lower.unwrap_or(EventTime::MIN)).min();
     let reach = of_stream.iter().map(|insert| insert.reach()).max().unwrap_or_default();
     let (Some(beginning), EventTime::MIN, true) = (beginning, history.times.start, reach > Micros(0)) else {
         return Ok(scope.clone());
     };
     // Windows of fixed length over the same stream need what they need.
-    let windows = plan.inserts.iter().zip(&scope.windows).filter(|(insert, _)| insert.stream == stream);
+    let windows = plan.inserts.iter().zip(&scope.windows).filter(|(insert, _)| insert.reads(stream));
     let starts = windows.map(|(insert, &windows)| insert.times_of(windows).start);
     let others = starts.filter(|&start| start != EventTime::MIN).min().unwrap_or(EventTime::MAX);
     let ends_early = of_stream.iter().all(|insert| matches!(insert.window, Window::ByData(ByData::Session(_))));
@@ -58,7 +58,8 @@ pub(super) async fn warmed_up<E: std::error::Error + 'static>(
         history.complete_from = history.complete_from.max(from);
         let read = HistoryOptions { range: history.times.clone(), ..read.clone() };
         let RecomputeOptions { workers, memory_max, .. } = options;
-        let pass = Pass { plan, scope: &tried, stream, workers, memory_max, read, closing: true, drain: true };
+        let reads = vec![(stream, read)];
+        let pass = Pass { plan, scope: &tried, reads, workers, memory_max, closing: true, drain: true };
         let mut take = async |output: EpochOutput, _: Pressure| -> Result<Kept, RecomputeError<Tried>> {
             let is_before = |insert: &&Insert| {
                 let place = plan.inserts.iter().position(|other| std::ptr::eq(other, *insert));

@@ -119,7 +119,7 @@ async fn copy_state(
     let mut copied = Vec::with_capacity(savepoint.manifest.state.len());
     for (number, file) in savepoint.manifest.state.iter().enumerate() {
         let bytes = moving.checkpoints.get_state(file).await?;
-        let content = StateContent { rows: file.rows, insert: file.insert, panes: file.panes.clone() };
+        let content = StateContent { rows: file.rows, insert: file.insert, leg: file.leg, panes: file.panes.clone() };
         copied.push(publisher.put_state(1, &format!("savepoint-{number}"), bytes, content).await?);
     }
     Ok(copied)

@@ -11,7 +11,7 @@ use std::ops::Range;
 
 use super::{Destination, Moving, RepositionError, Repositioning, ResultMove, dropped};
 use crate::checkpoints::{Manifest, Newest, RepublishRange, TableProperties, check_not_lost};
-use crate::event::{EventTime, Micros, ResumeOffset, TableName};
+use crate::event::{EventTime, Micros, ResumeOffset, Stream, TableName};
 use crate::iceberg::{IcebergError, OffsetCut, RowCut, ScanFile, ScanFilter, Table, count_cut, plan_files};
 use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, layout, rejects_table};
@@ -108,12 +108,26 @@ pub(super) fn read_again(
     again.filter(|(_, again)| again.from < again.to).collect()
 }
 
-/// Late rows of an INSERT that the run replaces.
-fn late_cut(plan: &Plan, newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> RowCut {
-    let stream = &plan.streams[insert.stream];
+/// Late rows of an INSERT over a stream that the run replaces.
+fn late_cut(stream: &Stream, newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> RowCut {
     let windows = PublishRange::of_marks(destination.first_window(&insert.table), EventTime::MAX);
     let again = read_again(newest, destination, &stream.name);
     RowCut { positions: Some(again), ..layout::late_rows(insert, stream, windows) }
+}
+
+/// How many late rows of an INSERT the run replaces.
+async fn late_count(
+    moving: &Moving<'_>,
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    insert: &Insert,
+) -> Result<u64, IcebergError> {
+    let mut total = 0;
+    for late in &insert.late {
+        let cut = late_cut(&moving.plan.streams[late.stream], newest, destination, insert);
+        total += count(moving, &late.table, &cut).await?;
+    }
+    Ok(total)
 }
 
 async fn result_move(
@@ -165,7 +179,7 @@ async fn result_move(
         republish,
         partitions: republish.map_or_else(BTreeMap::new, |range| partitions(insert, &files, range)),
         gaps: gaps.below(from),
-        late: count(moving, &insert.late, &late_cut(moving.plan, newest, destination, insert)).await?,
+        late: late_count(moving, newest, destination, insert).await?,
         sealed_edge,
         ends_at,
     })

@@ -106,7 +106,7 @@ async fn positions(
     let inserts = &moving.plan.inserts;
     let mut positions = Positions::default();
     for (index, stream) in moving.plan.streams.iter().enumerate() {
-        let of_stream = || inserts.iter().filter(|insert| insert.stream == index);
+        let of_stream = || inserts.iter().filter(|insert| insert.reads(index));
         let first = of_stream().map(|insert| insert.first_mark(edge)).min().unwrap_or(edge);
         let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
         let answers = ask(logs, stream, start(stream, first), reach).await?;
@@ -131,7 +131,8 @@ async fn positions(
         positions.streams.insert(stream.name.clone(), found.offsets);
         for insert in of_stream() {
             let first = insert.first_mark(edge).max(insert.window.first_mark(found.whole_from));
-            positions.first_windows.insert(insert.table.clone(), first);
+            let known = positions.first_windows.entry(insert.table.clone()).or_insert(first);
+            *known = first.max(*known);
         }
     }
     Ok(positions)

@@ -54,12 +54,14 @@ pub fn late(insert: &Insert, stream: &Stream) -> TableSpec {
 /// The rows of a late table that are an INSERT's own and late for a window in `windows`.
 pub fn late_rows(insert: &Insert, stream: &Stream, windows: PublishRange) -> RowCut {
     // The windows that a record is late for, from the first to the last, meet the range.
-    late_rows_between(insert, stream, windows, EventTime::MIN..windows.to, windows.from..EventTime::MAX)
+    let (_, marks) = insert.judged_by(windows);
+    late_rows_between(insert, stream, windows, EventTime::MIN..marks.to, marks.from..EventTime::MAX)
 }
 
 /// The rows of a late table that are an INSERT's own and late for windows in `windows` only.
 pub fn late_rows_inside(insert: &Insert, stream: &Stream, windows: PublishRange) -> RowCut {
-    late_rows_between(insert, stream, windows, windows.from..windows.to, windows.from..windows.to)
+    let (_, marks) = insert.judged_by(windows);
+    late_rows_between(insert, stream, windows, marks.from..marks.to, marks.from..marks.to)
 }
 
 fn late_rows_between(
@@ -72,12 +74,13 @@ fn late_rows_between(
     let event_time = stream.columns[stream.event_time].name.clone();
     let event_times = insert.late_times_of(windows);
     let equals = BTreeMap::from([("result".to_owned(), insert.table.to_string())]);
-    if matches!(insert.window, Window::ByData(_)) {
+    let (window, _) = insert.judged_by(windows);
+    if matches!(window, Window::ByData(_)) {
         // Which windows a record is late for, nobody knows.
         let times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
         return RowCut { times, equals, positions: None, records: None };
     }
-    let ahead = insert.window.name_ahead();
+    let ahead = window.name_ahead();
     let named = |marks: Range<EventTime>| marks.start.plus(ahead)..marks.end.plus(ahead);
     let columns = [
         (event_time, event_times),

@@ -12,7 +12,7 @@ pub fn rejects_table(plan: &Plan, stream: usize) -> Option<TableName> {
     if plan.streams[stream].history.is_some() {
         return None;
     }
-    let first = plan.inserts.iter().find(|insert| insert.stream == stream)?;
+    let first = plan.inserts.iter().find(|insert| insert.reads(stream))?;
     Some(first.table.with_suffix("_rejects"))
 }
 
@@ -23,8 +23,9 @@ pub fn targets(plan: &Plan) -> Vec<Target> {
         targets.push(Target { table: insert.table.clone(), spec: layout::result(insert), owned: true, evolve: false });
     }
     for insert in &plan.inserts {
-        let late = layout::late(insert, &plan.streams[insert.stream]);
-        add_shared(&mut targets, &insert.late, late);
+        for late in &insert.late {
+            add_shared(&mut targets, &late.table, layout::late(insert, &plan.streams[late.stream]));
+        }
     }
     for stream in 0..plan.streams.len() {
         if let Some(table) = rejects_table(plan, stream) {

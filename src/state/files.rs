@@ -10,8 +10,8 @@ use crate::event::EventTime;
 pub struct LiveFile<F> {
     /// The worker whose keys it holds; a new run deals keys out anew, so numbers of different runs don't mix.
     pub worker: usize,
-    /// Index of the INSERT.
-    pub insert: usize,
+    /// Number of the leg.
+    pub leg: usize,
     /// Starts of the windows in it that count: others in it are closed, or were written again as a whole.
     pub panes: BTreeSet<EventTime>,
     /// What tells the file.
@@ -33,14 +33,14 @@ impl<F> Default for StateFiles<F> {
 impl<F: Clone> StateFiles<F> {
     /// Adds a file. Panes in `whole` replace what the same worker wrote of them before.
     pub fn add(&mut self, added: LiveFile<F>, whole: &BTreeSet<EventTime>) {
-        self.forget(added.worker, added.insert, whole);
+        self.forget(added.worker, added.leg, whole);
         self.live.push(added);
         self.drop_empty();
     }
 
     /// Forgets what a worker wrote of panes.
-    pub fn forget(&mut self, worker: usize, insert: usize, panes: &BTreeSet<EventTime>) {
-        for file in self.live.iter_mut().filter(|file| file.worker == worker && file.insert == insert) {
+    pub fn forget(&mut self, worker: usize, leg: usize, panes: &BTreeSet<EventTime>) {
+        for file in self.live.iter_mut().filter(|file| file.worker == worker && file.leg == leg) {
             file.panes.retain(|pane| !panes.contains(pane));
         }
         self.drop_empty();
@@ -49,8 +49,8 @@ impl<F: Clone> StateFiles<F> {
     /// Forgets the panes of windows that are closed.
     pub fn close(&mut self, is_closed: impl Fn(usize, EventTime) -> bool) {
         for file in &mut self.live {
-            let insert = file.insert;
-            file.panes.retain(|&start| !is_closed(insert, start));
+            let leg = file.leg;
+            file.panes.retain(|&start| !is_closed(leg, start));
         }
         self.drop_empty();
     }
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn file(worker: usize, panes: &[i64], name: &'static str) -> LiveFile<&'static str> {
-        LiveFile { worker, insert: 0, panes: panes.iter().copied().map(EventTime).collect(), file: name }
+        LiveFile { worker, leg: 0, panes: panes.iter().copied().map(EventTime).collect(), file: name }
     }
 
     fn names(files: &StateFiles<&'static str>) -> Vec<&'static str> {

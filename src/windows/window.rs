@@ -43,6 +43,16 @@ impl Window {
         }
     }
 
+    /// Start of the window that holds an instant (microseconds), where there is one and no more; the instant itself where
+    /// there are several.
+    pub fn start_of(&self, time: i64) -> i64 {
+        match self {
+            Window::Tumbling(tumbling) => tumbling.start(EventTime(time)).0,
+            Window::Calendar(calendar) => calendar.start(EventTime(time)).0,
+            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) => time,
+        }
+    }
+
     /// The least mark of a window that is not before `mark`.
     pub fn mark_at_or_after(&self, mark: EventTime) -> EventTime {
         match (mark, self) {

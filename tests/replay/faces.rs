@@ -201,7 +201,7 @@ async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Observe
     let position = ["_partition".to_owned(), "_offset".to_owned()];
     Observed {
         rows: table_rows(catalog, &insert.table, &result).await,
-        late: positions(table_rows(catalog, &insert.late, &position).await),
+        late: positions(table_rows(catalog, &insert.late[0].table, &position).await),
         rejected: positions(table_rows(catalog, rejects, &position).await),
         accepted: accepted(catalog, &insert.table).await,
     }

@@ -5,7 +5,7 @@ use std::time::Duration;
 use serde::Serialize;
 
 use super::Late;
-use crate::backfill::{BackfillPlan, BackfillReport, COMPUTED_RECORDS_MAX, InsertPlan};
+use crate::backfill::{BackfillPlan, BackfillReport, COMPUTED_RECORDS_MAX, InsertPlan, InsertReport};
 use crate::cli::output;
 use crate::event::{EventTime, Micros};
 use crate::job::Plan;
@@ -145,11 +145,11 @@ pub(super) fn run_text(report: &BackfillReport, late: Late, elapsed: Duration) -
         text += &match (late, insert.late) {
             (Late::Exact, 0) => "  no late records in the range\n".to_owned(),
             (Late::Include, 0) => {
-                format!("  late records are counted; none of the range are in {} now\n", insert.late_table)
+                format!("  late records are counted; none of the range are in {} now\n", late_tables(insert))
             }
             (_, count) => {
                 let count = output::count(count, "late record", "late records");
-                format!("  {count} of the range in {}\n", insert.late_table)
+                format!("  {count} of the range in {}\n", late_tables(insert))
             }
         };
     }
@@ -272,7 +272,7 @@ impl RunDocument {
             table: insert.table.to_string(),
             rows: insert.rows,
             removed: insert.removed,
-            late_table: insert.late_table.to_string(),
+            late_table: late_tables(insert),
             late: insert.late,
             snapshot_id: insert.snapshot_id,
         });
@@ -284,4 +284,9 @@ impl RunDocument {
             results: results.collect(),
         }
     }
+}
+
+/// The names of the tables that take an INSERT's late records: one for each stream that it reads.
+fn late_tables(insert: &InsertReport) -> String {
+    insert.late_tables.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ")
 }

@@ -10,11 +10,11 @@ use datafusion_common::DataFusionError;
 
 use super::Fault;
 use crate::engine::prepare::{Argument, Preparation};
-use crate::job::{Insert, Kept};
+use crate::job::{Kept, Leg};
 use crate::windows::pane::PaneError;
 use crate::windows::{Aggregation, Fed, Pane};
 
-/// What the panes of one INSERT have in common, and how prepared rows go into one.
+/// What the panes of one leg have in common, and how prepared rows go into one.
 pub(in crate::engine) struct Inputs {
     aggregation: Arc<Aggregation>,
     keys: Range<usize>,
@@ -23,12 +23,12 @@ pub(in crate::engine) struct Inputs {
 }
 
 impl Inputs {
-    pub(super) fn new(insert: &Insert, preparation: &Preparation) -> Result<Inputs, PaneError> {
-        let window_columns = insert.window_columns().len();
-        let keys = &insert.closed_schema.fields()[window_columns..window_columns + insert.keys.len()];
+    pub(super) fn new(leg: &Leg, preparation: &Preparation) -> Result<Inputs, PaneError> {
+        let window_columns = leg.window_columns().len();
+        let keys = &leg.closed_schema.fields()[window_columns..window_columns + leg.keys().len()];
         let keys = Arc::new(Schema::new(keys.to_vec()));
-        let functions = insert.aggregates.iter().map(|aggregate| aggregate.function.clone()).collect();
-        let aggregation = match insert.kept {
+        let functions = leg.aggregates().iter().map(|aggregate| aggregate.function.clone()).collect();
+        let aggregation = match leg.kept {
             Kept::Groups => Aggregation::new(keys, functions)?,
             Kept::Rows => Aggregation::of_rows(keys),
         };

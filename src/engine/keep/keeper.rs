@@ -2,7 +2,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
@@ -15,8 +16,8 @@ use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
 use crate::engine::prepare::Preparation;
 use crate::engine::result::selected;
-use crate::event::EventTime;
-use crate::job::{Insert, Plan};
+use crate::event::{EventTime, TIMESTAMP_ZONE};
+use crate::job::{Insert, Leg, Plan};
 use crate::windows::pane::PaneError;
 use crate::windows::{ByData, PublishRange, Sessions, SlidingWindows, Window};
 
@@ -31,26 +32,32 @@ pub(in crate::engine) struct Published {
     pub(in crate::engine) complete_from: EventTime,
 }
 
-/// The open windows of one INSERT on one worker.
+/// The open windows of one leg on one worker.
 pub(in crate::engine) struct Keeper {
-    index: usize,
+    /// Index of the INSERT.
+    pub(in crate::engine) insert: usize,
+    number: usize,
+    leg: Leg,
+    gathered: SchemaRef,
     plan: Arc<Plan>,
     keep: Box<dyn Keep>,
 }
 
 impl Keeper {
-    /// Keeps INSERT `index` of the plan. Fails if an aggregate can't be set up.
+    /// Keeps what `preparation` makes of records. Fails if an aggregate can't be set up.
     pub(in crate::engine) fn new(
         plan: &Arc<Plan>,
-        index: usize,
         preparation: &Preparation,
         published: Published,
     ) -> Result<Keeper, EngineError> {
-        let insert = &plan.inserts[index];
+        let insert = &plan.inserts[preparation.insert];
+        let (_, leg) = plan.legs().nth(preparation.leg).expect("what is prepared is for a leg");
         let failed = |source: PaneError| told(insert, KeepError { window: None, fault: source.into() });
-        let inputs = Inputs::new(insert, preparation).map_err(failed)?;
+        let inputs = Inputs::new(leg, preparation).map_err(failed)?;
         let allowed = insert.allowed;
-        let keep: Box<dyn Keep> = match insert.window {
+        let (range, watermark) = (insert.marks_of(leg, published.range), leg.closes_at(published.watermark));
+        let published = Published { range, watermark, ..published };
+        let keep: Box<dyn Keep> = match leg.window {
             Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
             Window::Calendar(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
             Window::Hopping(window) => {
@@ -61,11 +68,18 @@ impl Keeper {
             }
             Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
         };
-        Ok(Keeper { index, plan: plan.clone(), keep })
+        Ok(Keeper {
+            insert: preparation.insert,
+            number: preparation.leg,
+            gathered: leg.gathered_schema(),
+            leg: leg.clone(),
+            plan: plan.clone(),
+            keep,
+        })
     }
 
     fn insert(&self) -> &Insert {
-        &self.plan.inserts[self.index]
+        &self.plan.inserts[self.insert]
     }
 
     /// Adds prepared rows.
@@ -96,6 +110,7 @@ impl Keeper {
         watermark: EventTime,
         barrier: bool,
     ) -> Result<Vec<RecordBatch>, EngineError> {
+        let watermark = self.leg.closes_at(watermark);
         let closed = self.keep.close(watermark, barrier).map_err(|error| told(self.insert(), error))?;
         let mut results = Vec::with_capacity(closed.len());
         for closed in closed {
@@ -113,7 +128,7 @@ impl Keeper {
     pub(in crate::engine) fn freeze(&mut self) -> Result<Vec<FrozenPane>, EngineError> {
         let changed = self.keep.freeze().map_err(|error| told(self.insert(), error))?;
         let frozen = changed.into_iter().map(|changed| FrozenPane {
-            insert: self.index,
+            leg: self.number,
             start: changed.pane,
             rows: changed.rows,
             whole: changed.whole,
@@ -130,9 +145,16 @@ impl Keeper {
     fn result_rows(&self, closed: Closed) -> Result<RecordBatch, DataFusionError> {
         let insert = self.insert();
         let mut columns: Vec<ArrayRef> = closed.columns;
+        if let Some(within) = &self.leg.within {
+            let times = columns[2].as_primitive::<TimestampMicrosecondType>();
+            let starts: TimestampMicrosecondArray = times.unary(|time| within.start_of(time));
+            columns.insert(0, Arc::new(starts.with_timezone(TIMESTAMP_ZONE)));
+        }
         columns.extend(closed.rows.columns().iter().cloned());
-        let batch = RecordBatch::try_new(insert.closed_schema.clone(), columns)?;
-        if insert.is_gathered() { Ok(batch) } else { selected(insert, batch) }
+        if !insert.is_gathered() {
+            return selected(insert, RecordBatch::try_new(self.leg.closed_schema.clone(), columns)?);
+        }
+        Ok(RecordBatch::try_new(self.gathered.clone(), columns)?)
     }
 }
 

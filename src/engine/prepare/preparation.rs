@@ -14,8 +14,9 @@ use super::adjacent::InOneWindow;
 use super::by_data::InTime;
 use super::overlapping::InOverlappingWindows;
 use super::{LateRows, Placing};
+use crate::engine::epoch::Late;
 use crate::event::{EventBatch, EventTime, Stream};
-use crate::job::Insert;
+use crate::job::{Input, Insert, Leg};
 use crate::windows::{PublishRange, Window};
 
 /// Where an aggregate finds an argument: shipped with the rows, or the same for all of them.
@@ -27,8 +28,12 @@ pub(in crate::engine) enum Argument {
     Constant(ScalarValue),
 }
 
-/// How records of one stream become rows of one INSERT.
+/// How records of one stream become rows of one leg.
 pub(in crate::engine) struct Preparation {
+    /// Index of the INSERT.
+    pub(in crate::engine) insert: usize,
+    /// Number of the leg.
+    pub(in crate::engine) leg: usize,
     stream_index: usize,
     stream: Arc<Stream>,
     filter: Option<Arc<dyn PhysicalExpr>>,
@@ -52,26 +57,30 @@ pub(in crate::engine) struct Preparation {
 pub(in crate::engine) struct Prepared {
     /// Rows for the keeper: the window's columns, keys, arguments, filters.
     pub(in crate::engine) rows: Vec<RecordBatch>,
-    /// Rows for the late table ([`Stream::late_schema`]).
-    pub(in crate::engine) late: Vec<RecordBatch>,
+    /// Rows for the late table.
+    pub(in crate::engine) late: Vec<Late>,
     pub(in crate::engine) late_count: u64,
 }
 
 impl Preparation {
+    /// `leg` of `insert`, each with its number, takes records of `input` that fall in windows of `publish`.
     pub(in crate::engine) fn new(
-        insert: &Insert,
-        stream: &Arc<Stream>,
+        (insert_index, insert): (usize, &Insert),
+        (leg_index, leg): (usize, &Leg),
+        (input, stream): (&Input, &Arc<Stream>),
         publish: PublishRange,
     ) -> Result<Self, DataFusionError> {
-        let placing = placing(insert, stream.clone(), publish);
+        let placing = placing(insert, leg, stream.clone(), insert.marks_of(leg, publish));
         let mut fields = placing.fields();
         let before = fields.len();
-        let mut shipped: Vec<Arc<dyn PhysicalExpr>> = insert.keys.iter().map(|key| key.expression.clone()).collect();
+        let mut shipped: Vec<Arc<dyn PhysicalExpr>> = input.keys.iter().map(|key| key.expression.clone()).collect();
         let keys = before..before + shipped.len();
-        // Equal arguments of several aggregates travel once, but never as a key: a key column may be normalised.
+        // Equal arguments of several aggregates travel once, but never as a key: a key column may be normalised. Where a leg
+        // has several inputs, what is equal in one may differ in another, and all rows are laid out alike.
         let first_argument = shipped.len();
+        let is_only = leg.inputs.len() == 1;
         let mut ship = |expression: &Arc<dyn PhysicalExpr>| {
-            let known = shipped[first_argument..].iter().position(|other| other == expression);
+            let known = shipped[first_argument..].iter().position(|other| is_only && other == expression);
             before
                 + first_argument
                 + known.unwrap_or_else(|| {
@@ -79,12 +88,12 @@ impl Preparation {
                     shipped.len() - 1 - first_argument
                 })
         };
-        let mut arguments = Vec::with_capacity(insert.aggregates.len());
-        let mut filters = Vec::with_capacity(insert.aggregates.len());
-        for aggregate in &insert.aggregates {
+        let mut arguments = Vec::with_capacity(input.aggregates.len());
+        let mut filters = Vec::with_capacity(input.aggregates.len());
+        for aggregate in &input.aggregates {
             let place = |expression: &Arc<dyn PhysicalExpr>| match expression.downcast_ref::<Literal>() {
-                Some(literal) => Argument::Constant(literal.value().clone()),
-                None => Argument::Column(ship(expression)),
+                Some(literal) if is_only => Argument::Constant(literal.value().clone()),
+                _ => Argument::Column(ship(expression)),
             };
             arguments.push(aggregate.arguments.iter().map(place).collect());
             filters.push(aggregate.filter.as_ref().map(&mut ship));
@@ -94,14 +103,16 @@ impl Preparation {
             fields.push(Field::new(format!("c{index}"), expression.data_type(&records)?, true));
         }
         Ok(Preparation {
-            stream_index: insert.stream,
+            insert: insert_index,
+            leg: leg_index,
+            stream_index: input.stream,
             stream: stream.clone(),
-            filter: insert.filter.clone(),
+            filter: input.filter.clone(),
             placing,
             result: insert.table.to_string(),
             shipped,
             schema: Arc::new(Schema::new(fields)),
-            dealt_by: keys.start..keys.start + insert.partition_keys(),
+            dealt_by: keys.start..keys.start + leg.partition_keys(),
             keys,
             arguments,
             filters,
@@ -187,20 +198,20 @@ impl Preparation {
         columns.extend(late.windows);
         let batch = RecordBatch::try_new(self.stream.late_schema(), columns)
             .expect("the late layout is a record's and six more");
-        into.late.push(batch);
+        into.late.push(Late { stream: self.stream_index, rows: batch });
         into.late_count += late.late_for_all;
     }
 }
 
-fn placing(insert: &Insert, stream: Arc<Stream>, publish: PublishRange) -> Box<dyn Placing> {
+fn placing(insert: &Insert, leg: &Leg, stream: Arc<Stream>, publish: PublishRange) -> Box<dyn Placing> {
     let allowed = insert.allowed;
-    match insert.window {
+    match leg.window {
         Window::Tumbling(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
         Window::Calendar(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
         Window::Hopping(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
         Window::Cumulating(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
         Window::ByData(_) => {
-            Box::new(InTime { stream, allowed, publish, with_positions: insert.window.goes_by_positions() })
+            Box::new(InTime { stream, allowed, publish, with_positions: leg.window.goes_by_positions() })
         }
     }
 }

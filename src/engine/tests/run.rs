@@ -67,9 +67,10 @@ fn keep_files(case: &Case, files: &mut StateFiles<Vec<u8>>, output: &EpochOutput
         let starts: BTreeSet<EventTime> = panes().map(|pane| pane.start).collect();
         let content: Vec<(EventTime, RecordBatch)> = panes().map(|pane| (pane.start, pane.rows.clone())).collect();
         let file = encode(&content).expect("memory takes it");
-        files.add(LiveFile { worker, insert: 0, panes: starts, file }, &whole);
+        files.add(LiveFile { worker, leg: 0, panes: starts, file }, &whole);
     }
-    files.close(|_, pane| case.plan.inserts[0].pane_needed_until(pane) <= output.watermark);
+    let insert = &case.plan.inserts[0];
+    files.close(|_, pane| insert.pane_needed_until(&insert.legs[0], pane) <= output.watermark);
 }
 
 fn restored(files: &StateFiles<Vec<u8>>) -> Vec<RestoredPane> {
@@ -77,7 +78,7 @@ fn restored(files: &StateFiles<Vec<u8>>) -> Vec<RestoredPane> {
     for file in files.live() {
         for (start, rows) in decode(&file.file).expect("it was just written") {
             if file.panes.contains(&start) {
-                restored.push(RestoredPane { insert: 0, start, rows });
+                restored.push(RestoredPane { leg: 0, start, rows });
             }
         }
     }
@@ -104,7 +105,7 @@ fn take(output: EpochOutput, step: usize, outcome: &mut Outcome) {
                 assert_eq!(before, None, "{group:?} came twice");
             }
         }
-        for rows in insert.late {
+        for rows in insert.late.into_iter().map(|late| late.rows) {
             let column = |name: &str| rows.column_by_name(name).expect("a column of the late table");
             let small = |name: &str, row: usize| column(name).as_primitive::<Int32Type>().value(row);
             let instant = |name: &str, row: usize| column(name).as_primitive::<TimestampMicrosecondType>().value(row);

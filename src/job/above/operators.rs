@@ -22,16 +22,19 @@ use datafusion_physical_plan::sorts::sort::SortExec;
 use datafusion_physical_plan::streaming::StreamingTableExec;
 use datafusion_physical_plan::windows::{WindowAggExec, create_window_expr};
 
+use super::leg_of;
 use super::rows::Rows;
 use crate::job::query::bind;
 
 type Operators = Arc<dyn ExecutionPlan>;
 
 /// The operators of `plan`, which read `rows`.
-pub(super) fn operators(plan: &LogicalPlan, rows: &Arc<Rows>) -> Result<Operators> {
+pub(super) fn operators(plan: &LogicalPlan, rows: &[Arc<Rows>]) -> Result<Operators> {
     let below = |plan: &LogicalPlan| operators(plan, rows);
     match plan {
         LogicalPlan::TableScan(scan) => {
+            let rows = leg_of(scan.table_name.table()).and_then(|leg| rows.get(leg));
+            let rows = rows.ok_or_else(|| plan_datafusion_err!("unknown table {}", scan.table_name))?;
             let table: Vec<Arc<dyn datafusion_physical_plan::streaming::PartitionStream>> = vec![Arc::clone(rows) as _];
             let columns = scan.projection.as_ref();
             Ok(Arc::new(StreamingTableExec::try_new(Arc::clone(rows.schema()), table, columns, [], false, None)?))

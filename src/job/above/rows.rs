@@ -2,9 +2,9 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use arrow::array::{ArrayRef, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::SchemaRef;
+use arrow::array::{ArrayRef, AsArray, UInt32Array};
+use arrow::compute::{concat_batches, take_record_batch};
+use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use arrow::row::{RowConverter, SortField};
 use datafusion_common::Result;
@@ -14,23 +14,44 @@ use datafusion_physical_plan::stream::RecordBatchStreamAdapter;
 use datafusion_physical_plan::streaming::PartitionStream;
 use futures::stream;
 
-use crate::windows::WINDOW_COLUMNS;
+use super::Closed;
 
 /// A table of one batch, which is put in before each run.
 #[derive(Debug)]
 pub(super) struct Rows {
-    schema: SchemaRef,
+    closed: Closed,
     /// Never contended: one worker puts in, then reads.
     batch: Mutex<RecordBatch>,
 }
 
 impl Rows {
-    pub(super) fn new(schema: &SchemaRef) -> Rows {
-        Rows { schema: Arc::clone(schema), batch: Mutex::new(RecordBatch::new_empty(Arc::clone(schema))) }
+    pub(super) fn new(closed: &Closed) -> Rows {
+        let batch = RecordBatch::new_empty(Arc::clone(&closed.schema));
+        Rows { closed: closed.clone(), batch: Mutex::new(batch) }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.closed.schema
+    }
+
+    /// Batches of them in the order of all columns, the window's first.
+    pub(super) fn sorted(&self, batches: &[RecordBatch]) -> Result<RecordBatch> {
+        let rows = concat_batches(&self.closed.schema, batches)?;
+        let fields = rows.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
+        let keys = RowConverter::new(fields)?.convert_columns(rows.columns())?;
+        let count = u32::try_from(rows.num_rows()).expect("fewer than 2^32 rows close at once");
+        let mut order: Vec<u32> = (0..count).collect();
+        order.sort_unstable_by(|&left, &right| keys.row(left as usize).cmp(&keys.row(right as usize)));
+        Ok(take_record_batch(&rows, &UInt32Array::from(order))?)
+    }
+
+    /// Sorted rows, cut by window, each with what tells it.
+    pub(super) fn windows(&self, sorted: &RecordBatch) -> Result<Vec<(Vec<i64>, RecordBatch)>> {
+        let columns: &[ArrayRef] = &sorted.columns()[self.closed.window.clone()];
+        let instants: Vec<_> = columns.iter().map(|column| column.as_primitive::<TimestampMicrosecondType>()).collect();
+        let parts = arrow::compute::partition(columns)?.ranges().into_iter();
+        let window = |row: usize| instants.iter().map(|column| column.value(row)).collect();
+        Ok(parts.map(|range| (window(range.start), sorted.slice(range.start, range.len()))).collect())
     }
 
     pub(super) fn put(&self, batch: RecordBatch) {
@@ -40,29 +61,12 @@ impl Rows {
 
 impl PartitionStream for Rows {
     fn schema(&self) -> &SchemaRef {
-        &self.schema
+        &self.closed.schema
     }
 
     fn execute(&self, _context: Arc<TaskContext>) -> SendableRecordBatchStream {
         let batch = self.batch.lock().unwrap_or_else(PoisonError::into_inner).clone();
         let stream = stream::iter([Ok(batch)]);
-        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.schema), stream))
+        Box::pin(RecordBatchStreamAdapter::new(Arc::clone(&self.closed.schema), stream))
     }
-}
-
-/// The rows in the order of all their columns, the window's first.
-pub(super) fn sorted(rows: &RecordBatch) -> Result<RecordBatch> {
-    let fields = rows.schema().fields().iter().map(|field| SortField::new(field.data_type().clone())).collect();
-    let keys = RowConverter::new(fields)?.convert_columns(rows.columns())?;
-    let mut order: Vec<u32> =
-        (0..u32::try_from(rows.num_rows()).expect("fewer than 2^32 rows close at once")).collect();
-    order.sort_unstable_by(|&left, &right| keys.row(left as usize).cmp(&keys.row(right as usize)));
-    Ok(take_record_batch(rows, &UInt32Array::from(order))?)
-}
-
-/// Sorted rows, cut by window.
-pub(super) fn windows(sorted: &RecordBatch) -> Vec<RecordBatch> {
-    let columns: &[ArrayRef] = &sorted.columns()[..WINDOW_COLUMNS.len()];
-    let parts = arrow::compute::partition(columns).expect("window columns are times");
-    parts.ranges().into_iter().map(|range| sorted.slice(range.start, range.len())).collect()
 }

@@ -24,6 +24,8 @@ use crate::job::plan::Aggregate;
 pub(super) struct Records<'a> {
     /// The stream.
     pub stream: &'a Stream,
+    /// Its index among the job's.
+    pub stream_index: usize,
     /// [`Stream::record_schema`].
     pub schema: SchemaRef,
     /// The same for DataFusion, without qualifiers.

@@ -11,8 +11,8 @@ use super::shape::shape;
 use super::window::window;
 use crate::event::{Micros, Stream};
 use crate::job::Problems;
-use crate::job::definition::{InsertDefinition, StreamDefinition, WindowCall};
-use crate::job::plan::{Insert, Publish};
+use crate::job::definition::{InsertDefinition, Spanned, StreamDefinition, WindowCall, WindowInput};
+use crate::job::plan::{Insert, LateTable, Publish};
 use crate::windows::{ByData, Counting, Session, Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
@@ -55,13 +55,13 @@ fn plan(
             problems.add(call.span, message, "write one SELECT with GROUP BY, and go on where the table is read");
             return None;
         }
-        let (parts, columns) = composed::plan(insert, call, &window, stream, problems)?;
+        let (parts, columns) = composed::plan(insert, call, window, (index, stream), problems)?;
         let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
         let allowed = allowed(insert, &window, &columns, problems);
         (parts, columns, window, fields, range, allowed)
     } else {
         let (shape, window) = (shape?, window?);
-        let mut query = Query::new(insert, shape, (call, &window), stream, problems)?;
+        let mut query = Query::new(insert, shape, (call, &window), (index, stream), problems)?;
         let columns = query.check(problems);
         query.plan_partition_by(problems);
         // What is missing by default only shows in a SELECT list that is right.
@@ -75,9 +75,10 @@ fn plan(
         if !problems.is_empty() {
             return None;
         }
-        let parts = query.take_apart(&columns, problems)?;
+        let mut parts = query.take_apart(&columns, problems)?;
         let partition_keys = query.partition_keys(&parts, problems)?;
         let window = by_partition_keys(window, partition_keys);
+        parts.legs[0].window = window;
         (parts, columns, window, fields, range, allowed)
     };
     if !problems.is_empty() {
@@ -88,17 +89,14 @@ fn plan(
     }
     by_data_allows(insert, &window, range.edge, problems)?;
     let (sort, identity) = output::sort(&columns, &parts);
-    let Parts { filter, keys, aggregates, kept, closed_schema, above, having, columns, result_schema, .. } = parts;
+    let Parts { legs, above, having, columns, result_schema } = parts;
+    let late = insert.late_into.as_ref().map(|late| late.value.clone());
+    let late = late.unwrap_or_else(|| insert.table.value.with_suffix("_late"));
     Some(Insert {
         table: insert.table.value.clone(),
-        stream: index,
-        filter,
+        legs,
         window,
         allowed,
-        keys,
-        aggregates,
-        kept,
-        closed_schema,
         above,
         having,
         columns,
@@ -107,10 +105,7 @@ fn plan(
         range,
         sort,
         identity,
-        late: insert
-            .late_into
-            .as_ref()
-            .map_or_else(|| insert.table.value.with_suffix("_late"), |late| late.value.clone()),
+        late: vec![LateTable { stream: index, table: late }],
         publish: insert.publish.as_ref().map_or(Publish::EachWindow, |publish| publish.value),
     })
 }
@@ -123,13 +118,17 @@ fn stream_index(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<usize> {
-    let name = &call.stream.value;
+    let WindowInput::Named(Spanned { value: name, span }) = &call.input else {
+        let help = "name a stream here; a WHERE behind the window does the same, it goes before the window";
+        problems.add(call.input.span(), "a query as a window's input is not supported yet", help);
+        return None;
+    };
     let index = streams.iter().position(|stream| stream.name == *name);
     let declared = stream_definitions.iter().map(|definition| definition.name.value.as_str());
     if index.is_none() && !declared.clone().any(|declared| declared == name) {
         let names = streams.iter().map(|stream| stream.name.as_str()).chain(declared);
         let help = did_you_mean(name, names, format!("declare it: CREATE STREAM {name} (…)"));
-        problems.add(call.stream.span, format!("unknown stream `{name}`"), help);
+        problems.add(*span, format!("unknown stream `{name}`"), help);
     }
     index
 }

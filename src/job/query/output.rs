@@ -19,23 +19,13 @@ use super::types::result_type;
 use crate::event::timestamp_type;
 use crate::job::Problems;
 use crate::job::above::Above;
-use crate::job::plan::{Aggregate, Kept, Key, ResultColumn};
-use crate::windows::{COUNT_WINDOW_COLUMNS, WINDOW_COLUMNS};
+use crate::job::plan::{Aggregate, Input, Kept, Key, Leg, ResultColumn};
+use crate::windows::{COUNT_WINDOW_COLUMNS, WINDOW_COLUMNS, Window};
 
 /// The pieces of an INSERT that come from the query.
 pub(super) struct Parts {
-    /// How many columns of the closed schema are the window's.
-    pub window_columns: usize,
-    /// WHERE.
-    pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// Group keys beside the window.
-    pub keys: Vec<Key>,
-    /// Aggregates.
-    pub aggregates: Vec<Aggregate>,
-    /// Window columns, keys, aggregates.
-    pub closed_schema: SchemaRef,
-    /// Groups or rows.
-    pub kept: Kept,
+    /// What is read.
+    pub legs: Vec<Leg>,
     /// What is done above the window.
     pub above: Option<Above>,
     /// HAVING.
@@ -67,10 +57,10 @@ pub(super) fn window_fields(names: &[&str]) -> Vec<Field> {
     names.iter().map(|name| Field::new(*name, data_type(name), false)).collect()
 }
 
-/// Takes `plan` apart; `names` are those of the result's columns.
+/// Takes `plan` apart, which reads `window`; `names` are those of the result's columns.
 pub(super) fn parts(
     plan: &LogicalPlan,
-    records: &Records<'_>,
+    (window, records): (Window, &Records<'_>),
     names: &[&str],
     places: &Places<'_>,
     problems: &mut Problems,
@@ -107,16 +97,13 @@ pub(super) fn parts(
             Err(refusal) => refusal.tell(*span, problems),
         }
     }
+    let Grouped { keys, aggregates, closed_schema, .. } = grouped;
+    let input = Input { stream: records.stream_index, filter, keys, aggregates };
     Some(Parts {
-        window_columns: records.window_columns.len(),
-        filter,
+        legs: vec![Leg { inputs: vec![input], window, within: None, kept: Kept::Groups, closed_schema }],
         having,
         columns,
         result_schema: Arc::new(Schema::new(fields)),
-        keys: grouped.keys,
-        aggregates: grouped.aggregates,
-        closed_schema: grouped.closed_schema,
-        kept: Kept::Groups,
         above: None,
     })
 }
@@ -124,10 +111,13 @@ pub(super) fn parts(
 /// Result columns by which files are sorted: window columns, then plain keys, then the others; and how many of them tell a
 /// row: window columns and plain keys.
 pub(super) fn sort(columns: &[Named], parts: &Parts) -> (Vec<usize>, usize) {
-    let keys = match parts.above {
-        None => parts.window_columns..parts.window_columns + parts.keys.len(),
+    let keys = match (&parts.above, parts.legs.as_slice()) {
+        (None, [leg]) => {
+            let window_columns = leg.window_columns().len();
+            window_columns..window_columns + leg.keys().len()
+        }
         // What came of the keys isn't looked for.
-        Some(_) => 0..0,
+        _ => 0..0,
     };
     let rank = |index: usize| {
         let plain = parts.columns[index].expression.downcast_ref::<datafusion_physical_expr::expressions::Column>();

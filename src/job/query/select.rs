@@ -53,7 +53,7 @@ impl<'a> Query<'a> {
         insert: &'a InsertDefinition,
         shape: Shape<'a>,
         (call, window): (&'a WindowCall, &'a Window),
-        stream: &'a Stream,
+        (stream_index, stream): (usize, &'a Stream),
         problems: &mut Problems,
     ) -> Option<Query<'a>> {
         let schema = stream.record_schema();
@@ -83,6 +83,7 @@ impl<'a> Query<'a> {
             input: Arc::new(qualified),
             records: Records {
                 stream,
+                stream_index,
                 schema,
                 columns: Arc::new(unqualified),
                 window_columns: window_columns(call),
@@ -307,7 +308,8 @@ impl<'a> Query<'a> {
     /// How many of the group keys tell windows apart: all of PARTITION BY, which must be in GROUP BY.
     pub(super) fn partition_keys(&self, parts: &Parts, problems: &mut Problems) -> Option<usize> {
         let by = &self.records.partition_by;
-        let is_missing = |key: &Arc<dyn PhysicalExpr>| !parts.keys.iter().any(|other| &other.expression == key);
+        let is_missing =
+            |key: &Arc<dyn PhysicalExpr>| !parts.legs[0].keys().iter().any(|other| &other.expression == key);
         if let Some(missing) = by.iter().position(is_missing) {
             let written = &self.call.partition_by[missing];
             let message = format!("`{}` has windows of its own, so GROUP BY must name it", written.value);
@@ -318,9 +320,10 @@ impl<'a> Query<'a> {
             );
             return None;
         }
-        let count = parts.keys.iter().filter(|key| by.contains(&key.expression)).count();
-        if matches!(self.call.function, WindowFunction::Sliding { .. }) && count < parts.keys.len() {
-            let key = &parts.keys[count].name;
+        let keys = parts.legs[0].keys();
+        let count = keys.iter().filter(|key| by.contains(&key.expression)).count();
+        if matches!(self.call.function, WindowFunction::Sliding { .. }) && count < keys.len() {
+            let key = &keys[count].name;
             let message =
                 format!("SLIDING makes windows for each key of PARTITION BY, and `{key}` is only in GROUP BY");
             problems.add(self.call.span, message, "add it to PARTITION BY, or leave it out of GROUP BY");
@@ -348,7 +351,7 @@ impl<'a> Query<'a> {
             query: self.fallback(),
         };
         let names: Vec<&str> = columns.iter().map(|column| column.name.as_str()).collect();
-        output::parts(&plan, &self.records, &names, &places, problems)
+        output::parts(&plan, (*self.window, &self.records), &names, &places, problems)
     }
 
     fn clause_span(&self, condition: Option<&Expr>) -> Span {

@@ -2,7 +2,7 @@
 
 use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
-use super::functions::{Arguments, Function, parse_stream, parse_time, refuse_named_argument};
+use super::functions::{Arguments, Function, InputTokens, parse_table, parse_time, refuse_named_argument};
 use crate::job::definition::{PartitionTokens, Spanned, WindowFunction};
 use crate::job::interval;
 use crate::job::problem::Problem;
@@ -45,15 +45,15 @@ pub(super) fn parse_count(inner: &mut Cursor<'_>, count: &Function) -> Parsed<Ar
 
 /// What all of them begin with.
 struct Input {
-    stream: Spanned<String>,
+    table: InputTokens,
     partition_by: Vec<PartitionTokens>,
     time: Spanned<String>,
 }
 
 impl Input {
     fn with(self, function: WindowFunction) -> Arguments {
-        let Input { stream, partition_by, time } = self;
-        Arguments { stream, partition_by, time, function }
+        let Input { table, partition_by, time } = self;
+        Arguments { input: table, partition_by, time, function }
     }
 }
 
@@ -61,7 +61,7 @@ impl Input {
 /// what stands before the time, and the time what stands before the last arguments.
 fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Input> {
     refuse_named_argument(inner, function)?;
-    let stream = parse_stream(inner, function)?;
+    let table = parse_table(inner, function)?;
     let mut partition_by = Vec::new();
     let by = inner.span();
     if inner.eat_words(&["PARTITION", "BY"]) {
@@ -84,8 +84,8 @@ fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Input> {
         }
     }
     inner.expect(&Token::Comma, function.help)?;
-    let time = parse_time(inner, &stream.value, function)?;
-    Ok(Input { stream, partition_by, time })
+    let time = parse_time(inner, table.name(), function)?;
+    Ok(Input { table, partition_by, time })
 }
 
 fn parse_length(inner: &mut Cursor<'_>, function: &Function, what: &str) -> Parsed<Spanned<crate::event::Micros>> {

@@ -1,7 +1,7 @@
 //! What stands in the brackets of each window function. To add one: its line in [`FUNCTIONS`] with a help and a parse
 //! function, and its variant of [`WindowFunction`].
 
-use datafusion_sql::sqlparser::tokenizer::Token;
+use datafusion_sql::sqlparser::tokenizer::{Token, TokenWithSpan};
 
 use super::by_data::{parse_count, parse_session, parse_sliding};
 use crate::event::Micros;
@@ -23,10 +23,28 @@ pub(super) struct Function {
 
 /// What stood in the brackets.
 pub(super) struct Arguments {
-    pub(super) stream: Spanned<String>,
+    pub(super) input: InputTokens,
     pub(super) partition_by: Vec<PartitionTokens>,
     pub(super) time: Spanned<String>,
     pub(super) function: WindowFunction,
+}
+
+/// What a window function makes windows of, unread.
+pub(super) enum InputTokens {
+    /// A stream, a view or a query of WITH.
+    Named(Spanned<String>),
+    /// What stood in the brackets.
+    Query(Spanned<Vec<TokenWithSpan>>),
+}
+
+impl InputTokens {
+    /// Its name, if it has one.
+    pub(super) fn name(&self) -> Option<&str> {
+        match self {
+            InputTokens::Named(name) => Some(&name.value),
+            InputTokens::Query(_) => None,
+        }
+    }
 }
 
 /// All window functions.
@@ -64,7 +82,7 @@ pub(super) static FUNCTIONS: [Function; 6] = [
 ];
 
 fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> {
-    let (stream, time) = parse_input(inner, tumble)?;
+    let (input, time) = parse_input(inner, tumble)?;
     let size = parse_next(inner, tumble, |inner| interval::parse_positive_length(inner, "the size of a window"))?;
     let mut zone = parse_time_zone(inner, tumble)?;
     let mut offset = None;
@@ -72,23 +90,23 @@ fn parse_tumble(inner: &mut Cursor<'_>, tumble: &Function) -> Parsed<Arguments> 
         offset = Some(interval::parse_any(inner)?);
         zone = parse_time_zone(inner, tumble)?;
     }
-    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Tumble { size, offset, zone } })
+    Ok(Arguments { input, partition_by: Vec::new(), time, function: WindowFunction::Tumble { size, offset, zone } })
 }
 
 fn parse_hop(inner: &mut Cursor<'_>, hop: &Function) -> Parsed<Arguments> {
-    let (stream, time) = parse_input(inner, hop)?;
+    let (input, time) = parse_input(inner, hop)?;
     let slide = parse_next(inner, hop, |inner| interval::parse_positive(inner, "the slide of windows"))?;
     let size = parse_next(inner, hop, |inner| interval::parse_positive(inner, "the size of a window"))?;
     let offset = parse_offset(inner, hop)?;
-    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Hop { slide, size, offset } })
+    Ok(Arguments { input, partition_by: Vec::new(), time, function: WindowFunction::Hop { slide, size, offset } })
 }
 
 fn parse_cumulate(inner: &mut Cursor<'_>, cumulate: &Function) -> Parsed<Arguments> {
-    let (stream, time) = parse_input(inner, cumulate)?;
+    let (input, time) = parse_input(inner, cumulate)?;
     let step = parse_next(inner, cumulate, |inner| interval::parse_positive(inner, "the step of windows"))?;
     let size = parse_next(inner, cumulate, |inner| interval::parse_positive(inner, "the size of a window"))?;
     let offset = parse_offset(inner, cumulate)?;
-    Ok(Arguments { stream, partition_by: Vec::new(), time, function: WindowFunction::Cumulate { step, size, offset } })
+    Ok(Arguments { input, partition_by: Vec::new(), time, function: WindowFunction::Cumulate { step, size, offset } })
 }
 
 /// A comma, and what comes behind it.
@@ -124,16 +142,16 @@ fn parse_time_zone(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Option
 }
 
 /// The two arguments that every function begins with.
-fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<(Spanned<String>, Spanned<String>)> {
+fn parse_input(inner: &mut Cursor<'_>, function: &Function) -> Parsed<(InputTokens, Spanned<String>)> {
     refuse_named_argument(inner, function)?;
-    let stream = parse_stream(inner, function)?;
+    let input = parse_table(inner, function)?;
     if inner.at_words(&["PARTITION", "BY"]) {
         let help = "leave it out and GROUP BY the column: windows of fixed length are the same for all keys";
         return Err(Problem::new(inner.span(), format!("{} takes no PARTITION BY", function.name), help));
     }
     inner.expect(&Token::Comma, function.help)?;
-    let time = parse_time(inner, &stream.value, function)?;
-    Ok((stream, time))
+    let time = parse_time(inner, input.name(), function)?;
+    Ok((input, time))
 }
 
 pub(super) fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> Parsed<()> {
@@ -143,20 +161,26 @@ pub(super) fn refuse_named_argument(inner: &Cursor<'_>, function: &Function) -> 
     Ok(())
 }
 
-/// `stream` or `TABLE stream`.
-pub(super) fn parse_stream(inner: &mut Cursor<'_>, function: &Function) -> Parsed<Spanned<String>> {
-    if inner.peek() == Some(&Token::LParen) || inner.at_words(&["SELECT"]) {
-        let help = "name a stream here; a WHERE behind the window does the same, it goes before the window";
-        return Err(Problem::new(inner.span(), "a query as a window's input is not supported yet", help));
+/// `stream`, `TABLE stream` or a query in brackets.
+pub(super) fn parse_table(inner: &mut Cursor<'_>, function: &Function) -> Parsed<InputTokens> {
+    if inner.at_words(&["SELECT"]) || inner.at_words(&["WITH"]) {
+        let help = format!("write brackets around it: {}((SELECT …), …)", function.name);
+        return Err(Problem::new(inner.span(), "a query as a window's input stands in brackets", help));
+    }
+    if inner.peek() == Some(&Token::LParen) {
+        let start = inner.span();
+        let mut brackets = inner.parenthesized(function.help)?;
+        let tokens = brackets.value.take_until(|_, _| false).to_vec();
+        return Ok(InputTokens::Query(Spanned { value: tokens, span: inner.span_since(start) }));
     }
     if inner.at_words(&["TABLE"]) && inner.peek_at(1) != Some(&Token::Comma) {
         inner.advance();
     }
-    inner.name("the name of a stream", function.help)
+    inner.name("the name of a stream", function.help).map(InputTokens::Named)
 }
 
 /// `column`, `stream.column` or `DESCRIPTOR(column)`.
-pub(super) fn parse_time(inner: &mut Cursor<'_>, stream: &str, function: &Function) -> Parsed<Spanned<String>> {
+pub(super) fn parse_time(inner: &mut Cursor<'_>, table: Option<&str>, function: &Function) -> Parsed<Spanned<String>> {
     const WHAT: &str = "the event-time column";
     if inner.at_words(&["DESCRIPTOR"]) && inner.peek_at(1) == Some(&Token::LParen) {
         inner.advance();
@@ -170,7 +194,7 @@ pub(super) fn parse_time(inner: &mut Cursor<'_>, stream: &str, function: &Functi
     }
     let start = inner.span();
     let mut time = inner.name(WHAT, function.help)?;
-    if inner.peek() == Some(&Token::Period) && time.value == stream {
+    if inner.peek() == Some(&Token::Period) && table == Some(&time.value) {
         inner.advance();
         time = inner.name(WHAT, function.help)?;
     }

@@ -6,13 +6,13 @@ use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 
 use super::super::aggregate::Refusal;
 use super::super::expression::unaliased;
-use crate::job::above::CLOSED;
+use crate::job::above::leg_of;
 use crate::windows::{Window, WindowEdge};
 
 /// For each column of `plan`, which is over the rows of closed windows, the instant of the window that it is.
 pub(super) fn edges(plan: &LogicalPlan, window: &Window) -> Result<Vec<Option<WindowEdge>>, Refusal> {
     match plan {
-        LogicalPlan::TableScan(scan) if scan.table_name.table() == CLOSED => {
+        LogicalPlan::TableScan(scan) if leg_of(scan.table_name.table()).is_some() => {
             Ok(scan.projected_schema.fields().iter().map(|field| edge(field.name())).collect())
         }
         LogicalPlan::SubqueryAlias(alias) => edges(&alias.input, window),

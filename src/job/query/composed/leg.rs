@@ -19,7 +19,7 @@ use super::super::output::{Grouped, distinct, over_window, window_fields};
 use super::flat::Flat;
 use super::used_columns;
 use crate::event::OFFSET;
-use crate::job::above::CLOSED;
+use crate::job::above::closed_table;
 use crate::job::plan::{Kept, Key};
 use crate::windows::WINDOW_COLUMNS;
 
@@ -174,6 +174,6 @@ fn filter(conditions: Vec<Expr>, records: &Records<'_>) -> Result<Option<Arc<dyn
 
 fn scan(closed: &SchemaRef) -> Result<LogicalPlan> {
     let source = Arc::new(LogicalTableSource::new(Arc::clone(closed)));
-    let scan = TableScan::try_new(TableReference::bare(CLOSED), source, None, Vec::new(), None)?;
+    let scan = TableScan::try_new(TableReference::bare(closed_table(0)), source, None, Vec::new(), None)?;
     Ok(LogicalPlan::TableScan(scan))
 }

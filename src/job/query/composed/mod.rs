@@ -28,14 +28,14 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 use super::aggregate::{Records, Refusal};
 use super::catalog::{Catalog, parser_options};
 use super::expression::bind;
-use super::output::{self, Parts};
+use super::output::{self, Grouped, Parts};
 use super::partitions::Named;
 use super::shape;
 use crate::event::Stream;
 use crate::job::Problems;
-use crate::job::above::{Above, CLOSED};
+use crate::job::above::{Above, Closed, closed_table};
 use crate::job::definition::{InsertDefinition, WindowCall};
-use crate::job::plan::ResultColumn;
+use crate::job::plan::{self, Input, ResultColumn};
 use crate::windows::{WINDOW_COLUMNS, Window};
 use flat::Flat;
 use leg::Leg;
@@ -57,8 +57,8 @@ pub(super) fn place(insert: &InsertDefinition) -> Span {
 pub(super) fn plan(
     insert: &InsertDefinition,
     call: &WindowCall,
-    window: &Window,
-    stream: &Stream,
+    window: Window,
+    stream: (usize, &Stream),
     problems: &mut Problems,
 ) -> Option<(Parts, Vec<Named>)> {
     let fallback = place(insert);
@@ -95,7 +95,11 @@ struct Planned<'a> {
 }
 
 impl<'a> Planned<'a> {
-    fn new(insert: &InsertDefinition, call: &'a WindowCall, stream: &'a Stream) -> Result<Planned<'a>, Refusal> {
+    fn new(
+        insert: &InsertDefinition,
+        call: &'a WindowCall,
+        (stream_index, stream): (usize, &'a Stream),
+    ) -> Result<Planned<'a>, Refusal> {
         let schema = stream.record_schema();
         let fields =
             schema.fields().iter().cloned().chain(output::window_fields(&WINDOW_COLUMNS).into_iter().map(Arc::new));
@@ -112,19 +116,26 @@ impl<'a> Planned<'a> {
         Ok(Planned {
             plan,
             relation: &call.relation,
-            records: Records { stream, schema, columns, window_columns: &WINDOW_COLUMNS, partition_by: Vec::new() },
+            records: Records {
+                stream,
+                stream_index,
+                schema,
+                columns,
+                window_columns: &WINDOW_COLUMNS,
+                partition_by: Vec::new(),
+            },
         })
     }
 
     /// The pieces of the INSERT, and the names of the result's columns.
-    fn parts(self, window: &Window, items: &[Span], fallback: Span) -> Result<(Parts, Vec<Named>), (Refusal, Span)> {
+    fn parts(self, window: Window, items: &[Span], fallback: Span) -> Result<(Parts, Vec<Named>), (Refusal, Span)> {
         let at = |refusal: Refusal| (refusal, fallback);
         let Leg { filter, grouped, kept, above } = leg::take(self.plan, self.relation, &self.records, fallback)?;
-        let edges = inside::edges(&above, window).map_err(at)?;
+        let edges = inside::edges(&above, &window).map_err(at)?;
         let names: Vec<String> = above.schema().fields().iter().map(|field| field.name().clone()).collect();
         let columns = names.iter().zip(&edges).map(|(name, edge)| Named { name: name.clone(), edge: *edge });
         let named: Vec<Named> = columns.collect();
-        let finish = match Flat::of(&above, CLOSED) {
+        let finish = match Flat::of(&above, &closed_table(0)) {
             Some(flat) => Finish::simple(flat, &grouped.closed_schema),
             None => Finish::above(above, &grouped.closed_schema),
         };
@@ -137,13 +148,10 @@ impl<'a> Planned<'a> {
             fields.push(Field::new(name, data_type, true));
             columns.push(ResultColumn { name: name.clone(), expression });
         }
+        let Grouped { keys, aggregates, closed_schema, .. } = grouped;
+        let input = Input { stream: self.records.stream_index, filter, keys, aggregates };
         let parts = Parts {
-            window_columns: WINDOW_COLUMNS.len(),
-            filter,
-            keys: grouped.keys,
-            aggregates: grouped.aggregates,
-            closed_schema: grouped.closed_schema,
-            kept,
+            legs: vec![plan::Leg { inputs: vec![input], window, within: None, kept, closed_schema }],
             above: finish.above,
             having: finish.having,
             columns,
@@ -172,7 +180,8 @@ impl Finish {
 
     /// Operators.
     fn above(plan: LogicalPlan, closed: &SchemaRef) -> Result<Finish, Refusal> {
-        let above = Above::new(plan, closed)?;
+        let closed = Closed { schema: Arc::clone(closed), window: 0..2 };
+        let above = Above::new(plan, vec![closed])?;
         let schema = above.schema();
         let columns = schema.fields().iter().map(|field| Expr::Column(Column::new_unqualified(field.name())));
         let columns = columns.collect();

@@ -47,11 +47,11 @@ fn order_columns_are_passed_behind_the_arguments() {
          FROM s GROUP BY window_start",
     );
     let arguments: Vec<Vec<String>> =
-        insert.aggregates.iter().map(|aggregate| aggregate.arguments.iter().map(shown).collect()).collect();
+        insert.legs[0].aggregates().iter().map(|aggregate| aggregate.arguments.iter().map(shown).collect()).collect();
     assert_eq!(arguments[0], ["host@0", "t@5", "_partition@9", "_offset@10"]);
     assert_eq!(arguments[1], ["host@0", "2", "status@2", "t@5", "_partition@9", "_offset@10"]);
     assert_eq!(arguments[2].len(), 2, "the order says only from which end to count: {:?}", arguments[2]);
-    assert!(insert.aggregates[2].function.order_bys()[0].options.descending);
+    assert!(insert.legs[0].aggregates()[2].function.order_bys()[0].options.descending);
     assert_eq!(arguments[3].len(), 1);
     assert_eq!(
         insert.result_schema.field(1).data_type(),

@@ -18,7 +18,7 @@ fn one(sql: &str) -> String {
 }
 
 fn key_names(insert: &Insert) -> Vec<&str> {
-    insert.keys.iter().map(|key| key.name.as_str()).collect()
+    insert.legs[0].keys().iter().map(|key| key.name.as_str()).collect()
 }
 
 const COUNTS: &str = "SELECT window_start, window_end, host, count(*) AS hits, sum(bytes) AS bytes
@@ -27,7 +27,7 @@ const COUNTS: &str = "SELECT window_start, window_end, host, count(*) AS hits, s
 #[test]
 fn rows_without_aggregates_keep_the_columns_that_are_used() {
     let insert = plan("SELECT window_start, window_end, upper(host) AS name FROM s WHERE bytes >= 0");
-    assert_eq!(insert.kept, Kept::Rows);
+    assert_eq!(insert.legs[0].kept, Kept::Rows);
     assert_eq!(key_names(&insert), ["host"]);
     assert!(insert.above.is_none(), "expressions need no operators");
     assert_eq!(
@@ -63,7 +63,7 @@ fn the_first_rows_of_each_window_by_row_number() {
     };
     let sql = top("PARTITION BY window_start, window_end ORDER BY hits DESC");
     let insert = plan(&sql);
-    assert_eq!((insert.kept, insert.aggregates.len()), (Kept::Groups, 1), "sum(bytes) isn't used");
+    assert_eq!((insert.legs[0].kept, insert.legs[0].aggregates().len()), (Kept::Groups, 1), "sum(bytes) isn't used");
     assert!(insert.above.is_some());
     // Ties fall by all columns: `12` goes before `b.example`.
     assert_eq!(rows(&sql), ["12|1", "a.example|2"]);
@@ -119,7 +119,7 @@ fn conditions_and_expressions_below_a_group_belong_to_the_record() {
     let insert = plan(sql);
     assert!(insert.above.is_none());
     assert_eq!(
-        insert.filter.as_ref().map(ToString::to_string).as_deref(),
+        insert.legs[0].inputs[0].filter.as_ref().map(ToString::to_string).as_deref(),
         Some("status@2 = 200 AND upper(host@0) IS NOT NULL")
     );
     assert_eq!(rows(sql), ["A.EXAMPLE|2"]);

@@ -21,7 +21,7 @@ use crate::event::{
     Column, ColumnType, FieldType, Format, FormatKind, LiveFace, Micros, Origin, PartitionField, Stream,
     TIMESTAMP_ZONE, TableName, Transform,
 };
-use crate::job::definition::{InsertDefinition, Spanned, WindowCall, WindowFunction};
+use crate::job::definition::{InsertDefinition, Spanned, WindowCall, WindowFunction, WindowInput};
 use crate::job::interval::Length;
 use crate::job::plan::Insert;
 use crate::job::{Problem, Problems};
@@ -95,7 +95,7 @@ fn definition_of(query: Box<Query>) -> InsertDefinition {
                 offset: None,
                 zone: None,
             },
-            stream: spanned("s".to_owned()),
+            input: WindowInput::Named(spanned("s".to_owned())),
             time: spanned("t".to_owned()),
         }],
         allow_lateness: None,

@@ -22,20 +22,20 @@ fn column_names(insert: &Insert) -> Vec<&str> {
 }
 
 fn closed_names(insert: &Insert) -> Vec<&str> {
-    insert.closed_schema.fields().iter().map(|field| field.name().as_str()).collect()
+    insert.legs[0].closed_schema.fields().iter().map(|field| field.name().as_str()).collect()
 }
 
 /// The rows of the one window of [`records`], as text, sorted by key: what an engine does, in the plainest way.
 pub(super) fn run(insert: &Insert) -> Vec<String> {
     let mut batch = records();
-    if let Some(filter) = &insert.filter {
+    if let Some(filter) = &insert.legs[0].inputs[0].filter {
         batch = filtered(&batch, filter);
     }
-    let keys: Vec<ArrayRef> = insert.keys.iter().map(|key| values(&key.expression, &batch)).collect();
+    let keys: Vec<ArrayRef> = insert.legs[0].keys().iter().map(|key| values(&key.expression, &batch)).collect();
     let mut groups: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
     for row in 0..batch.num_rows() {
         let mut key: Vec<String> = keys.iter().map(|key| texts(key).swap_remove(row)).collect();
-        if insert.kept == Kept::Rows {
+        if insert.legs[0].kept == Kept::Rows {
             key.push(row.to_string());
         }
         groups.entry(key).or_default().push(u32::try_from(row).expect("few rows"));
@@ -44,7 +44,7 @@ pub(super) fn run(insert: &Insert) -> Vec<String> {
     let mut rows = Vec::new();
     let closed = match &insert.above {
         None => closed,
-        Some(above) => vec![above.start().and_then(|mut above| above.run(&closed)).expect("it was planned")],
+        Some(above) => vec![above.start().and_then(|mut above| above.run(&[closed])).expect("it was planned")],
     };
     for mut closed in closed {
         if let Some(having) = &insert.having {
@@ -76,7 +76,7 @@ fn closed(insert: &Insert, batch: &RecordBatch, keys: &[ArrayRef], rows: &[u32])
     let mut columns = vec![window(3_600_000_000), window(3_660_000_000), window(3_659_999_999)];
     columns.extend(keys.iter().map(|key| key.slice(rows[0] as usize, 1)));
     let group = take_record_batch(batch, &UInt32Array::from(rows.to_vec())).expect("rows are inside");
-    for aggregate in &insert.aggregates {
+    for aggregate in insert.legs[0].aggregates() {
         let group = aggregate.filter.as_ref().map_or_else(|| group.clone(), |filter| filtered(&group, filter));
         let arguments: Vec<ArrayRef> = aggregate.arguments.iter().map(|argument| values(argument, &group)).collect();
         let mut accumulator = aggregate.function.create_accumulator().expect("it was made when planned");
@@ -88,7 +88,7 @@ fn closed(insert: &Insert, batch: &RecordBatch, keys: &[ArrayRef], rows: &[u32])
         columns.push(accumulator.evaluate().and_then(|value| value.to_array()).expect("a value"));
     }
     let columns: Vec<ArrayRef> = columns.iter().map(|column| concat(&[column.as_ref()]).expect("one")).collect();
-    RecordBatch::try_new(Arc::clone(&insert.closed_schema), columns).expect("as the closed schema says")
+    RecordBatch::try_new(Arc::clone(&insert.legs[0].closed_schema), columns).expect("as the closed schema says")
 }
 
 #[test]
@@ -97,16 +97,19 @@ fn a_windowed_count_has_filter_key_aggregate_and_result() {
         "SELECT window_start, window_end, host, count(*) AS hits, count(DISTINCT status) AS codes
          FROM s WHERE bytes >= 0 GROUP BY window_start, window_end, host HAVING count(*) > 0",
     );
-    assert_eq!(insert.stream, 0);
-    assert_eq!(shown(insert.filter.as_ref().expect("WHERE")), "bytes@1 >= 0");
-    assert_eq!(insert.keys.len(), 1);
-    assert_eq!((insert.keys[0].name.as_str(), shown(&insert.keys[0].expression)), ("host", "host@0".to_owned()));
+    assert_eq!(insert.legs[0].inputs[0].stream, 0);
+    assert_eq!(shown(insert.legs[0].inputs[0].filter.as_ref().expect("WHERE")), "bytes@1 >= 0");
+    assert_eq!(insert.legs[0].keys().len(), 1);
+    assert_eq!(
+        (insert.legs[0].keys()[0].name.as_str(), shown(&insert.legs[0].keys()[0].expression)),
+        ("host", "host@0".to_owned())
+    );
     assert_eq!(
         closed_names(&insert),
         ["window_start", "window_end", "window_time", "host", "count(*)", "count(DISTINCT status)"]
     );
-    assert_eq!(insert.aggregates.len(), 2, "count(DISTINCT) stays one aggregate");
-    assert!(insert.aggregates[1].function.is_distinct());
+    assert_eq!(insert.legs[0].aggregates().len(), 2, "count(DISTINCT) stays one aggregate");
+    assert!(insert.legs[0].aggregates()[1].function.is_distinct());
     assert_eq!(shown(insert.having.as_ref().expect("HAVING")), "count(*)@4 > 0");
     assert_eq!(column_names(&insert), ["window_start", "window_end", "host", "hits", "codes"]);
     assert_eq!(insert.result_schema.field(0).data_type(), &timestamp_type());
@@ -114,7 +117,7 @@ fn a_windowed_count_has_filter_key_aggregate_and_result() {
     assert_eq!(insert.sort, [0, 1, 2, 3, 4]);
     assert_eq!(insert.partitions[0].to_string(), "day(window_start)");
     assert_eq!(insert.range, RangeColumn { partition: 0, edge: WindowEdge::Start });
-    assert_eq!(insert.late.to_string(), "marts.result_late");
+    assert_eq!(insert.late[0].table.to_string(), "marts.result_late");
     assert_eq!(insert.publish, Publish::EachWindow);
     assert_eq!(insert.window, Window::Tumbling(Tumbling { size: Micros(60_000_000), offset: Micros(0) }));
     assert_eq!(
@@ -144,7 +147,7 @@ fn one_window_column_in_group_by_decides_the_others() {
     for group in ["window_start", "window_end", "s.window_end", "window_time, window_start"] {
         let insert =
             plan(&format!("SELECT window_start, window_end, window_time, max(bytes) AS m FROM s GROUP BY {group}"));
-        assert!(insert.keys.is_empty());
+        assert!(insert.legs[0].keys().is_empty());
         assert_eq!(
             run(&insert),
             ["1970-01-01T01:00:00Z|1970-01-01T01:01:00Z|1970-01-01T01:00:59.999999Z|10"],
@@ -159,14 +162,14 @@ fn group_expressions_over_the_window_are_computed_when_it_closes() {
         "SELECT window_start, date_trunc('hour', window_start) AS hour, date_part('hour', window_end) AS h, sum(bytes) AS b
          FROM s GROUP BY window_end, date_trunc('hour', window_start)",
     );
-    assert!(insert.keys.is_empty());
+    assert!(insert.legs[0].keys().is_empty());
     assert_eq!(run(&insert), ["1970-01-01T01:00:00Z|1970-01-01T01:00:00Z|1|7"]);
 }
 
 #[test]
 fn keys_of_floats_are_normalised() {
     let insert = plan("SELECT window_start, score, count(*) AS n FROM s GROUP BY window_start, score");
-    assert_eq!(shown(&insert.keys[0].expression), "float_key(score@3)");
+    assert_eq!(shown(&insert.legs[0].keys()[0].expression), "float_key(score@3)");
     assert_eq!(
         run(&insert),
         [
@@ -185,7 +188,7 @@ fn filters_of_aggregates_are_bound_to_records() {
                 sum(CASE WHEN bytes > 0 THEN bytes ELSE 0 END) AS up, bool_or(host LIKE 'a%') AS a, min(price) AS cheap
          FROM s GROUP BY window_start",
     );
-    assert_eq!(shown(insert.aggregates[0].filter.as_ref().expect("FILTER")), "status@2 >= 400");
+    assert_eq!(shown(insert.legs[0].aggregates()[0].filter.as_ref().expect("FILTER")), "status@2 >= 400");
     assert_eq!(run(&insert), ["1970-01-01T01:00:00Z|2|4|14|true|-2.50"]);
 }
 
@@ -197,10 +200,10 @@ fn first_and_last_value_go_by_the_canonical_order() {
          FROM s GROUP BY window_start",
     );
     let arguments: Vec<Vec<String>> =
-        insert.aggregates.iter().map(|aggregate| aggregate.arguments.iter().map(shown).collect()).collect();
+        insert.legs[0].aggregates().iter().map(|aggregate| aggregate.arguments.iter().map(shown).collect()).collect();
     assert_eq!(arguments[0], ["host@0", "t@5", "_partition@9", "_offset@10"]);
     assert_eq!(arguments[2], ["host@0", "status@2", "t@5", "_partition@9", "_offset@10"]);
-    let last = insert.aggregates[2].function.order_bys();
+    let last = insert.legs[0].aggregates()[2].function.order_bys();
     assert!(last.iter().all(|sort| !sort.options.descending && !sort.options.nulls_first));
     assert_eq!(run(&insert), ["1970-01-01T01:00:00Z|a.example|null|null|12|12"]);
 }
@@ -222,7 +225,7 @@ fn result_types_are_those_of_iceberg() {
 #[test]
 fn keys_of_view_types_are_kept_as_plain_text() {
     let insert = plan("SELECT window_start, arrow_cast(host, 'Utf8View') AS view, count(*) AS n FROM s GROUP BY 1, 2");
-    assert_eq!(insert.closed_schema.field(3).data_type(), &DataType::Utf8);
+    assert_eq!(insert.legs[0].closed_schema.field(3).data_type(), &DataType::Utf8);
     assert_eq!(insert.result_schema.field(1).data_type(), &DataType::Utf8);
     assert_eq!(run(&insert)[1], "1970-01-01T01:00:00Z|a.example|2");
 }
@@ -243,7 +246,7 @@ fn local_names_do_not_reach_the_plan_of_records_and_windows() {
     let one = plan("SELECT window_start, host, sum(bytes) AS a FROM s GROUP BY 1, 2 HAVING sum(bytes) > 0");
     let two =
         plan("SELECT r.window_start, r.host, sum(r.bytes) AS b FROM s r GROUP BY r.window_start, r.host HAVING b > 0");
-    assert_eq!(one.closed_schema, two.closed_schema);
+    assert_eq!(one.legs[0].closed_schema, two.legs[0].closed_schema);
     assert_eq!(one.having.as_ref().map(shown), two.having.as_ref().map(shown));
 }
 
@@ -272,7 +275,7 @@ fn clauses_behind_the_query_are_taken_over() {
     *offset = Some(spanned(Micros(-1)));
     let insert = plan_of(&insert).expect("fine");
     assert_eq!(insert.allowed, Micros(5));
-    assert_eq!(insert.late.to_string(), "late.all");
+    assert_eq!(insert.late[0].table.to_string(), "late.all");
     assert_eq!(insert.publish, Publish::WholePartitions);
     assert_eq!(insert.window, Window::Tumbling(Tumbling { size: Micros(60_000_000), offset: Micros(59_999_999) }));
 }
@@ -281,7 +284,7 @@ fn clauses_behind_the_query_are_taken_over() {
 fn nested_values_are_keys_and_results() {
     let insert =
         plan("SELECT window_start, place, place['city'] AS city, tags, count(*) AS n FROM s GROUP BY 1, place, tags");
-    assert_eq!(insert.keys.len(), 2);
+    assert_eq!(insert.legs[0].keys().len(), 2);
     assert!(matches!(insert.result_schema.field(1).data_type(), DataType::Struct(_)));
     assert_eq!(run(&insert).len(), 1);
 }

@@ -176,7 +176,7 @@ fn windows_and_clauses_are_checked() {
         WindowFunction::Tumble { size: spanned(Length::Fixed(Micros(0))), offset: None, zone: None };
     assert_eq!(refused(&insert), ["9:1-5 a window's size must be positive (write INTERVAL '1 minute', for example)"]);
     let mut insert = definition(sql);
-    insert.windows[0].stream = spanned("ss".to_owned());
+    insert.windows[0].input = crate::job::definition::WindowInput::Named(spanned("ss".to_owned()));
     assert_eq!(refused(&insert), ["9:1-5 unknown stream `ss` (did you mean `s`?)"]);
     let mut insert = definition(sql);
     insert.allow_lateness = Some(spanned(Micros(1)));
