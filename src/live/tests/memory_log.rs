@@ -80,6 +80,19 @@ impl MemoryLogs {
         trimmed.get(&(stream.to_owned(), partition)).copied().unwrap_or(0)
     }
 
+    /// Whether the run that reads was told to stop: what it is given then would depend on how fast it is.
+    fn is_over(&self) -> bool {
+        let limit = self.cancel_after.load(Ordering::SeqCst);
+        limit > 0 && self.given.load(Ordering::SeqCst) >= limit
+    }
+
+    /// The next run goes on.
+    fn forget_what_was_cancelled(&self) {
+        if self.is_over() {
+            self.cancel_after.store(0, Ordering::SeqCst);
+        }
+    }
+
     fn count(&self, given: usize) {
         let before = self.given.fetch_add(given, Ordering::SeqCst);
         let limit = self.cancel_after.load(Ordering::SeqCst);
@@ -138,6 +151,7 @@ impl Logs for Shared {
     }
 
     fn open(&self, stream: &Stream, positions: &BTreeMap<i32, ResumeOffset>) -> Result<Box<dyn Source>, SourceError> {
+        self.0.forget_what_was_cancelled();
         Ok(Box::new(MemorySource {
             logs: self.0.clone(),
             decoder: Decoder::new(stream).expect("the stream is declared well"),
@@ -207,6 +221,10 @@ impl MemorySource {
 impl Source for MemorySource {
     fn poll(&mut self, wait: Duration) -> Result<SourceEvent, SourceError> {
         assert!(!self.logs.panics.swap(false, Ordering::SeqCst), "a source that panics");
+        if self.logs.is_over() {
+            std::thread::sleep(wait.min(Duration::from_millis(2)));
+            return Ok(SourceEvent::Idle);
+        }
         if let Some(batch) = self.batch() {
             let next = ResumeOffset(batch.offsets().last().map_or(0, |last| last + 1));
             self.positions.insert(batch.partition(), next);
