@@ -1,6 +1,24 @@
 //! What is wrong with a job file: collected, so that all problems are shown at once, each with its place and the way out.
 
-use datafusion_sql::sqlparser::tokenizer::Span;
+use datafusion_sql::sqlparser::tokenizer::{Location, Span};
+
+/// Lines of places that say their file have its number above these bits.
+const LINE_BITS: u32 = 32;
+
+/// `span` of this file as a place that says so: tokens of an included file travel into the queries of others.
+pub(super) fn in_file(file: usize, span: Span) -> Span {
+    let line = |location: Location| Location::new(location.line | (file as u64) << LINE_BITS, location.column);
+    Span::new(line(span.start), line(span.end))
+}
+
+/// The file that `span` says, 0 if none, and the place in it.
+fn file_and_place(span: Span) -> (usize, Span) {
+    let file = |location: Location| location.line >> LINE_BITS;
+    let line = |location: Location| Location::new(location.line & ((1 << LINE_BITS) - 1), location.column);
+    // From one file into another: where it begins must do.
+    let end = if file(span.end) == file(span.start) { span.end } else { span.start };
+    (usize::try_from(file(span.start)).expect("files are counted from 0"), Span::new(line(span.start), line(end)))
+}
 
 /// One thing that is wrong.
 #[derive(Clone, Debug, PartialEq)]
@@ -36,7 +54,7 @@ pub struct Problems {
 }
 
 impl Problems {
-    /// From now on problems are those of this file.
+    /// From now on problems are those of this file, unless they say another.
     pub fn set_file(&mut self, file: usize) {
         self.file = file;
     }
@@ -48,7 +66,10 @@ impl Problems {
 
     /// Adds one that was made elsewhere.
     pub fn push(&mut self, problem: Problem) {
-        self.found.push(Problem { file: self.file, ..problem });
+        let (said, span) = problem.span.map(file_and_place).unzip();
+        let said = said.filter(|file| *file > 0).unwrap_or(problem.file);
+        let file = if said > 0 { said } else { self.file };
+        self.found.push(Problem { file, span, ..problem });
     }
 
     /// The value, or `None` with its problem added.

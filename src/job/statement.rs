@@ -68,7 +68,7 @@ pub fn parse(name: &str, text: &str, read: &ReadFile<'_>, problems: &mut Problem
 struct Reading<'a> {
     sources: Sources<'a>,
     parsed: Parsed,
-    /// Of the job file.
+    /// In the order of reading; their places say the file, as they go into queries of others.
     views: Vec<StatementTokens>,
     /// Of the job file.
     inserts: Vec<StatementTokens>,
@@ -88,7 +88,7 @@ impl Reading<'_> {
             } else if cursor.at_words(&["INCLUDE"]) {
                 self.include(cursor, file, problems);
             } else if cursor.at_words(&["CREATE", "VIEW"]) {
-                self.view(statement, file, problems);
+                self.views.push(statement.in_file(file));
             } else if !cursor.at_words(&["INSERT"]) {
                 problems.push(refused(cursor));
                 self.parsed.may_lack_inserts = true;
@@ -112,17 +112,6 @@ impl Reading<'_> {
             self.parsed.broken.insert(stream.name.value.clone());
         }
         self.parsed.definition.streams.push(stream);
-    }
-
-    fn view(&mut self, statement: StatementTokens, file: usize, problems: &mut Problems) {
-        if file == 0 {
-            self.views.push(statement);
-            return;
-        }
-        let span = Cursor::new(&statement.tokens, statement.end).span();
-        let message = "an included file has no views yet";
-        problems.push(Problem::new(span, message, "write CREATE VIEW in the job file"));
-        self.parsed.may_lack_inserts = true;
     }
 
     fn include(&mut self, cursor: Cursor<'_>, file: usize, problems: &mut Problems) {

@@ -412,6 +412,44 @@ fn where_a_stream_is_declared_makes_no_other_version() {
 }
 
 #[test]
+fn an_included_view_means_what_it_would_mean_in_the_job_file() {
+    let view = "CREATE VIEW hits AS
+        SELECT window_start, window_end, host, count(*) AS hits
+        FROM TUMBLE(requests, event_time, INTERVAL '1 minute') GROUP BY window_start, window_end, host;";
+    let insert = "INSERT INTO ICEBERG 'marts.hits' SELECT * FROM hits WHERE hits > 1;";
+    let copied = fingerprint(&format!("{STREAM}{view}{insert}"));
+    let read = |path: &str| match path {
+        "shared/hits.sql" => Ok(format!("INCLUDE 'requests.sql';\n{view}")),
+        "shared/requests.sql" => Ok(STREAM.to_owned()),
+        _ => Err(std::io::ErrorKind::NotFound.into()),
+    };
+    let plan = compile_with("job", &format!("INCLUDE 'shared/hits.sql'; {insert}"), &read);
+    assert_eq!(plan.unwrap_or_else(|errors| panic!("{errors}")).fingerprint, copied);
+}
+
+#[test]
+fn a_problem_in_an_included_view_is_shown_there() {
+    let view = |column: &str| {
+        format!(
+            "-- views\nCREATE VIEW hits AS\nSELECT window_start, window_end, {column} AS n
+        FROM TUMBLE(requests, event_time, INTERVAL '1 minute')\nGROUP BY window_start, window_end;"
+        )
+    };
+    let insert = "\n\n\n\nINSERT INTO ICEBERG 'marts.hits' SELECT * FROM hits WHERE no_such > 1;";
+    let shown = |column: &str| {
+        let read = |_: &str| Ok(format!("{STREAM}\n{}", view(column)));
+        let errors = compile_with("job", &format!("INCLUDE 'views.sql';{insert}"), &read).expect_err("it is wrong");
+        errors.to_string()
+    };
+    let line = STREAM.lines().count() + 4;
+    // By sqlparser, by our own check of names, and by DataFusion, which plans the query that the view went into.
+    assert!(shown("count(*").contains("--> views.sql:"), "{}", shown("count(*"));
+    assert!(shown("conut(*)").contains(&format!("--> views.sql:{line}:34")), "{}", shown("conut(*)"));
+    assert!(shown("sum(hots)").contains(&format!("--> views.sql:{line}:38")), "{}", shown("sum(hots)"));
+    assert!(shown("count(*)").contains("--> job.sql:5:"), "{}", shown("count(*)"));
+}
+
+#[test]
 fn a_problem_in_an_included_file_is_shown_there() {
     let read = files(&[
         ("shared/streams.sql", "INCLUDE 'more.sql';\nCREATE STREAM s (a TEKST) LIVE FROM FILE 'a.jsonl';"),

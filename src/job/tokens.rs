@@ -5,7 +5,7 @@ use datafusion_sql::sqlparser::dialect::PostgreSqlDialect;
 use datafusion_sql::sqlparser::tokenizer::{Location, Span, Token, TokenWithSpan, Tokenizer, Word};
 
 use super::definition::Spanned;
-use super::problem::{Problem, Problems};
+use super::problem::{Problem, Problems, in_file};
 
 /// What a parsing step gives: its value, or the one problem that stopped it.
 pub(super) type Parsed<T> = Result<T, Problem>;
@@ -21,6 +21,16 @@ pub(super) struct StatementTokens {
     pub tokens: Vec<TokenWithSpan>,
     /// Where the statement ends: its `;`, or the end of its last token.
     pub end: Span,
+}
+
+impl StatementTokens {
+    /// The statement with places that say the file.
+    pub(super) fn in_file(mut self, file: usize) -> StatementTokens {
+        for token in &mut self.tokens {
+            token.span = in_file(file, token.span);
+        }
+        StatementTokens { end: in_file(file, self.end), ..self }
+    }
 }
 
 /// The statements of a file.
