@@ -51,9 +51,12 @@ pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched
         return Ok(Upgrade::UpToDate);
     }
     let edge = first_edge(moving, &newest).await?;
-    let destination = Destination::Upgrade(positions(moving, logs, edge, vouched).await?);
-    let done = execute(moving, &destination).await?;
-    let backfill = older(moving, edge).await?;
+    let positions = positions(moving, logs, edge, vouched).await?;
+    // What is published from the beginning leaves nothing of the old version.
+    let stays = |insert: &&Insert| positions.first_windows.get(&insert.table) != Some(&EventTime::MIN);
+    let inserts: Vec<Insert> = moving.plan.inserts.iter().filter(stays).cloned().collect();
+    let done = execute(moving, &Destination::Upgrade(positions)).await?;
+    let backfill = older(moving, &inserts, edge).await?;
     Ok(Upgrade::Done(Box::new(Upgraded { from: newest.fingerprint, done, backfill })))
 }
 
@@ -174,10 +177,14 @@ fn start(stream: &Stream, first_window: EventTime) -> Start {
     }
 }
 
-/// The published windows below `edge`, on partition edges that all results share.
-async fn older(moving: &Moving<'_>, edge: EventTime) -> Result<Option<Range<EventTime>>, RepositionError> {
+/// The published windows of `inserts` below `edge`, on partition edges that all results share.
+async fn older(
+    moving: &Moving<'_>,
+    inserts: &[Insert],
+    edge: EventTime,
+) -> Result<Option<Range<EventTime>>, RepositionError> {
     let mut least: Option<EventTime> = None;
-    for insert in &moving.plan.inserts {
+    for insert in inserts {
         let Some(table) = moving.catalog.load(&insert.table).await? else { continue };
         let lower = files(&table, insert).await?.iter().filter_map(|file| file.lower).min();
         least = [least, lower].into_iter().flatten().min();

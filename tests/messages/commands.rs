@@ -235,16 +235,21 @@ fn refused_ranges() {
     says(&project, "archive-evolve", &["archive", job, "--evolve"]);
 }
 
-/// Sets properties of the result table, as another process would.
-fn set(project: &Project, properties: &[(&str, &str)]) {
+/// The catalog of a project, as another process opens it.
+pub(super) async fn catalog_of(project: &Project) -> Catalog {
     let config = CatalogConfig {
         uri: "sqlite:.kappa/catalog.db".to_owned(),
         warehouse: ".kappa/warehouse".to_owned(),
         ..CatalogConfig::embedded()
     };
+    Catalog::open(&config, project.path()).await.expect("the catalog is there")
+}
+
+/// Sets properties of the result table, as another process would.
+fn set(project: &Project, properties: &[(&str, &str)]) {
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build().expect("a runtime");
     runtime.block_on(async {
-        let catalog = Catalog::open(&config, project.path()).await.expect("the catalog is there");
+        let catalog = catalog_of(project).await;
         let name = TableName::parse("marts.hits").expect("a name");
         let table = catalog.load(&name).await.expect("the catalog answers").expect("the table is there");
         let properties = properties.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();

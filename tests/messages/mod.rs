@@ -2,6 +2,7 @@
 //!
 //! `KAPPA_BLESS=1 cargo test --test kappa messages` writes the messages anew; read the difference before you commit it.
 
+mod by_data;
 mod commands;
 mod fixtures;
 
