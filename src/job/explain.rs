@@ -9,7 +9,7 @@ use datafusion_physical_plan::displayable;
 use serde::Serialize;
 
 use super::above::Above;
-use super::plan::{Aggregate, Insert, Kept, Plan, Publish, ResultColumn};
+use super::plan::{Aggregate, Insert, Kept, Key, Plan, Publish, ResultColumn};
 use crate::event::{
     Column, FormatKind, LiveFace, Metadata, Origin, PartitionField, Stream, TableName, TimestampUnit, Transform,
 };
@@ -78,12 +78,18 @@ pub struct InsertExplanation {
     pub filter: Option<String>,
     /// The window.
     pub window: WindowExplanation,
+    /// The window above it, which takes its results; the result's rows are of that.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub within: Option<WindowExplanation>,
     /// ALLOW LATENESS, in microseconds.
     pub allowed_lateness_us: i64,
     /// Group keys beside the window.
     pub keys: Vec<NamedExpression>,
     /// Aggregates.
     pub aggregates: Vec<AggregateExplanation>,
+    /// What else is read: other streams of the same window, other windows.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub also_reads: Vec<AlsoReads>,
     /// HAVING.
     pub having: Option<String>,
     /// Whether a window keeps its records one by one: the columns that the query uses are then the keys.
@@ -106,6 +112,25 @@ pub struct InsertExplanation {
     pub state: StateExplanation,
     /// What a backfill reads.
     pub backfill: BackfillExplanation,
+}
+
+/// Records that an INSERT reads beside the first ones.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct AlsoReads {
+    /// The stream.
+    pub stream: String,
+    /// WHERE.
+    pub filter: Option<String>,
+    /// The window; none where the records come to those before.
+    pub window: Option<WindowExplanation>,
+    /// Group keys beside the window.
+    pub keys: Vec<NamedExpression>,
+    /// Aggregates.
+    pub aggregates: Vec<AggregateExplanation>,
+    /// Whether a window keeps its records one by one.
+    pub keeps_records: bool,
+    /// Where late records go.
+    pub late: String,
 }
 
 /// An expression under a name.
@@ -245,13 +270,12 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         result: insert.table.to_string(),
         stream: stream.name.clone(),
         filter: leg.inputs[0].filter.as_ref().map(sql),
-        window: insert.window.explain(),
+        window: leg.window.explain(),
+        within: leg.within.map(|within| within.explain()),
         allowed_lateness_us: insert.allowed.0,
-        keys: keys
-            .clone()
-            .map(|key| NamedExpression { name: key.name.clone(), expression: sql(&key.expression) })
-            .collect(),
+        keys: explain_keys(leg.keys()),
         aggregates: leg.aggregates().iter().map(explain_aggregate).collect(),
+        also_reads: also_reads(plan, insert),
         having: insert.having.as_ref().map(sql),
         keeps_records: leg.kept == Kept::Rows,
         above: insert.above.as_ref().map(explain_above).unwrap_or_default(),
@@ -263,7 +287,7 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
             WindowEdge::Time => "window_time",
         },
         sorted_by: insert.sort.iter().map(|column| name(&insert.columns[*column])).collect(),
-        late: insert.late[0].table.to_string(),
+        late: insert.late_of(leg.inputs[0].stream).to_string(),
         publish: match insert.publish {
             Publish::EachWindow => "each_window",
             Publish::WholePartitions => "whole_partitions",
@@ -273,8 +297,27 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
             accumulators: leg.aggregates().len(),
             held_us: insert.window.longest().0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
         },
-        backfill: read_around(&insert.window, range.transform, insert.range.edge),
+        backfill: read_around(insert, range.transform),
     }
+}
+
+fn explain_keys(keys: &[Key]) -> Vec<NamedExpression> {
+    keys.iter().map(|key| NamedExpression { name: key.name.clone(), expression: sql(&key.expression) }).collect()
+}
+
+/// All inputs but the first.
+fn also_reads(plan: &Plan, insert: &Insert) -> Vec<AlsoReads> {
+    let inputs = insert.legs.iter().flat_map(|leg| leg.inputs.iter().enumerate().map(move |input| (leg, input)));
+    let explained = inputs.skip(1).map(|(leg, (number, input))| AlsoReads {
+        stream: plan.streams[input.stream].name.clone(),
+        filter: input.filter.as_ref().map(sql),
+        window: (number == 0).then(|| leg.window.explain()),
+        keys: explain_keys(&input.keys),
+        aggregates: input.aggregates.iter().map(explain_aggregate).collect(),
+        keeps_records: leg.kept == Kept::Rows,
+        late: insert.late_of(input.stream).to_string(),
+    });
+    explained.collect()
 }
 
 fn kept_for(window: &Window) -> &'static str {
@@ -294,9 +337,9 @@ fn explain_aggregate(aggregate: &Aggregate) -> AggregateExplanation {
     AggregateExplanation { expression, filter: aggregate.filter.as_ref().map(sql) }
 }
 
-fn read_around(window: &Window, partition: Transform, edge: WindowEdge) -> BackfillExplanation {
-    let around = window.read_around(edge, partition);
-    BackfillExplanation { warm_up_us: around.warm_up.0, run_out_us: around.run_out.0 }
+fn read_around(insert: &Insert, partition: Transform) -> BackfillExplanation {
+    let around = insert.window.read_around(insert.range.edge, partition);
+    BackfillExplanation { warm_up_us: around.warm_up.0 + insert.reach_of_nested().0, run_out_us: around.run_out.0 }
 }
 
 /// The type as a stream would declare it; types that none can declare under Arrow's name.

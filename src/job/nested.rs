@@ -41,7 +41,7 @@ impl Insert {
     }
 
     /// How far before a window of the INSERT the first window in it may begin.
-    pub(super) fn reach_of_nested(&self) -> Micros {
+    pub fn reach_of_nested(&self) -> Micros {
         let longest = |leg: &Leg| leg.within.map_or(Micros(0), |_| leg.window.longest());
         self.legs.iter().map(longest).max().unwrap_or_default()
     }

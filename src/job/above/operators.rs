@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
-use datafusion_common::{DFSchemaRef, JoinType, Result, not_impl_err, plan_datafusion_err};
+use datafusion_common::{DFSchemaRef, JoinSide, Result, not_impl_err, plan_datafusion_err};
 use datafusion_expr::expr::{NullTreatment, WindowFunction};
 use datafusion_expr::logical_plan::{self, Distinct, FetchType, SkipType};
 use datafusion_expr::{Expr, LogicalPlan};
@@ -15,6 +15,7 @@ use datafusion_physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::aggregates::{AggregateExec, AggregateMode, PhysicalGroupBy};
 use datafusion_physical_plan::filter::FilterExec;
+use datafusion_physical_plan::joins::utils::{ColumnIndex, JoinFilter};
 use datafusion_physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion_physical_plan::limit::GlobalLimitExec;
 use datafusion_physical_plan::projection::{ProjectionExec, ProjectionExpr};
@@ -185,16 +186,28 @@ fn cut(limit: &logical_plan::Limit, input: Operators) -> Result<Operators> {
 }
 
 fn joined(join: &logical_plan::Join, left: Operators, right: Operators) -> Result<Operators> {
-    if join.filter.is_some() || join.join_type == JoinType::RightMark || join.join_type == JoinType::LeftMark {
-        return not_impl_err!("a join by more than equal columns");
+    if join.on.is_empty() {
+        return not_impl_err!("a join without equal columns");
     }
+    let filter = join.filter.as_ref().map(|filter| join_filter(filter, join)).transpose()?;
     let on = join
         .on
         .iter()
         .map(|(one, other)| Ok((bind(one.clone(), join.left.schema())?, bind(other.clone(), join.right.schema())?)));
     let on = on.collect::<Result<Vec<_>>>()?;
     let (kind, mode, nulls) = (&join.join_type, PartitionMode::CollectLeft, join.null_equality);
-    Ok(Arc::new(HashJoinExec::try_new(left, right, on, None, kind, None, mode, nulls, join.null_aware)?))
+    Ok(Arc::new(HashJoinExec::try_new(left, right, on, filter, kind, None, mode, nulls, join.null_aware)?))
+}
+
+/// What else must hold for a pair of rows: it is evaluated over all columns of both.
+fn join_filter(filter: &Expr, join: &logical_plan::Join) -> Result<JoinFilter> {
+    let both = Arc::new(join.left.schema().join(join.right.schema())?);
+    let side = |plan: &LogicalPlan, side: JoinSide| {
+        (0..plan.schema().fields().len()).map(move |index| ColumnIndex { index, side }).collect::<Vec<_>>()
+    };
+    let columns = [side(&join.left, JoinSide::Left), side(&join.right, JoinSide::Right)].concat();
+    let schema = Arc::new(both.as_arrow().clone());
+    Ok(JoinFilter::new(bind(filter.clone(), &both)?, columns, schema))
 }
 
 /// `input` in the order of `by`, ties by all columns.

@@ -3,7 +3,7 @@
 use std::fmt::{Display, Formatter, Result};
 use std::time::Duration;
 
-use super::{Explanation, InsertExplanation, StreamExplanation};
+use super::{AggregateExplanation, AlsoReads, Explanation, InsertExplanation, NamedExpression, StreamExplanation};
 use crate::event::Micros;
 
 /// Width of the column of labels.
@@ -77,24 +77,12 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     }
     line(f, "window", &insert.window)?;
     line(f, "late", late(insert, bound))?;
-    if insert.keeps_records {
-        let columns: Vec<&str> = insert.keys.iter().map(|key| key.name.as_str()).collect();
-        line(f, "records", format!("each by itself, of {}", columns.join(", ")))?;
-    } else if !insert.keys.is_empty() {
-        let keys = insert.keys.iter().map(|key| match key.name == key.expression {
-            true => key.name.clone(),
-            false => format!("{} = {}", key.name, key.expression),
-        });
-        line(f, "keys", keys.collect::<Vec<_>>().join(", "))?;
+    write_kept(f, insert.keeps_records, &insert.keys, &insert.aggregates)?;
+    for also in &insert.also_reads {
+        write_also(f, also)?;
     }
-    for (index, aggregate) in insert.aggregates.iter().enumerate() {
-        let label = if index == 0 { "aggregates" } else { "" };
-        // A display that carries its FILTER already doesn't need it twice.
-        let filter = aggregate.filter.as_ref().filter(|_| !aggregate.expression.contains("FILTER"));
-        match filter {
-            Some(filter) => line(f, label, format!("{} FILTER (WHERE {filter})", aggregate.expression))?,
-            None => line(f, label, &aggregate.expression)?,
-        }
+    if let Some(within) = &insert.within {
+        line(f, "within", within)?;
     }
     if let Some(having) = &insert.having {
         line(f, "having", having)?;
@@ -124,6 +112,48 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
         (column.name.as_str(), column.column_type.clone(), from)
     });
     write_columns(f, &rows.collect::<Vec<_>>())
+}
+
+/// What is read beside the first records.
+fn write_also(f: &mut Formatter<'_>, also: &AlsoReads) -> Result {
+    line(f, "and from", &also.stream)?;
+    if let Some(filter) = &also.filter {
+        line(f, "where", filter)?;
+    }
+    if let Some(window) = &also.window {
+        line(f, "window", window)?;
+    }
+    line(f, "late", format!("as above, by its own bound; goes to {}", also.late))?;
+    write_kept(f, also.keeps_records, &also.keys, &also.aggregates)
+}
+
+/// What a window keeps of its records.
+fn write_kept(
+    f: &mut Formatter<'_>,
+    keeps_records: bool,
+    keys: &[NamedExpression],
+    aggregates: &[AggregateExplanation],
+) -> Result {
+    if keeps_records {
+        let columns: Vec<&str> = keys.iter().map(|key| key.name.as_str()).collect();
+        line(f, "records", format!("each by itself, of {}", columns.join(", ")))?;
+    } else if !keys.is_empty() {
+        let shown = keys.iter().map(|key| match key.name == key.expression {
+            true => key.name.clone(),
+            false => format!("{} = {}", key.name, key.expression),
+        });
+        line(f, "keys", shown.collect::<Vec<_>>().join(", "))?;
+    }
+    for (index, aggregate) in aggregates.iter().enumerate() {
+        let label = if index == 0 { "aggregates" } else { "" };
+        // A display that carries its FILTER already doesn't need it twice.
+        let filter = aggregate.filter.as_ref().filter(|_| !aggregate.expression.contains("FILTER"));
+        match filter {
+            Some(filter) => line(f, label, format!("{} FILTER (WHERE {filter})", aggregate.expression))?,
+            None => line(f, label, &aggregate.expression)?,
+        }
+    }
+    Ok(())
 }
 
 /// By `end + allowed <= seen - bound`, as a distance of `seen` from the window's end.

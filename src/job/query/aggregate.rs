@@ -13,7 +13,7 @@ use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::error::problem;
-use super::expression::{bind, coerce};
+use super::expression::{bind, coerce, over};
 use super::types::sql_name;
 use crate::event::{OFFSET, PARTITION, Stream};
 use crate::functions::{DISTINCT, DISTINCT_IS_NOTHING, ORDERED};
@@ -28,12 +28,25 @@ pub(super) struct Records<'a> {
     pub stream_index: usize,
     /// [`Stream::record_schema`].
     pub schema: SchemaRef,
-    /// The same for DataFusion, without qualifiers.
+    /// What the query sees of them, for DataFusion, without qualifiers.
     pub columns: DFSchemaRef,
+    /// How that comes from the record, where it isn't the record itself.
+    pub chosen: Option<Chosen>,
     /// Columns that the window adds.
     pub window_columns: &'static [&'static str],
     /// What windows are told apart by, as group keys are made.
     pub partition_by: Vec<Arc<dyn PhysicalExpr>>,
+}
+
+/// Columns that a window's input query makes of a record.
+#[derive(Clone)]
+pub(super) struct Chosen {
+    /// What each column is, over the record.
+    pub columns: Vec<Expr>,
+    /// The record, without qualifiers.
+    pub record: DFSchemaRef,
+    /// Which columns put records in canonical order, in order.
+    pub order: Vec<String>,
 }
 
 /// Why an aggregate can't be had.
@@ -105,8 +118,12 @@ impl Records<'_> {
         Ok(Aggregate { function: Arc::new(function), arguments, filter })
     }
 
-    fn bind(&self, expression: Expr) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
-        bind(expression, &self.columns)
+    /// `expression`, which names columns that the query sees, over the record.
+    pub(super) fn bind(&self, expression: Expr) -> Result<Arc<dyn PhysicalExpr>, DataFusionError> {
+        match &self.chosen {
+            None => bind(expression, &self.columns),
+            Some(chosen) => bind(over(expression, &self.columns, &chosen.columns)?, &chosen.record),
+        }
     }
 
     /// FILTER; it must be a condition.
@@ -133,7 +150,9 @@ impl Records<'_> {
     fn canonical_order(&self, user: Vec<Sort>) -> Result<Vec<PhysicalSortExpr>, Refusal> {
         let mut order = self.order(user)?;
         let time = self.stream.columns[self.stream.event_time].name.as_str();
-        for column in [time, PARTITION, OFFSET] {
+        let of_record = || [time, PARTITION, OFFSET].map(str::to_owned).to_vec();
+        let columns = self.chosen.as_ref().map_or_else(of_record, |chosen| chosen.order.clone());
+        for column in columns {
             let expr = self.bind(Expr::Column(Column::new_unqualified(column)))?;
             order.push(PhysicalSortExpr { expr, options: SortOptions { descending: false, nulls_first: false } });
         }

@@ -77,8 +77,13 @@ impl Catalog {
         let table = |(name, schema): (&str, SchemaRef)| {
             (name.to_owned(), Arc::new(LogicalTableSource::new(schema)) as Arc<dyn TableSource>)
         };
+        Catalog::of(tables.into_iter().map(table).collect())
+    }
+
+    /// Tables of any kind, by name.
+    pub(super) fn of(tables: BTreeMap<String, Arc<dyn TableSource>>) -> Catalog {
         Catalog {
-            tables: tables.into_iter().map(table).collect(),
+            tables,
             options: ConfigOptions::default(),
             planners: vec![
                 Arc::new(datafusion_functions::core::planner::CoreFunctionPlanner::default()),

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::DataType;
-use datafusion_common::tree_node::{Transformed, TreeNode};
+use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchema, DFSchemaRef, Result, ScalarValue};
 use datafusion_expr::execution_props::ExecutionProps;
 use datafusion_expr::expr::{Between, Cast, InList, ScalarFunction, TryCast};
@@ -58,6 +58,20 @@ pub(super) fn unaliased(expression: Expr) -> Expr {
         Expr::Alias(alias) => unaliased(*alias.expr),
         other => other,
     }
+}
+
+/// `expression`, which names columns of `schema`, with what each of them means.
+pub(super) fn over(expression: Expr, schema: &DFSchema, meanings: &[Expr]) -> Result<Expr> {
+    let rewritten = expression.transform_down(|expression| {
+        Ok(match expression {
+            Expr::Column(column) => {
+                let index = schema.index_of_column(&column)?;
+                Transformed::new(meanings[index].clone(), true, TreeNodeRecursion::Jump)
+            }
+            other => Transformed::no(other),
+        })
+    })?;
+    Ok(unaliased(rewritten.data))
 }
 
 /// A cast that is NULL where the value doesn't fit.

@@ -1,18 +1,21 @@
 //! One INSERT: its window, its query, and the clauses behind it.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use super::composed;
+use datafusion_sql::sqlparser::tokenizer::Span;
+
+use super::composed::{self, Composed};
 use super::names::did_you_mean;
 use super::output::{self, Parts};
 use super::partitions::{self, Named};
 use super::select::Query;
 use super::shape::shape;
 use super::window::window;
-use crate::event::{Micros, Stream};
+use crate::event::{Micros, PartitionField, Stream};
 use crate::job::Problems;
-use crate::job::definition::{InsertDefinition, Spanned, StreamDefinition, WindowCall, WindowInput};
-use crate::job::plan::{Insert, LateTable, Publish};
+use crate::job::definition::{InsertDefinition, StreamDefinition, WindowInput};
+use crate::job::plan::{Insert, LateTable, Leg, Publish, RangeColumn};
 use crate::windows::{ByData, Counting, Session, Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
@@ -38,48 +41,10 @@ fn plan(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<Insert> {
-    let is_composed = composed::is_composed(insert);
-    let shape = if is_composed { None } else { shape(insert, problems) };
-    let call = insert.windows.first();
-    if call.is_none() && is_composed {
-        problems.add(composed::place(insert), "a SELECT without a window isn't supported yet", NO_WINDOW);
-    }
-    let call = call?;
-    let index = stream_index(call, streams, stream_definitions, problems)?;
-    let stream = streams[index].as_ref();
-    let window = window(call, stream, problems);
-    let (parts, columns, window, fields, range, allowed) = if is_composed {
-        let window = window?;
-        if let Window::ByData(kind) = &window {
-            let message = format!("a query of several layers over {} isn't supported yet", kind.name());
-            problems.add(call.span, message, "write one SELECT with GROUP BY, and go on where the table is read");
-            return None;
-        }
-        let (parts, columns) = composed::plan(insert, call, window, (index, stream), problems)?;
-        let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
-        let allowed = allowed(insert, &window, &columns, problems);
-        (parts, columns, window, fields, range, allowed)
+    let Planned { parts, columns, window, fields, range, allowed } = if composed::is_composed(insert) {
+        composed(insert, streams, stream_definitions, problems)?
     } else {
-        let (shape, window) = (shape?, window?);
-        let mut query = Query::new(insert, shape, (call, &window), (index, stream), problems)?;
-        let columns = query.check(problems);
-        query.plan_partition_by(problems);
-        // What is missing by default only shows in a SELECT list that is right.
-        let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
-        let partitions = columns
-            .as_ref()
-            .filter(|_| can_tell)
-            .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
-        let (columns, (fields, range)) = (columns?, partitions?);
-        let allowed = allowed(insert, &window, &columns, problems);
-        if !problems.is_empty() {
-            return None;
-        }
-        let mut parts = query.take_apart(&columns, problems)?;
-        let partition_keys = query.partition_keys(&parts, problems)?;
-        let window = by_partition_keys(window, partition_keys);
-        parts.legs[0].window = window;
-        (parts, columns, window, fields, range, allowed)
+        of_one_layer(insert, streams, stream_definitions, problems)?
     };
     if !problems.is_empty() {
         return None;
@@ -90,10 +55,9 @@ fn plan(
     by_data_allows(insert, &window, range.edge, problems)?;
     let (sort, identity) = output::sort(&columns, &parts);
     let Parts { legs, above, having, columns, result_schema } = parts;
-    let late = insert.late_into.as_ref().map(|late| late.value.clone());
-    let late = late.unwrap_or_else(|| insert.table.value.with_suffix("_late"));
     Some(Insert {
         table: insert.table.value.clone(),
+        late: late_tables(insert, &legs, streams),
         legs,
         window,
         allowed,
@@ -105,32 +69,111 @@ fn plan(
         range,
         sort,
         identity,
-        late: vec![LateTable { stream: index, table: late }],
         publish: insert.publish.as_ref().map_or(Publish::EachWindow, |publish| publish.value),
     })
 }
 
-const NO_WINDOW: &str = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
+/// What is known of an INSERT when its query is planned.
+struct Planned {
+    parts: Parts,
+    columns: Vec<Named>,
+    window: Window,
+    fields: Vec<PartitionField>,
+    range: RangeColumn,
+    allowed: Micros,
+}
 
-fn stream_index(
-    call: &WindowCall,
+/// A query of several layers.
+fn composed(
+    insert: &InsertDefinition,
     streams: &[Arc<Stream>],
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
-) -> Option<usize> {
-    let WindowInput::Named(Spanned { value: name, span }) = &call.input else {
-        let help = "name a stream here; a WHERE behind the window does the same, it goes before the window";
-        problems.add(call.input.span(), "a query as a window's input is not supported yet", help);
+) -> Option<Planned> {
+    if insert.windows.is_empty() {
+        problems.add(composed::place(insert), "a SELECT without a window isn't supported yet", NO_WINDOW);
+        return None;
+    }
+    let unknown = |name: &str, span: Span, problems: &mut Problems| {
+        unknown_stream((name, span), streams, stream_definitions, problems);
+    };
+    let composed = composed::plan(insert, streams, &unknown, problems)?;
+    let Composed { parts, columns, window } = composed;
+    let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
+    let allowed = allowed(insert, &window, &columns, problems);
+    if let Some(clause) = insert.allow_lateness.as_ref().filter(|_| parts.legs.iter().any(|leg| leg.within.is_some())) {
+        let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
+        problems.add(clause.span, "ALLOW LATENESS isn't supported for windows over windowed results yet", help);
+    }
+    Some(Planned { parts, columns, window, fields, range, allowed })
+}
+
+/// One SELECT with GROUP BY over one window of one stream.
+fn of_one_layer(
+    insert: &InsertDefinition,
+    streams: &[Arc<Stream>],
+    stream_definitions: &[StreamDefinition],
+    problems: &mut Problems,
+) -> Option<Planned> {
+    let shape = shape(insert, problems);
+    let call = insert.windows.first()?;
+    let WindowInput::Named(name) = &call.input else { unreachable!("a query as an input makes layers") };
+    let Some(index) = streams.iter().position(|stream| stream.name == name.value) else {
+        unknown_stream((&name.value, name.span), streams, stream_definitions, problems);
         return None;
     };
-    let index = streams.iter().position(|stream| stream.name == *name);
+    let stream = streams[index].as_ref();
+    let window = window(call, stream, problems);
+    let (shape, window) = (shape?, window?);
+    let mut query = Query::new(insert, shape, (call, &window), (index, stream), problems)?;
+    let columns = query.check(problems);
+    query.plan_partition_by(problems);
+    // What is missing by default only shows in a SELECT list that is right.
+    let can_tell = insert.partitioned_by.is_some() || problems.is_empty();
+    let partitions = columns
+        .as_ref()
+        .filter(|_| can_tell)
+        .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
+    let (columns, (fields, range)) = (columns?, partitions?);
+    let allowed = allowed(insert, &window, &columns, problems);
+    if !problems.is_empty() {
+        return None;
+    }
+    let mut parts = query.take_apart(&columns, problems)?;
+    let partition_keys = query.partition_keys(&parts, problems)?;
+    let window = by_partition_keys(window, partition_keys);
+    parts.legs[0].window = window;
+    Some(Planned { parts, columns, window, fields, range, allowed })
+}
+
+/// Where late records go: each stream that is read has a table of its own, as positions of two topics look alike.
+fn late_tables(insert: &InsertDefinition, legs: &[Leg], streams: &[Arc<Stream>]) -> Vec<LateTable> {
+    let late = insert.late_into.as_ref().map(|late| late.value.clone());
+    let late = late.unwrap_or_else(|| insert.table.value.with_suffix("_late"));
+    let read: BTreeSet<usize> = legs.iter().flat_map(|leg| &leg.inputs).map(|input| input.stream).collect();
+    let several = read.len() > 1;
+    let table = |stream: usize| match several {
+        true => late.with_suffix(&format!("_{}", streams[stream].name)),
+        false => late.clone(),
+    };
+    read.into_iter().map(|stream| LateTable { stream, table: table(stream) }).collect()
+}
+
+const NO_WINDOW: &str = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
+
+/// Says that there is no such stream; not if one of that name was refused already.
+fn unknown_stream(
+    (name, span): (&str, Span),
+    streams: &[Arc<Stream>],
+    stream_definitions: &[StreamDefinition],
+    problems: &mut Problems,
+) {
     let declared = stream_definitions.iter().map(|definition| definition.name.value.as_str());
-    if index.is_none() && !declared.clone().any(|declared| declared == name) {
+    if !declared.clone().any(|declared| declared == name) {
         let names = streams.iter().map(|stream| stream.name.as_str()).chain(declared);
         let help = did_you_mean(name, names, format!("declare it: CREATE STREAM {name} (…)"));
-        problems.add(*span, format!("unknown stream `{name}`"), help);
+        problems.add(span, format!("unknown stream `{name}`"), help);
     }
-    index
 }
 
 /// The window, told apart by so many of the group keys.

@@ -282,9 +282,9 @@ pub(super) fn key(
         DataType::LargeUtf8 | DataType::Utf8View => DataType::Utf8,
         DataType::LargeBinary | DataType::BinaryView => DataType::Binary,
         DataType::Dictionary(_, value) => value.as_ref().clone(),
-        _ => return Ok((bind(expression, &records.columns)?, data_type, column)),
+        _ => return Ok((records.bind(expression)?, data_type, column)),
     };
-    Ok((bind(cast(expression, &kept), &records.columns)?, kept, cast(column, &data_type)))
+    Ok((records.bind(cast(expression, &kept))?, kept, cast(column, &data_type)))
 }
 
 /// A name for a column of the closed schema: the expression's own, with a number behind it if that is taken.

@@ -86,6 +86,7 @@ impl<'a> Query<'a> {
                 stream_index,
                 schema,
                 columns: Arc::new(unqualified),
+                chosen: None,
                 window_columns: window_columns(call),
                 partition_by: Vec::new(),
             },

@@ -32,7 +32,12 @@ pub(super) fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems
             fine = false;
         }
     }
-    let window = match &call.function {
+    arguments(call, problems).filter(|_| fine)
+}
+
+/// The window of a call, whatever it makes windows of.
+pub(super) fn arguments(call: &WindowCall, problems: &mut Problems) -> Option<Window> {
+    match &call.function {
         WindowFunction::Tumble { size, offset, zone } => tumble(size, offset.as_ref(), zone.as_ref(), problems),
         WindowFunction::Hop { slide, size, offset } => hop(slide, size, offset.as_ref(), problems),
         WindowFunction::Cumulate { step, size, offset } => cumulate(step, size, offset.as_ref(), problems),
@@ -46,8 +51,7 @@ pub(super) fn window(call: &WindowCall, stream: &Stream, problems: &mut Problems
             partition_keys: 0,
         }))),
         WindowFunction::Sliding { size } => Some(Window::ByData(ByData::Sliding(Sliding { size: size.value }))),
-    };
-    window.filter(|_| fine)
+    }
 }
 
 /// The names of the columns that a call's window adds.

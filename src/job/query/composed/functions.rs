@@ -3,7 +3,9 @@
 
 use std::ops::ControlFlow;
 
-use datafusion_sql::sqlparser::ast::{Expr, Query, Spanned as _, TableFactor, Value, ValueWithSpan, Visit, Visitor};
+use datafusion_sql::sqlparser::ast::{
+    Expr, JoinConstraint, JoinOperator, Query, Select, Spanned as _, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::super::catalog::FUNCTIONS;
@@ -11,9 +13,9 @@ use super::super::names;
 use super::super::shape::identifier;
 use crate::job::Problems;
 
-/// Checks all functions and tables of `query`, which reads the window `relation`.
-pub(super) fn check(query: &Query, relation: &str, fallback: Span, problems: &mut Problems) {
-    let mut layers = Layers { names: vec![relation.to_owned()] };
+/// Checks all functions and tables of `query`, which may read the tables of those names.
+pub(super) fn check(query: &Query, tables: Vec<String>, fallback: Span, problems: &mut Problems) {
+    let mut layers = Layers { names: tables };
     // The walks never break off.
     let _ = query.visit(&mut layers);
     let _ = query.visit(&mut Walk { layers: &layers.names, problems, fallback });
@@ -58,6 +60,24 @@ impl Visitor for Walk<'_> {
         ControlFlow::Continue(())
     }
 
+    fn pre_visit_select(&mut self, select: &Select) -> ControlFlow<()> {
+        for join in select.from.iter().flat_map(|table| &table.joins) {
+            // DataFusion takes the left side's column, which is null where only the right one has a row.
+            let (JoinOperator::FullOuter(on) | JoinOperator::Right(on) | JoinOperator::RightOuter(on)) =
+                &join.join_operator
+            else {
+                continue;
+            };
+            if matches!(on, JoinConstraint::Using(_) | JoinConstraint::Natural) {
+                let span = if join.span() == Span::empty() { self.fallback } else { join.span() };
+                let message = "the columns of USING would be null where only the right side has a row";
+                let help = "write ON a.window_start = b.window_start AND …, and coalesce(a.x, b.x) AS x where both may lack it";
+                self.problems.add(span, message, help);
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn pre_visit_expr(&mut self, expression: &Expr) -> ControlFlow<()> {
         let refusal = match expression {
             Expr::Function(function) => {
@@ -72,10 +92,6 @@ impl Visitor for Walk<'_> {
             Expr::Value(ValueWithSpan { value: Value::Placeholder(name), .. }) => {
                 Some((format!("`{name}` has no value"), "a job has no parameters: write the value itself".to_owned()))
             }
-            Expr::Subquery(_) | Expr::InSubquery { .. } | Expr::Exists { .. } => Some((
-                "a subquery in an expression isn't supported yet".to_owned(),
-                "write the condition over columns of the SELECT in FROM".to_owned(),
-            )),
             _ => None,
         };
         if let Some((message, help)) = refusal {

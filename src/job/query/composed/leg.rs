@@ -1,5 +1,5 @@
-//! The layer of a query next to its window: groups of records, or the records themselves. It is taken out of the plan,
-//! which then reads the rows of closed windows in its place.
+//! The layers of a query next to its windows: groups of records, or the records themselves. They are taken out of the plan,
+//! which then reads the rows of closed windows in their place.
 
 use std::sync::Arc;
 
@@ -14,91 +14,126 @@ use datafusion_physical_expr::PhysicalExpr;
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::super::aggregate::{Records, Refusal};
-use super::super::expression::bind;
+use super::super::expression::{bind, over};
 use super::super::output::{Grouped, distinct, over_window, window_fields};
 use super::flat::Flat;
+use super::relation::{Relation, RelationInput};
 use super::used_columns;
 use crate::event::OFFSET;
 use crate::job::above::closed_table;
-use crate::job::plan::{Kept, Key};
-use crate::windows::WINDOW_COLUMNS;
+use crate::job::plan::{self, Kept, Key};
+use crate::windows::{WINDOW_COLUMNS, Window};
 
 /// A query, cut.
-pub(super) struct Leg {
-    /// WHERE, over the record.
-    pub filter: Option<Arc<dyn PhysicalExpr>>,
-    /// What is kept until the window closes.
-    pub grouped: Grouped,
-    /// Groups or rows.
-    pub kept: Kept,
+pub(super) struct Legs {
+    /// What is kept until windows close.
+    pub legs: Vec<plan::Leg>,
     /// The rest of the plan, over the rows of closed windows.
     pub above: LogicalPlan,
 }
 
-/// Cuts `plan`, which reads the window `relation`.
+/// Cuts `plan`, which reads `relations`; `within` is the window above theirs.
 pub(super) fn take(
     plan: LogicalPlan,
-    relation: &str,
-    records: &Records<'_>,
+    relations: &[Relation<'_>],
+    within: Option<Window>,
     fallback: Span,
-) -> Result<Leg, (Refusal, Span)> {
-    let mut taken: Vec<Taken> = Vec::new();
+) -> Result<Legs, Refusal> {
+    let mut legs: Vec<plan::Leg> = Vec::new();
+    // What is read twice is kept once.
+    let mut known: Vec<(LogicalPlan, Taken)> = Vec::new();
     let mut refusal = None;
     let above = plan.transform_down(|node| {
-        let cut = match &node {
-            LogicalPlan::Aggregate(aggregate) => {
-                Flat::of(&aggregate.input, relation).map(|flat| Taken::groups(flat, aggregate, records, fallback))
-            }
-            other => Flat::of(other, relation).map(|flat| Taken::rows(flat, records)),
-        };
-        match cut {
-            None => Ok(Transformed::no(node)),
-            Some(Ok(leg)) => {
-                let rest = leg.in_place_of(node.schema())?;
-                taken.push(leg);
-                Ok(Transformed::new(rest, true, TreeNodeRecursion::Jump))
-            }
+        if let Some((_, taken)) = known.iter().find(|(other, _)| *other == node) {
+            return Ok(Transformed::new(taken.in_place_of(node.schema())?, true, TreeNodeRecursion::Jump));
+        }
+        let taken = match Taken::of(&node, relations, fallback) {
+            None => return Ok(Transformed::no(node)),
+            Some(Ok(taken)) => taken,
             Some(Err(refused)) => {
                 refusal.get_or_insert(refused);
-                Ok(Transformed::new(node, false, TreeNodeRecursion::Stop))
+                return Ok(Transformed::new(node, false, TreeNodeRecursion::Stop));
             }
-        }
+        };
+        let (leg, taken) = taken.numbered(legs.len(), within);
+        let rest = taken.in_place_of(node.schema())?;
+        legs.push(leg);
+        known.push((node, taken));
+        Ok(Transformed::new(rest, true, TreeNodeRecursion::Jump))
     });
-    if let Some(refusal) = refusal {
-        return Err((refusal, fallback));
-    }
-    let above = above.map_err(|error| (error.into(), fallback))?.data;
-    let mut taken = taken.into_iter();
-    match (taken.next(), taken.next()) {
-        (Some(leg), None) => Ok(Leg { filter: leg.filter, grouped: leg.grouped, kept: leg.kept, above }),
-        (Some(_), Some(_)) => {
-            let message = "a query that reads its window twice isn't supported yet".to_owned();
-            let help = "write one INSERT for each, or join the results where they are read".to_owned();
-            Err((Refusal::Words(message, help), fallback))
-        }
-        (None, _) => {
-            let message = "the query reads no window".to_owned();
-            let help = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')".to_owned();
-            Err((Refusal::Words(message, help), fallback))
-        }
+    match refusal {
+        Some(refusal) => Err(refusal),
+        None => Ok(Legs { legs, above: above?.data }),
     }
 }
 
-struct Taken {
-    filter: Option<Arc<dyn PhysicalExpr>>,
-    grouped: Grouped,
+/// A layer that reads a window.
+struct Read {
+    window: Window,
     kept: Kept,
+    /// For each input.
+    inputs: Vec<(plan::Input, Grouped)>,
     /// Conditions over the rows of closed windows.
     having: Option<Expr>,
 }
 
+/// What is known of a leg when it is out of the plan.
+struct Taken {
+    number: usize,
+    /// Layout of the rows that take its place.
+    schema: SchemaRef,
+    having: Option<Expr>,
+    /// What the columns of the layer are over those rows.
+    meanings: Vec<Expr>,
+}
+
 impl Taken {
+    fn of(node: &LogicalPlan, relations: &[Relation<'_>], fallback: Span) -> Option<Result<Read, Refusal>> {
+        let (flat, aggregate) = match node {
+            LogicalPlan::Aggregate(aggregate) => (Flat::of(&aggregate.input)?, Some(aggregate)),
+            other => (Flat::of(other)?, None),
+        };
+        let relation = relations.iter().find(|relation| relation.call.relation == flat.table)?;
+        Some(match aggregate {
+            Some(aggregate) => Read::groups(&flat, aggregate, relation, fallback),
+            None => Read::rows(&flat, relation).map_err(Refusal::from),
+        })
+    }
+
+    /// What stands in the plan instead: the same columns, made of the rows of closed windows.
+    fn in_place_of(&self, schema: &DFSchemaRef) -> Result<LogicalPlan> {
+        let source = Arc::new(LogicalTableSource::new(Arc::clone(&self.schema)));
+        let table = TableReference::bare(closed_table(self.number));
+        let mut below = LogicalPlan::TableScan(TableScan::try_new(table, source, None, Vec::new(), None)?);
+        if let Some(condition) = &self.having {
+            let filter = logical_plan::Filter::try_new(condition.clone(), Arc::new(below))?;
+            below = LogicalPlan::Filter(filter);
+        }
+        let columns = schema
+            .iter()
+            .zip(&self.meanings)
+            .map(|((qualifier, field), meaning)| meaning.clone().alias_qualified(qualifier.cloned(), field.name()));
+        let projection = Projection::try_new_with_schema(columns.collect(), Arc::new(below), Arc::clone(schema))?;
+        Ok(LogicalPlan::Projection(projection))
+    }
+}
+
+impl Read {
+    fn numbered(self, number: usize, within: Option<Window>) -> (plan::Leg, Taken) {
+        let Read { window, kept, inputs, having } = self;
+        let (inputs, mut grouped): (Vec<plan::Input>, Vec<Grouped>) = inputs.into_iter().unzip();
+        let Grouped { closed_schema, meanings, .. } = grouped.swap_remove(0);
+        let leg = plan::Leg { inputs, window, within, kept, closed_schema };
+        let taken = Taken { number, schema: leg.gathered_schema(), having, meanings };
+        (leg, taken)
+    }
+
     fn groups(
-        flat: Flat,
+        flat: &Flat,
         aggregate: &logical_plan::Aggregate,
-        records: &Records<'_>,
+        relation: &Relation<'_>,
         fallback: Span,
-    ) -> Result<Taken, Refusal> {
+    ) -> Result<Read, Refusal> {
         if let Some(column) = flat.filters.iter().flat_map(Expr::column_refs).find(|column| is_window_column(column)) {
             let message = format!("`{}` can't be used in WHERE, which goes before the window", column.name);
             return Err(Refusal::Words(message, "write the condition in HAVING".to_owned()));
@@ -107,8 +142,7 @@ impl Taken {
         let placed = |expression: &Expr| Ok((flat.over_table(expression.clone(), schema)?, fallback));
         let groups = distinct(&aggregate.group_expr).into_iter().map(placed).collect::<Result<Vec<_>>>()?;
         let mixes = |expression: &Expr| {
-            over_window(expression)
-                && expression.column_refs().iter().any(|column| records.schema.index_of(&column.name).is_ok())
+            over_window(expression) && expression.column_refs().iter().any(|column| !is_window_column(column))
         };
         if let Some((expression, _)) = groups.iter().find(|(expression, _)| mixes(expression)) {
             let message = format!("`{expression}` mixes columns of the window and of the record in GROUP BY");
@@ -123,57 +157,69 @@ impl Taken {
                 "it is the same for all records: use it beside the aggregate".to_owned(),
             ));
         }
-        let grouped = Grouped::of(groups, calls, records).map_err(|(refusal, _)| refusal)?;
-        Ok(Taken { filter: filter(flat.filters, records)?, grouped, kept: Kept::Groups, having: None })
+        let of_input = |input: &RelationInput<'_>| {
+            let grouped = Grouped::of(groups.clone(), calls.clone(), &input.records).map_err(|(refusal, _)| refusal)?;
+            let taken = plan::Input {
+                stream: input.records.stream_index,
+                filter: filter(&flat.filters, input)?,
+                keys: grouped.keys.clone(),
+                aggregates: grouped.aggregates.clone(),
+            };
+            Ok((taken, grouped))
+        };
+        let inputs = relation.inputs.iter().map(of_input).collect::<Result<Vec<_>, Refusal>>()?;
+        Ok(Read { window: relation.window, kept: Kept::Groups, inputs, having: None })
     }
 
-    fn rows(flat: Flat, records: &Records<'_>) -> Result<Taken, Refusal> {
-        let (having, before): (Vec<Expr>, Vec<Expr>) = flat.filters.into_iter().partition(over_window);
+    fn rows(flat: &Flat, relation: &Relation<'_>) -> Result<Read> {
+        let (having, before): (Vec<Expr>, Vec<Expr>) = flat.filters.iter().cloned().partition(over_window);
         let above: Vec<Expr> = flat.columns.iter().chain(&having).cloned().collect();
-        let mut fields = window_fields(&WINDOW_COLUMNS);
-        let mut keys = Vec::new();
-        let mut columns = used_columns(&above, records);
-        if columns.is_empty() {
-            // Something must stand for each row.
-            columns.push(Expr::Column(Column::new_unqualified(OFFSET)));
-        }
-        for column in columns {
-            let expression = bind(column.clone(), &records.columns)?;
-            let name = column.schema_name().to_string();
-            fields.push(Field::new(&name, expression.data_type(&records.schema)?, true));
-            keys.push(Key { name, expression });
-        }
-        let closed_schema = Arc::new(Schema::new(fields));
-        let grouped = Grouped { keys, aggregates: Vec::new(), closed_schema, meanings: flat.columns };
-        Ok(Taken { filter: filter(before, records)?, grouped, kept: Kept::Rows, having: conjunction(having) })
+        let of_input = |input: &RelationInput<'_>| {
+            let keys = keys_of_rows(&above, &input.records)?;
+            let mut fields = window_fields(&WINDOW_COLUMNS);
+            for key in &keys {
+                let data_type = key.expression.data_type(&input.records.schema)?;
+                fields.push(Field::new(&key.name, data_type, true));
+            }
+            let grouped = Grouped {
+                keys: keys.clone(),
+                aggregates: Vec::new(),
+                closed_schema: Arc::new(Schema::new(fields)),
+                meanings: flat.columns.clone(),
+            };
+            let (stream, filter) = (input.records.stream_index, filter(&before, input)?);
+            Ok((plan::Input { stream, filter, keys, aggregates: Vec::new() }, grouped))
+        };
+        let inputs = relation.inputs.iter().map(of_input).collect::<Result<Vec<_>>>()?;
+        Ok(Read { window: relation.window, kept: Kept::Rows, inputs, having: conjunction(having) })
     }
+}
 
-    /// What stands in the plan instead: the same columns, made of the rows of closed windows.
-    fn in_place_of(&self, schema: &DFSchemaRef) -> Result<LogicalPlan> {
-        let mut below = scan(&self.grouped.closed_schema)?;
-        if let Some(condition) = &self.having {
-            let filter = logical_plan::Filter::try_new(condition.clone(), Arc::new(below))?;
-            below = LogicalPlan::Filter(filter);
-        }
-        let columns = schema
-            .iter()
-            .zip(&self.grouped.meanings)
-            .map(|((qualifier, field), meaning)| meaning.clone().alias_qualified(qualifier.cloned(), field.name()));
-        let projection = Projection::try_new_with_schema(columns.collect(), Arc::new(below), Arc::clone(schema))?;
-        Ok(LogicalPlan::Projection(projection))
+/// The columns of records that `above` uses, as keys.
+fn keys_of_rows(above: &[Expr], records: &Records<'_>) -> Result<Vec<Key>> {
+    let mut columns = used_columns(above, records);
+    if columns.is_empty() {
+        // Something must stand for each row.
+        columns.push(Expr::Column(Column::new_unqualified(OFFSET)));
     }
+    let key = |column: Expr| {
+        let name = column.schema_name().to_string();
+        Ok(Key { name, expression: records.bind(column)? })
+    };
+    columns.into_iter().map(key).collect()
 }
 
 fn is_window_column(column: &Column) -> bool {
     WINDOW_COLUMNS.contains(&column.name.as_str())
 }
 
-fn filter(conditions: Vec<Expr>, records: &Records<'_>) -> Result<Option<Arc<dyn PhysicalExpr>>> {
-    conjunction(conditions).map(|condition| bind(condition, &records.columns)).transpose()
-}
-
-fn scan(closed: &SchemaRef) -> Result<LogicalPlan> {
-    let source = Arc::new(LogicalTableSource::new(Arc::clone(closed)));
-    let scan = TableScan::try_new(TableReference::bare(closed_table(0)), source, None, Vec::new(), None)?;
-    Ok(LogicalPlan::TableScan(scan))
+/// `conditions` over the relation's columns, and the input's own.
+fn filter(conditions: &[Expr], input: &RelationInput<'_>) -> Result<Option<Arc<dyn PhysicalExpr>>> {
+    let Some(chosen) = &input.records.chosen else {
+        return conjunction(conditions.to_vec()).map(|condition| input.records.bind(condition)).transpose();
+    };
+    let over_record = |condition: &Expr| over(condition.clone(), &input.records.columns, &chosen.columns);
+    let conditions = conditions.iter().map(over_record).collect::<Result<Vec<_>>>()?;
+    let all = input.filter.iter().cloned().chain(conditions);
+    conjunction(all).map(|condition| bind(condition, &chosen.record)).transpose()
 }

@@ -1,44 +1,51 @@
 //! Queries of several layers: CTEs and subqueries, rows without aggregates, window functions, DISTINCT, a second
-//! aggregate, LIMIT. DataFusion plans the whole; the layer next to the window is taken out, as it is what a window keeps
-//! of its records, and the rest runs over the rows of closed windows ([`crate::job::Above`]).
+//! aggregate, LIMIT, joins of windows, windows of queries and of windowed results. DataFusion plans the whole; the layers
+//! next to windows are taken out, as they are what a window keeps of its records, and the rest runs over the rows of closed
+//! windows ([`crate::job::Above`]).
 //!
-//! Invariant: what is above stays inside one window: every group, partition and DISTINCT holds the window. LIMIT is per
+//! Invariant: what is above stays inside one window: every group, partition, DISTINCT and join holds the window. LIMIT is per
 //! window.
 
 mod flat;
 mod functions;
 mod inside;
 mod leg;
+mod nested;
 mod prepare;
+mod relation;
+mod with;
 
 use std::sync::Arc;
 
-use arrow::datatypes::{Field, Schema, SchemaRef};
-use datafusion_common::config::ConfigOptions;
-use datafusion_common::{Column, DFSchema, DFSchemaRef};
+use arrow::datatypes::{Field, Schema};
+use datafusion_common::tree_node::{TreeNode, TreeNodeRecursion};
+use datafusion_common::{Column, DFSchema, DFSchemaRef, Result};
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, LogicalPlan};
-use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
+use datafusion_optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion_optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion_optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
 use datafusion_optimizer::optimize_projections::OptimizeProjections;
-use datafusion_optimizer::{AnalyzerRule, Optimizer, OptimizerContext};
-use datafusion_sql::planner::SqlToRel;
-use datafusion_sql::sqlparser::ast::{self, SetExpr, Spanned as _, Statement};
+use datafusion_optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
+use datafusion_optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion_sql::sqlparser::ast::{self, SetExpr, Spanned as _};
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::aggregate::{Records, Refusal};
-use super::catalog::{Catalog, parser_options};
 use super::expression::bind;
-use super::output::{self, Grouped, Parts};
+use super::output::{self, Parts};
 use super::partitions::Named;
 use super::shape;
 use crate::event::Stream;
 use crate::job::Problems;
 use crate::job::above::{Above, Closed, closed_table};
-use crate::job::definition::{InsertDefinition, WindowCall};
-use crate::job::plan::{self, Input, ResultColumn};
-use crate::windows::{WINDOW_COLUMNS, Window};
+use crate::job::definition::InsertDefinition;
+use crate::job::plan::{Leg, ResultColumn};
+use crate::windows::Window;
 use flat::Flat;
-use leg::Leg;
+use inside::{Inside, inside};
+use leg::Legs;
+use relation::{Relation, Streams, planned};
 
 /// Whether `query` has more layers than one aggregate over one window.
 pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
@@ -53,112 +60,131 @@ pub(super) fn place(insert: &InsertDefinition) -> Span {
     }
 }
 
-/// Plans a query of several layers over one window of `stream`. `None` when something is wrong: `problems` says what.
+/// A query, planned.
+pub(super) struct Composed {
+    /// The pieces of the INSERT.
+    pub parts: Parts,
+    /// The result's columns.
+    pub columns: Vec<Named>,
+    /// The window of the result's rows.
+    pub window: Window,
+}
+
+/// Plans a query of several layers over windows of `streams`; an input that is none of them, nor a query of WITH, is
+/// `unknown`. `None` when something is wrong: `problems` says what.
 pub(super) fn plan(
     insert: &InsertDefinition,
-    call: &WindowCall,
-    window: Window,
-    stream: (usize, &Stream),
+    streams: &[Arc<Stream>],
+    unknown: &dyn Fn(&str, Span, &mut Problems),
     problems: &mut Problems,
-) -> Option<(Parts, Vec<Named>)> {
-    let fallback = place(insert);
+) -> Option<Composed> {
+    let (streams, fallback) = (Streams(streams), place(insert));
     let before = problems.len();
-    if let Some(second) = insert.windows.get(1) {
-        let help = "write one INSERT for each, or join the results where they are read";
-        problems.add(second.span, "several windows in one query aren't supported yet", help);
-    }
     if let Some(order_by) = insert.query.order_by.as_ref().filter(|_| insert.query.limit_clause.is_none()) {
         problems.add(order_by.span(), shape::ORDER_ALONE.0, shape::ORDER_ALONE.1);
     }
-    functions::check(&insert.query, &call.relation, fallback, problems);
+    let mut relations: Vec<Relation<'_>> = Vec::with_capacity(insert.windows.len());
+    for call in &insert.windows {
+        relations.push(with::relation(call, insert, (streams, &relations), unknown, problems)?);
+    }
+    let tables = with::tables(streams, &relations);
+    functions::check(&insert.query, tables, fallback, problems);
     names_are_given(&insert.query, fallback, problems);
     if problems.len() > before {
         return None;
     }
-    let parts = Planned::new(insert, call, stream)
-        .map_err(|refusal| (refusal, fallback))
-        .and_then(|planned| planned.parts(window, &items(&insert.query), fallback));
-    match parts {
-        Ok(parts) => Some(parts),
-        Err((refusal, span)) => {
-            refusal.tell(span, problems);
-            None
-        }
-    }
+    let composed = planned(&insert.query, streams, &relations)
+        .and_then(relational)
+        .map_err(|error| (error.into(), fallback))
+        .and_then(|plan| parts(plan, &relations, &items(&insert.query), fallback));
+    composed.map_err(|(refusal, span)| refusal.tell(span, problems)).ok()
 }
 
-/// A query planned by DataFusion, types settled, columns that nobody uses left out.
-struct Planned<'a> {
+/// Subqueries in conditions as joins, and the equal columns of joins told; a plan without either is as it was.
+fn relational(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut is_needed = false;
+    plan.apply_with_subqueries(|node| {
+        is_needed |= matches!(node, LogicalPlan::Join(_) | LogicalPlan::Subquery(_));
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    if !is_needed {
+        return Ok(plan);
+    }
+    let rules: Vec<Arc<dyn OptimizerRule + Send + Sync>> = vec![
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+    ];
+    Optimizer::with_rules(rules).optimize(plan, &OptimizerContext::new(), |_, _| {})
+}
+
+/// The pieces of the INSERT, from its plan.
+fn parts(
     plan: LogicalPlan,
-    relation: &'a str,
-    records: Records<'a>,
+    relations: &[Relation<'_>],
+    items: &[Span],
+    fallback: Span,
+) -> Result<Composed, (Refusal, Span)> {
+    let at = |refusal: Refusal| (refusal, fallback);
+    if has_subquery(&plan).map_err(|error| at(error.into()))? {
+        let message = "a subquery in an expression must be over the same window: else nobody knows when it is whole";
+        let help =
+            "compare its window_start and window_end with those outside, or write the condition over columns of FROM";
+        return Err(at(Refusal::Words(message.to_owned(), help.to_owned())));
+    }
+    let Inside { window, edges, is_nested, .. } = inside(&plan, relations).map_err(at)?;
+    let unused = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
+    let plan = unused.optimize(plan, &OptimizerContext::new(), |_, _| {}).map_err(|error| at(error.into()))?;
+    let Legs { legs, above } = leg::take(plan, relations, is_nested.then_some(window), fallback).map_err(at)?;
+    if legs.is_empty() {
+        let help = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')".to_owned();
+        return Err(at(Refusal::Words("the query reads no window".to_owned(), help)));
+    }
+    let names: Vec<String> = above.schema().fields().iter().map(|field| field.name().clone()).collect();
+    names_differ(&names, items).map_err(|(refusal, span)| (refusal, span.unwrap_or(fallback)))?;
+    let named = names.iter().zip(edges).map(|(name, edge)| Named { name: name.clone(), edge }).collect();
+    let finish = match (legs.as_slice(), Flat::of(&above)) {
+        ([leg], Some(flat)) if flat.table == closed_table(0) => Finish::simple(flat, leg),
+        (legs, _) => Finish::above(above, legs),
+    };
+    let finish = finish.map_err(at)?;
+    let (mut columns, mut fields) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
+    for (index, (name, expression)) in names.iter().zip(finish.columns).enumerate() {
+        let span = items.get(index).copied().filter(|span| *span != Span::empty()).unwrap_or(fallback);
+        let (data_type, expression) =
+            output::result_column(expression, &finish.schema).map_err(|refusal| (refusal, span))?;
+        fields.push(Field::new(name, data_type, true));
+        columns.push(ResultColumn { name: name.clone(), expression });
+    }
+    let result_schema = Arc::new(Schema::new(fields));
+    let parts = Parts { legs, above: finish.above, having: finish.having, columns, result_schema };
+    Ok(Composed { parts, columns: named, window })
 }
 
-impl<'a> Planned<'a> {
-    fn new(
-        insert: &InsertDefinition,
-        call: &'a WindowCall,
-        (stream_index, stream): (usize, &'a Stream),
-    ) -> Result<Planned<'a>, Refusal> {
-        let schema = stream.record_schema();
-        let fields =
-            schema.fields().iter().cloned().chain(output::window_fields(&WINDOW_COLUMNS).into_iter().map(Arc::new));
-        let input: SchemaRef = Arc::new(Schema::new(fields.collect::<Vec<_>>()));
-        let declared: Vec<&str> = stream.columns.iter().map(|column| column.name.as_str()).collect();
-        let query = prepare::prepared(&insert.query, &call.relation, &declared);
-        let catalog = Catalog::new([(call.relation.as_str(), input)]);
-        let planner = SqlToRel::new_with_options(&catalog, parser_options());
-        let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(query)))?;
-        let plan = TypeCoercion::new().analyze(plan, &ConfigOptions::default())?;
-        let unused = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
-        let plan = unused.optimize(plan, &OptimizerContext::new(), |_, _| {})?;
-        let columns = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
-        Ok(Planned {
-            plan,
-            relation: &call.relation,
-            records: Records {
-                stream,
-                stream_index,
-                schema,
-                columns,
-                window_columns: &WINDOW_COLUMNS,
-                partition_by: Vec::new(),
-            },
+/// Whether a subquery is left that is no join.
+fn has_subquery(plan: &LogicalPlan) -> Result<bool> {
+    let mut found = false;
+    plan.apply(|node| {
+        node.apply_expressions(|expression| {
+            expression.apply(|expression| {
+                found |= matches!(expression, Expr::Exists(_) | Expr::InSubquery(_) | Expr::ScalarSubquery(_));
+                Ok(TreeNodeRecursion::Continue)
+            })
         })
-    }
+    })?;
+    Ok(found)
+}
 
-    /// The pieces of the INSERT, and the names of the result's columns.
-    fn parts(self, window: Window, items: &[Span], fallback: Span) -> Result<(Parts, Vec<Named>), (Refusal, Span)> {
-        let at = |refusal: Refusal| (refusal, fallback);
-        let Leg { filter, grouped, kept, above } = leg::take(self.plan, self.relation, &self.records, fallback)?;
-        let edges = inside::edges(&above, &window).map_err(at)?;
-        let names: Vec<String> = above.schema().fields().iter().map(|field| field.name().clone()).collect();
-        let columns = names.iter().zip(&edges).map(|(name, edge)| Named { name: name.clone(), edge: *edge });
-        let named: Vec<Named> = columns.collect();
-        let finish = match Flat::of(&above, &closed_table(0)) {
-            Some(flat) => Finish::simple(flat, &grouped.closed_schema),
-            None => Finish::above(above, &grouped.closed_schema),
-        };
-        let finish = finish.map_err(at)?;
-        let (mut columns, mut fields) = (Vec::with_capacity(names.len()), Vec::with_capacity(names.len()));
-        for (index, (name, expression)) in names.iter().zip(finish.columns).enumerate() {
-            let span = items.get(index).copied().filter(|span| *span != Span::empty()).unwrap_or(fallback);
-            let (data_type, expression) =
-                output::result_column(expression, &finish.schema).map_err(|refusal| (refusal, span))?;
-            fields.push(Field::new(name, data_type, true));
-            columns.push(ResultColumn { name: name.clone(), expression });
-        }
-        let Grouped { keys, aggregates, closed_schema, .. } = grouped;
-        let input = Input { stream: self.records.stream_index, filter, keys, aggregates };
-        let parts = Parts {
-            legs: vec![plan::Leg { inputs: vec![input], window, within: None, kept, closed_schema }],
-            above: finish.above,
-            having: finish.having,
-            columns,
-            result_schema: Arc::new(Schema::new(fields)),
-        };
-        Ok((parts, named))
-    }
+/// Refuses two columns of one name.
+fn names_differ(names: &[String], items: &[Span]) -> Result<(), (Refusal, Option<Span>)> {
+    let second = names
+        .iter()
+        .enumerate()
+        .find(|(index, name)| names[..*index].iter().any(|other| other.eq_ignore_ascii_case(name)));
+    let Some((index, name)) = second else { return Ok(()) };
+    let message = format!("the result has two columns `{name}`");
+    Err((Refusal::Words(message, "give one another name with AS".to_owned()), items.get(index).copied()))
 }
 
 /// What is left to do with the rows of closed windows.
@@ -172,16 +198,16 @@ struct Finish {
 
 impl Finish {
     /// Conditions and expressions only.
-    fn simple(flat: Flat, closed: &SchemaRef) -> Result<Finish, Refusal> {
-        let schema = Arc::new(DFSchema::try_from(Arc::clone(closed))?);
+    fn simple(flat: Flat, leg: &Leg) -> Result<Finish, Refusal> {
+        let schema = Arc::new(DFSchema::try_from(Arc::clone(&leg.closed_schema))?);
         let having = conjunction(flat.filters).map(|condition| bind(condition, &schema)).transpose()?;
         Ok(Finish { above: None, having, columns: flat.columns, schema })
     }
 
     /// Operators.
-    fn above(plan: LogicalPlan, closed: &SchemaRef) -> Result<Finish, Refusal> {
-        let closed = Closed { schema: Arc::clone(closed), window: 0..2 };
-        let above = Above::new(plan, vec![closed])?;
+    fn above(plan: LogicalPlan, legs: &[Leg]) -> Result<Finish, Refusal> {
+        let closed = legs.iter().map(|leg| Closed { schema: leg.gathered_schema(), window: leg.gathered_by() });
+        let above = Above::new(plan, closed.collect())?;
         let schema = above.schema();
         let columns = schema.fields().iter().map(|field| Expr::Column(Column::new_unqualified(field.name())));
         let columns = columns.collect();
@@ -217,11 +243,11 @@ fn names_are_given(query: &ast::Query, fallback: Span, problems: &mut Problems) 
     }
 }
 
-/// The columns of a record that `expressions` use, in the order of the record.
+/// The columns that `expressions` use, in the order in which the query sees them.
 fn used_columns(expressions: &[Expr], records: &Records<'_>) -> Vec<Expr> {
     let used = |name: &str| {
         expressions.iter().any(|expression| expression.column_refs().iter().any(|column| column.name == name))
     };
-    let columns = records.schema.fields().iter().filter(|field| used(field.name()));
+    let columns = records.columns.fields().iter().filter(|field| used(field.name()));
     columns.map(|field| Expr::Column(Column::new_unqualified(field.name()))).collect()
 }

@@ -11,7 +11,7 @@ use datafusion_sql::sqlparser::ast::{
 use super::super::catalog::FUNCTIONS;
 use super::super::names::function_name;
 use super::super::shape::identifier;
-use crate::job::definition::InsertDefinition;
+use crate::job::definition::{InsertDefinition, WindowInput};
 use crate::windows::WINDOW_COLUMNS;
 
 /// Whether the query of `insert` has more layers than one aggregate over one window.
@@ -26,14 +26,22 @@ pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
         GroupByExpr::All(_) => true,
     };
     let derived = select.from.iter().any(|table| matches!(table.relation, TableFactor::Derived { .. }));
+    let of_query = insert.windows.iter().any(|call| matches!(call.input, WindowInput::Query(_)));
+    let several = insert.windows.len() > 1 || (insert.windows.len() == 1 && joins(select));
     let aggregates = select.projection.iter().any(|item| item.visit(&mut HasAggregate).is_break());
     let plain_rows = !groups && !aggregates && select.having.is_none() && !insert.windows.is_empty();
     derived
+        || of_query
+        || several
         || plain_rows
         || select.distinct.is_some()
         || select.qualify.is_some()
         || !select.named_window.is_empty()
         || query.visit(&mut HasOver).is_break()
+}
+
+fn joins(select: &Select) -> bool {
+    select.from.len() > 1 || select.from.iter().any(|table| !table.joins.is_empty())
 }
 
 /// Finds an aggregate that isn't a window function.
@@ -68,52 +76,58 @@ impl Visitor for HasOver {
     }
 }
 
-/// `query` with each `*` over the window `relation` written out as the `declared` columns of its stream, and all edges of
-/// the window in a GROUP BY over it.
-pub(super) fn prepared(query: &Query, relation: &str, declared: &[&str]) -> Query {
+/// What `*` over a window stands for.
+pub(super) struct Visible<'a> {
+    /// The window.
+    pub relation: &'a str,
+    /// The columns.
+    pub columns: &'a [String],
+}
+
+/// `query` with each `*` over a window written out, and all edges of the window in a GROUP BY over it.
+pub(super) fn prepared(query: &Query, windows: &[Visible<'_>]) -> Query {
     let mut query = query.clone();
     // The walk never breaks off.
-    let _ = VisitMut::visit(&mut query, &mut Prepare { relation, declared });
+    let _ = VisitMut::visit(&mut query, &mut Prepare { windows });
     query
 }
 
 struct Prepare<'a> {
-    relation: &'a str,
-    declared: &'a [&'a str],
+    windows: &'a [Visible<'a>],
 }
 
 impl VisitorMut for Prepare<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if let Some(qualifier) = self.qualifier(select) {
-            self.write_out_stars(select, &qualifier);
+        if let Some((qualifier, columns)) = self.read(select) {
+            write_out_stars(select, &qualifier, columns);
             add_edges(select, &qualifier);
         }
         ControlFlow::Continue(())
     }
 }
 
-impl Prepare<'_> {
-    /// By what the window's columns are qualified, if `select` reads the window and nothing else.
-    fn qualifier(&self, select: &Select) -> Option<String> {
+impl<'a> Prepare<'a> {
+    /// By what the window's columns are qualified, and which it has, if `select` reads a window and nothing else.
+    fn read(&self, select: &Select) -> Option<(String, &'a [String])> {
         let [from] = select.from.as_slice() else { return None };
         let TableFactor::Table { name, alias, .. } = &from.relation else { return None };
         let written = name.0.last().and_then(|part| part.as_ident()).map(identifier)?;
-        let is_window = from.joins.is_empty() && written == self.relation;
-        is_window.then(|| alias.as_ref().map_or(written, |alias| identifier(&alias.name)))
+        let window = self.windows.iter().find(|window| from.joins.is_empty() && written == window.relation)?;
+        let qualifier = alias.as_ref().map_or(written, |alias| identifier(&alias.name));
+        Some((qualifier, window.columns))
     }
+}
 
-    fn write_out_stars(&self, select: &mut Select, qualifier: &str) {
-        let items = std::mem::take(&mut select.projection);
-        for item in items {
-            match item {
-                SelectItem::Wildcard(options) if is_plain(&options) => {
-                    let columns = self.declared.iter().map(|name| column(qualifier, name));
-                    select.projection.extend(columns.map(SelectItem::UnnamedExpr));
-                }
-                other => select.projection.push(other),
+fn write_out_stars(select: &mut Select, qualifier: &str, columns: &[String]) {
+    let items = std::mem::take(&mut select.projection);
+    for item in items {
+        match item {
+            SelectItem::Wildcard(options) if is_plain(&options) => {
+                select.projection.extend(columns.iter().map(|name| SelectItem::UnnamedExpr(column(qualifier, name))));
             }
+            other => select.projection.push(other),
         }
     }
 }

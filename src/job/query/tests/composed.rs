@@ -163,12 +163,22 @@ fn what_is_wrong_in_a_layer_is_said_with_its_place() {
         (format!("SELECT * FROM ({COUNTS}) ORDER BY hits"), "ORDER BY isn't possible in an INSERT"),
         (
             "SELECT DISTINCT window_start, window_end, host FROM s WHERE bytes > (SELECT 1)".to_owned(),
-            "a subquery in an expression isn't supported yet",
+            "a subquery in an expression must be over the same window",
         ),
         (
             "WITH a AS (SELECT window_start, window_end, host FROM s) SELECT a.* FROM a JOIN a AS b ON a.host = b.host"
                 .to_owned(),
-            "a query that reads its window twice isn't supported yet",
+            "a join must make the windows of both sides equal",
+        ),
+        (
+            format!(
+                "SELECT a.window_start, a.window_end, a.hits FROM ({COUNTS}) AS a FULL JOIN ({COUNTS}) AS b USING (window_start, window_end)"
+            ),
+            "the columns of USING would be null where only the right side has a row",
+        ),
+        (
+            format!("SELECT window_start, window_end, hits, host AS hits FROM ({COUNTS})"),
+            "the result has two columns `hits`",
         ),
     ];
     for (sql, message) in cases {
