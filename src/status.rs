@@ -67,6 +67,17 @@ pub struct StreamStatus {
     pub lag: Asked<Option<u64>>,
 }
 
+/// The partition that holds the watermark back.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Holder {
+    /// Its stream.
+    pub stream: String,
+    /// Its number.
+    pub partition: i32,
+    /// The greatest event time that it has shown, of marker records where only those count; `None`: it has shown none.
+    pub seen: Option<EventTime>,
+}
+
 /// How a job or an archive stands.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Status {
@@ -80,8 +91,8 @@ pub struct Status {
     pub newest: Option<Newest>,
     /// Its streams, by the newest checkpoint.
     pub streams: Vec<StreamStatus>,
-    /// Stream and partition that hold the watermark back.
-    pub holder: Option<(String, i32)>,
+    /// What holds the watermark back.
+    pub holder: Option<Holder>,
     /// Windows that nobody has published, by result; results without any are left out. Unasked, until somebody does by
     /// [`gaps`].
     pub gaps: Asked<BTreeMap<TableName, Gaps>>,
@@ -187,7 +198,7 @@ fn behind(progress: &StreamProgress, facts: &BTreeMap<i32, LogFacts>) -> Option<
 
 /// The partition whose newest event is oldest, of those that the watermark isn't past: one that it is past counts as idle.
 /// Streams whose bound isn't known are left out.
-fn holder(manifest: &Manifest, bounds: &BTreeMap<&str, Micros>) -> Option<(String, i32)> {
+fn holder(manifest: &Manifest, bounds: &BTreeMap<&str, Micros>) -> Option<Holder> {
     if manifest.watermark == EventTime::MAX {
         return None;
     }
@@ -195,11 +206,11 @@ fn holder(manifest: &Manifest, bounds: &BTreeMap<&str, Micros>) -> Option<(Strin
         let bound = bounds.get(stream.as_str()).copied();
         progress.iter().filter_map(move |(&partition, at)| {
             let watermark = at.seen.map_or(EventTime::MIN, |seen| seen.minus(bound.unwrap_or_default()));
-            bound.map(|_| (watermark, stream, partition))
+            bound.map(|_| (watermark, stream, partition, at.seen))
         })
     });
-    let holding = partitions.filter(|(watermark, ..)| *watermark >= manifest.watermark).min()?;
-    Some((holding.1.clone(), holding.2))
+    let (_, stream, partition, seen) = partitions.filter(|(watermark, ..)| *watermark >= manifest.watermark).min()?;
+    Some(Holder { stream: stream.clone(), partition, seen })
 }
 
 #[cfg(test)]
@@ -236,14 +247,17 @@ mod tests {
     fn the_watermark_is_held_by_the_oldest_partition_that_is_not_idle() {
         let bounds = BTreeMap::from([("a", Micros(10)), ("b", Micros(0))]);
         let held = |watermark, streams: &[(&str, &[Option<i64>])]| holder(&manifest(watermark, streams), &bounds);
-        let by = |stream: &str, partition| Some((stream.to_owned(), partition));
-        assert_eq!(held(EventTime(90), &[("a", &[Some(120), Some(100), Some(130)])]), by("a", 1));
+        let by = |stream: &str, partition, seen| {
+            Some(Holder { stream: stream.to_owned(), partition, seen: Some(EventTime(seen)) })
+        };
+        assert_eq!(held(EventTime(90), &[("a", &[Some(120), Some(100), Some(130)])]), by("a", 1, 100));
         // Streams have bounds of their own.
-        assert_eq!(held(EventTime(90), &[("a", &[Some(100)]), ("b", &[Some(95)])]), by("a", 0));
-        assert_eq!(held(EventTime(85), &[("a", &[Some(100)]), ("b", &[Some(85)])]), by("b", 0));
+        assert_eq!(held(EventTime(90), &[("a", &[Some(100)]), ("b", &[Some(95)])]), by("a", 0, 100));
+        assert_eq!(held(EventTime(85), &[("a", &[Some(100)]), ("b", &[Some(85)])]), by("b", 0, 85));
         // The watermark is past partition 0: it was idle. One without records is, too, unless there is no watermark yet.
-        assert_eq!(held(EventTime(90), &[("a", &[Some(50), Some(100), None])]), by("a", 1));
-        assert_eq!(held(EventTime::MIN, &[("a", &[Some(50), None])]), by("a", 1));
+        assert_eq!(held(EventTime(90), &[("a", &[Some(50), Some(100), None])]), by("a", 1, 100));
+        let nothing_shown = Holder { stream: "a".to_owned(), partition: 1, seen: None };
+        assert_eq!(held(EventTime::MIN, &[("a", &[Some(50), None])]), Some(nothing_shown));
         assert_eq!(held(EventTime(90), &[("a", &[Some(50)])]), None);
         assert_eq!(held(EventTime::MAX, &[("a", &[Some(50)])]), None);
         assert_eq!(held(EventTime(40), &[("unknown", &[Some(50)])]), None);

@@ -159,9 +159,11 @@ impl Again<'_> {
             for records in self.decode(file).await?.records {
                 let records = counted(self.stream, &records);
                 let times = records.column(self.stream.event_time).as_primitive::<TimestampMicrosecondType>();
+                let markers = crate::time::markers(self.stream, &records);
                 for (row, (partition, offset)) in positions(self.stream, &records).enumerate() {
                     let time = EventTime(times.value(row));
-                    if seen.below(partition, offset).is_none_or(|seen| seen < time) {
+                    let counts = markers.as_ref().is_none_or(|markers| markers.value(row));
+                    if counts && seen.below(partition, offset).is_none_or(|seen| seen < time) {
                         until = until.max(time);
                     }
                 }

@@ -68,7 +68,7 @@ pub type StreamProgress = BTreeMap<i32, PartitionProgress>;
 pub struct PartitionProgress {
     /// First offset not yet taken.
     pub next_offset: ResumeOffset,
-    /// Greatest event time below `next_offset`, rejected records aside; `None`: none yet.
+    /// Greatest event time below `next_offset`, rejected records aside, with WHEN of marker records; `None`: none yet.
     pub seen: Option<EventTime>,
     /// Records taken, rejected ones included.
     pub taken: u64,

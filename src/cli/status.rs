@@ -21,7 +21,7 @@ use crate::config::Project;
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::Catalog;
 use crate::job::{Colour, Declaration, Plan};
-use crate::status::{Asked, Newest, Running, Status, gaps, status};
+use crate::status::{Asked, Holder, Newest, Running, Status, gaps, status};
 
 /// Characters of a version that are shown: enough to tell the versions of one job apart.
 const VERSION_CHARS: usize = 8;
@@ -189,8 +189,8 @@ fn text(subject: &Subject, status: &Status, now: EventTime) -> String {
         }
         (false, frontier) => format!("  frontier {frontier}: windows that ended by then are published\n"),
     };
-    if let Some((stream, partition)) = &status.holder {
-        text += &format!("  the watermark is held by partition {partition} of {stream}\n");
+    if let Some(holder) = &status.holder {
+        text += &held(holder, marker(subject, newest, &holder.stream).as_deref());
     }
     text += &streams(status);
     if !newest.inserts.is_empty() {
@@ -198,6 +198,31 @@ fn text(subject: &Subject, status: &Status, now: EventTime) -> String {
         text += &not_published(subject, status);
     }
     text
+}
+
+/// Which partition holds the watermark back, and where only records with `marker` move it, what the newest one has said: a
+/// partition can be full of records that don't.
+fn held(holder: &Holder, marker: Option<&str>) -> String {
+    let Holder { stream, partition, seen } = holder;
+    let held = format!("  the watermark is held by partition {partition} of {stream}");
+    match (marker, seen) {
+        (None, _) => held + "\n",
+        (Some(marker), Some(seen)) => {
+            format!("{held}, where only records with {marker} move it: the newest of them is of {seen}\n")
+        }
+        (Some(marker), None) => format!("{held}, where only records with {marker} move it: there has been none yet\n"),
+    }
+}
+
+/// WHEN of a stream, as far as it is known: an archive's checkpoint knows the declaration.
+fn marker(subject: &Subject, newest: &Newest, stream: &str) -> Option<String> {
+    match &subject.job {
+        Some((plan, _)) => {
+            let stream = plan.streams.iter().find(|known| known.name == stream)?;
+            stream.marker.as_ref().map(|marker| marker.sql.clone())
+        }
+        None => Declaration::parse(&newest.fingerprint).ok()?.marker,
+    }
 }
 
 fn streams(status: &Status) -> String {
@@ -314,6 +339,17 @@ struct Document<'a> {
 struct HolderDocument<'a> {
     stream: &'a str,
     partition: i32,
+    /// Where only marker records move the watermark.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    markers: Option<MarkersDocument>,
+}
+
+#[derive(Serialize)]
+struct MarkersDocument {
+    /// What they are told by.
+    condition: String,
+    /// Time of the newest; `None`: there has been none.
+    newest: Option<String>,
 }
 
 #[derive(Serialize)]
@@ -389,9 +425,38 @@ impl<'a> Document<'a> {
             file_has_other_version: newest.is_some_and(|newest| !changed(subject, newest).is_empty()),
             finished: newest.is_some_and(|newest| newest.finished),
             frontier: newest.and_then(|newest| output::time(newest.frontier)),
-            holder: status.holder.as_ref().map(|(stream, partition)| HolderDocument { stream, partition: *partition }),
+            holder: status.holder.as_ref().map(|holder| HolderDocument {
+                stream: &holder.stream,
+                partition: holder.partition,
+                markers: newest
+                    .and_then(|newest| marker(subject, newest, &holder.stream))
+                    .map(|condition| MarkersDocument { condition, newest: holder.seen.and_then(output::time) }),
+            }),
             streams: streams.collect(),
             results: results.collect(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn who_waits_for_a_marker_is_told_what_it_is_and_when_there_was_one() {
+        let holder = |seen| Holder { stream: "meters".to_owned(), partition: 2, seen };
+        let told = |seen, marker| held(&holder(seen), marker);
+        let noon = Some(EventTime(1_767_268_800_000_000));
+        assert_eq!(told(noon, None), "  the watermark is held by partition 2 of meters\n");
+        assert_eq!(
+            told(noon, Some("kind = 'tick'")),
+            "  the watermark is held by partition 2 of meters, where only records with kind = 'tick' move it: the newest of them \
+             is of 2026-01-01T12:00:00Z\n"
+        );
+        assert_eq!(
+            told(None, Some("kind = 'tick'")),
+            "  the watermark is held by partition 2 of meters, where only records with kind = 'tick' move it: there has been none \
+             yet\n"
+        );
     }
 }

@@ -39,6 +39,7 @@ pub(super) fn stream(columns: Vec<Column>) -> Stream {
         columns,
         event_time: 0,
         bound: Micros(0),
+        marker: None,
         idle_after: None,
         max_future: None,
         live: LiveFace::Kafka { topic: "events".to_owned(), format },

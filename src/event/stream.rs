@@ -15,7 +15,8 @@ pub const PARTITION: &str = "_partition";
 pub const OFFSET: &str = "_offset";
 /// System column: the log's own timestamp of the record (microseconds, UTC; null where the log has none).
 pub const TIMESTAMP: &str = "_timestamp";
-/// System column: the greatest event time at the lower offsets of the partition, rejected records aside; null if none.
+/// System column: the greatest event time at the lower offsets of the partition, rejected records aside (with WHEN: of
+/// marker records only); null if none.
 pub const SEEN: &str = "_seen";
 
 /// Column of a history that keeps what its messages have beside the declared columns (JSON text; null: nothing).
@@ -32,6 +33,9 @@ pub struct Stream {
     pub event_time: usize,
     /// How far behind `seen` a record may be.
     pub bound: Micros,
+    /// `WHEN`: only records for which it is true move `seen`; `None`: every record does. A BOOLEAN over all declared columns,
+    /// computed ones too. It decides nothing about which records are accepted.
+    pub marker: Option<Computed>,
     /// Wall-clock time at the end of its log after which a partition leaves the minimum; `None`: never.
     pub idle_after: Option<Duration>,
     /// How far ahead of the log's timestamp an event time may be; `None` (`MAX FUTURE NONE`, files): any.
@@ -164,12 +168,12 @@ pub enum Metadata {
     Header(String),
 }
 
-/// An expression over the columns declared with a path or metadata.
+/// An expression over declared columns.
 #[derive(Clone, Debug)]
 pub struct Computed {
     /// The expression in canonical SQL: part of the declaration and of the fingerprint.
     pub sql: String,
-    /// Evaluates over the declared columns ([`Stream::declared_schema`]); refers to path and metadata columns only.
+    /// Evaluates over the declared columns ([`Stream::declared_schema`]). A column's refers to path and metadata columns only.
     pub expression: Arc<dyn PhysicalExpr>,
 }
 

@@ -19,6 +19,10 @@ pub struct Declaration {
     pub event_time: String,
     /// How far behind `seen` a record may be, in microseconds.
     pub bound_us: i64,
+    /// WHEN: what marker records are told by, in canonical SQL; none: every record is one. Left out then, as it was before
+    /// there was such a thing.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
     /// MAX FUTURE in microseconds; none: any event time is taken.
     pub max_future_us: Option<i64>,
     /// The log.
@@ -93,6 +97,7 @@ impl Declaration {
             columns: stream.columns.iter().filter_map(declared).collect(),
             event_time: stream.columns[stream.event_time].name.clone(),
             bound_us: stream.bound.0,
+            marker: stream.marker.as_ref().map(|marker| marker.sql.clone()),
             max_future_us: stream.max_future.map(|max| max.0),
             log,
             format,
@@ -155,5 +160,10 @@ mod tests {
         assert!(Declaration::parse("{}").is_err());
         assert!(Declaration::parse(&json.replacen("bound_us", "bound", 1)).is_err());
         assert!(!json.contains('\n'));
+        // What no stream had before there was such a thing isn't said of those that don't have it.
+        assert!(!json.contains("marker"));
+        let with_markers = of(&BASE.replacen("'15 seconds'", "'15 seconds' WHEN a = 'x'", 1));
+        assert_eq!(Declaration::parse(&with_markers.to_json()).expect("its own text"), with_markers);
+        assert_eq!(with_markers.marker.as_deref(), Some("a = 'x'"));
     }
 }

@@ -72,13 +72,15 @@ pub enum OriginDefinition {
     Computed(Box<Spanned<Expr>>),
 }
 
-/// `WATERMARK FOR t [AS t - INTERVAL i] [IDLE AFTER i] [MAX FUTURE i | NONE]`.
+/// `WATERMARK FOR t [AS t - INTERVAL i] [WHEN condition] [IDLE AFTER i] [MAX FUTURE i | NONE]`.
 #[derive(Clone, Debug)]
 pub struct WatermarkDefinition {
     /// The event-time column.
     pub column: Spanned<String>,
     /// The bound; zero without `AS`.
     pub bound: Micros,
+    /// `WHEN`, over all of the stream's columns.
+    pub when: Option<Box<Spanned<Expr>>>,
     /// `IDLE AFTER`.
     pub idle_after: Option<Duration>,
     /// `MAX FUTURE`: `None` without the clause (one hour), `Some(None)` for `NONE`.

@@ -47,6 +47,9 @@ pub struct StreamExplanation {
     pub event_time: String,
     /// How far behind `seen` a record may be, in microseconds.
     pub bound_us: i64,
+    /// WHEN: what marker records are told by; none: every record is one.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub marker: Option<String>,
     /// Time at its end after which a partition leaves the watermark, in milliseconds; none: it never does.
     pub idle_after_ms: Option<u64>,
     /// How far ahead of the log's timestamp an event time may be, in microseconds; none: any.
@@ -206,6 +209,7 @@ fn explain_stream(stream: &Stream, first_result: Option<&TableName>) -> StreamEx
         columns: stream.columns.iter().map(explain_column).collect(),
         event_time: stream.columns[stream.event_time].name.clone(),
         bound_us: stream.bound.0,
+        marker: stream.marker.as_ref().map(|marker| marker.sql.clone()),
         idle_after_ms: stream.idle_after.map(|idle| u64::try_from(idle.as_millis()).unwrap_or(u64::MAX)),
         max_future_us: stream.max_future.map(|future| future.0),
     }

@@ -48,14 +48,19 @@ fn canonical_stream(stream: &Stream) -> Value {
             _ => None,
         })
         .collect();
-    json!({
+    let mut canonical = json!({
         "name": stream.name,
         "declaration": declaration,
         "computed": computed,
         // IDLE AFTER decides when windows are published, never what is in them, but it belongs to the time clause.
         "idle_after_us": stream.idle_after.map(|idle| idle.as_micros().to_string()),
         "history": stream.history.as_ref().map(ToString::to_string),
-    })
+    });
+    // Said only where it is, as below.
+    if let Some(marker) = &stream.marker {
+        canonical["marker"] = canonical_expression(&marker.expression);
+    }
+    canonical
 }
 
 fn canonical_insert(insert: &Insert) -> Value {

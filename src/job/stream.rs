@@ -3,7 +3,8 @@
 
 use std::time::Duration;
 
-use datafusion_sql::sqlparser::tokenizer::{Span, Token};
+use datafusion_sql::sqlparser::ast::Expr;
+use datafusion_sql::sqlparser::tokenizer::{Span, Token, TokenWithSpan};
 
 use super::column;
 use super::definition::{Spanned, StreamDefinition, WatermarkDefinition};
@@ -11,11 +12,13 @@ use super::face::{self, Live};
 use super::interval;
 use super::names::parse_iceberg_table;
 use super::problem::{Problem, Problems};
-use super::query_text::Names;
+use super::query_text::{Names, comes_before_a_value, parse_expression};
 use super::tokens::{Cursor, Parsed, StatementTokens, is_word};
 use crate::event::{Micros, TableName};
 
-const WATERMARK_HELP: &str = "write WATERMARK FOR t AS t - INTERVAL '15 seconds' [IDLE AFTER INTERVAL '1 minute'] [MAX FUTURE INTERVAL '1 hour' | NONE]";
+const WATERMARK_HELP: &str = "write WATERMARK FOR t AS t - INTERVAL '15 seconds' [WHEN condition] [IDLE AFTER INTERVAL '1 minute'] [MAX FUTURE INTERVAL '1 hour' | NONE]";
+const WHEN_HELP: &str =
+    "write WHEN condition, over columns of the stream that are declared before it: WHEN kind = 'tick'";
 const STREAM_HELP: &str = "write CREATE STREAM name (column TYPE, …, WATERMARK FOR t AS t - INTERVAL '15 seconds') LIVE FROM KAFKA 'topic' FORMAT JSON";
 
 /// Parses one CREATE STREAM of a job's file number `file`. `None` if not even its name can be read; a stream with problems is given as far as it goes.
@@ -57,7 +60,7 @@ fn parse_columns(mut cursor: Cursor<'_>, stream: &mut StreamDefinition, problems
     while !cursor.is_at_end() {
         let start = cursor.span();
         let parsed = if cursor.at_words(&["WATERMARK", "FOR"]) {
-            parse_watermark(&mut cursor).and_then(|watermark| match stream.watermark.replace(watermark) {
+            parse_watermark(&mut cursor, &names).and_then(|watermark| match stream.watermark.replace(watermark) {
                 Some(_) => {
                     let help = "keep one: a stream has one event time";
                     Err(Problem::new(start, "a second WATERMARK", help))
@@ -103,10 +106,12 @@ fn skip_to_comma(cursor: &mut Cursor<'_>) {
     }
 }
 
-fn parse_watermark(cursor: &mut Cursor<'_>) -> Parsed<WatermarkDefinition> {
+/// `names` are the columns before it.
+fn parse_watermark(cursor: &mut Cursor<'_>, names: &Names) -> Parsed<WatermarkDefinition> {
     cursor.eat_words(&["WATERMARK", "FOR"]);
     let column = cursor.name("the event-time column", WATERMARK_HELP)?;
-    let mut watermark = WatermarkDefinition { column, bound: Micros(0), idle_after: None, max_future: None };
+    let mut watermark =
+        WatermarkDefinition { column, bound: Micros(0), when: None, idle_after: None, max_future: None };
     if cursor.eat_words(&["AS"]) {
         watermark.bound = parse_bound(cursor, &watermark.column.value)?;
     }
@@ -127,16 +132,55 @@ fn parse_watermark(cursor: &mut Cursor<'_>) -> Parsed<WatermarkDefinition> {
                 true => None,
                 false => Some(interval::parse_not_negative(cursor, "MAX FUTURE")?.value),
             });
-        } else if cursor.at_words(&["WHEN"]) {
-            let help = "leave it out: every record then moves the watermark";
-            return Err(Problem::new(start, "WATERMARK … WHEN is not supported yet", help));
+        } else if cursor.eat_words(&["WHEN"]) {
+            second(watermark.when.is_some(), "WHEN")?;
+            watermark.when = Some(Box::new(parse_when(cursor, names)?));
         } else if cursor.peek() == Some(&Token::Minus) {
             return Err(cursor.unexpected("`AS`", WATERMARK_HELP));
         } else {
-            return Err(cursor.unexpected("`IDLE AFTER`, `MAX FUTURE` or `,`", WATERMARK_HELP));
+            return Err(cursor.unexpected("`WHEN`, `IDLE AFTER`, `MAX FUTURE` or `,`", WATERMARK_HELP));
         }
     }
     Ok(watermark)
+}
+
+/// Behind `WHEN`: a condition, which ends at the next clause.
+fn parse_when(cursor: &mut Cursor<'_>, names: &Names) -> Parsed<Spanned<Expr>> {
+    let start = cursor.span();
+    let tokens = cursor.take_until(ends_condition);
+    if tokens.is_empty() {
+        return Err(cursor.unexpected("a condition", WHEN_HELP));
+    }
+    let value = parse_expression(tokens, cursor.span().start, names)?;
+    Ok(Spanned { value, span: cursor.span_since(start) })
+}
+
+/// A comma, `IDLE AFTER`, `MAX FUTURE`, an `AS` that belongs before it, or another `WHEN`; columns may be called by such words.
+fn ends_condition(tokens: &[TokenWithSpan], index: usize) -> bool {
+    let is = |ahead: usize, word: &str| tokens.get(index + ahead).is_some_and(|token| is_word(&token.token, word));
+    tokens[index].token == Token::Comma
+        || (is(0, "IDLE") && is(1, "AFTER"))
+        || (is(0, "MAX") && is(1, "FUTURE"))
+        || is(0, "AS")
+        || (is(0, "WHEN") && !is_inside_case(&tokens[..index]))
+}
+
+/// Whether a CASE stands open behind `before`.
+fn is_inside_case(before: &[TokenWithSpan]) -> bool {
+    let mut closed = 0_usize;
+    for (index, token) in before.iter().enumerate().rev() {
+        let follows_value = index > 0 && !comes_before_a_value(&before[index - 1].token);
+        if is_word(&token.token, "END") && follows_value {
+            closed += 1;
+        } else if is_word(&token.token, "CASE") && closed == 0 {
+            return true;
+        } else if is_word(&token.token, "CASE") {
+            closed -= 1;
+        } else if is_word(&token.token, "WATERMARK") {
+            return false;
+        }
+    }
+    false
 }
 
 /// Behind `AS`: `t` or `t - INTERVAL …`.

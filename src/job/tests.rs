@@ -115,6 +115,43 @@ fn a_watermark_has_a_bound_idleness_and_a_greatest_future() {
 }
 
 #[test]
+fn a_watermark_may_go_by_marker_records() {
+    let of = |clause: &str| {
+        columns(&format!("idle INT, most INT, end INT, kind TEXT, t TIMESTAMP NOT NULL, WATERMARK FOR t {clause}"))
+            .watermark
+    };
+    for (clause, condition) in [
+        ("WHEN kind = 'tick'", "kind = 'tick'"),
+        ("WHEN kind IN ('a', 'b') OR (idle, 1) = (most, 2)", "kind IN ('a', 'b') OR (idle, 1) = (most, 2)"),
+        (
+            "WHEN CASE WHEN end > 1 THEN kind = 'x' WHEN end > 0 THEN CASE WHEN idle = 1 THEN true END WHEN most = 2 THEN false END",
+            "CASE WHEN \"end\" > 1 THEN kind = 'x' WHEN \"end\" > 0 THEN CASE WHEN idle = 1 THEN true END WHEN most = 2 THEN false END",
+        ),
+        (
+            "AS t WHEN CASE WHEN kind = 'x' THEN idle > 1 END IDLE AFTER INTERVAL '1 minute'",
+            "CASE WHEN kind = 'x' THEN idle > 1 END",
+        ),
+        ("IDLE AFTER INTERVAL '1 minute' WHEN idle = most MAX FUTURE NONE", "idle = most"),
+    ] {
+        let watermark = of(clause).expect("there");
+        assert_eq!(watermark.when.expect("a condition").value.to_string(), condition);
+        assert_eq!(watermark.idle_after.is_some(), clause.contains("IDLE AFTER"));
+        assert_eq!(watermark.max_future.is_some(), clause.contains("MAX FUTURE"));
+    }
+    assert!(of("AS t").expect("there").when.is_none());
+}
+
+#[test]
+fn what_marker_records_are_told_by_is_planned_over_all_columns() {
+    let text = "CREATE STREAM s (kind TEXT, n INT, twice BIGINT AS n * 2, k TEXT FROM METADATA 'key', t TIMESTAMP NOT NULL,
+        WATERMARK FOR t WHEN Twice > 2 AND upper(k) = 'K' OR CORRECT_CLOCK(t, t, t) < t) LIVE FROM KAFKA 'a' FORMAT JSON";
+    let streams = compile_streams("job", &text.replace("Twice", "twice")).unwrap_or_else(|errors| panic!("{errors}"));
+    let marker = streams[0].marker.as_ref().expect("it has a WHEN");
+    assert_eq!(marker.sql, "twice > 2 AND upper(k) = 'K' OR correct_clock(t, t, t) < t");
+    assert!(compile_streams("job", text).is_err(), "names of columns keep their case");
+}
+
+#[test]
 fn faces_say_where_records_come_from() {
     let of = |faces: &str| stream(&format!("CREATE STREAM s (a INT) {faces}")).live.expect("there").value;
     let LiveFace::Kafka { topic, format } = of("LIVE FROM KAFKA 'a-b.c' FORMAT JSON WITH (timestamp_unit = 'ms')")
@@ -292,6 +329,8 @@ fn the_fingerprint_knows_everything_that_decides_a_result() {
         ("'marts.hits'", "'marts.hits' PARTITIONED BY (hour(window_start))"),
         ("'15 seconds'", "'16 seconds'"),
         ("'15 seconds'", "'15 seconds' MAX FUTURE NONE"),
+        ("'15 seconds'", "'15 seconds' WHEN host = 'marker'"),
+        ("'15 seconds'", "'15 seconds' WHEN url = 'marker'"),
         ("url TEXT", "url TEXT NOT NULL"),
         ("url TEXT", "url TEXT FROM 'u'"),
         ("url TEXT", "url TEXT AS upper(host)"),

@@ -12,7 +12,7 @@ use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::definition::{ColumnDefinition, OriginDefinition, Spanned, StreamDefinition, WatermarkDefinition};
 use super::problem::{Problem, Problems};
-use super::query::plan_computed;
+use super::query::{plan_computed, plan_when};
 use super::suggest::did_you_mean;
 use crate::event::{
     Column, ColumnType, Computed, FormatKind, LiveFace, Metadata, Micros, OFFSET, Origin, PARTITION, REST, SEEN,
@@ -70,6 +70,8 @@ fn validate(definition: &StreamDefinition, whole: Whole, problems: &mut Problems
         return None;
     }
     let columns = plan_columns(&definition.columns, problems)?;
+    let when = definition.watermark.as_ref().and_then(|watermark| watermark.when.as_deref());
+    let marker = when.and_then(|when| plan_when(when, &columns, problems));
     if problems.len() > wrong_before {
         return None;
     }
@@ -85,6 +87,7 @@ fn validate(definition: &StreamDefinition, whole: Whole, problems: &mut Problems
         columns,
         event_time,
         bound: watermark.bound,
+        marker,
         idle_after: watermark.idle_after,
         max_future,
         live,

@@ -1,7 +1,8 @@
 //! Where a reset puts a job: the ways of `kafka-consumer-groups`, with the first window that is whole from there on.
 //!
 //! A position at or below where the newest checkpoint stands has only records below it that the job has seen, so the
-//! greatest event time that it has seen tells from where on windows are whole. Partitions that aren't chosen stay.
+//! greatest event time that it has seen tells from where on windows are whole (unless only marker records count as seen).
+//! Partitions that aren't chosen stay.
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -223,7 +224,10 @@ async fn at_offsets(
     let mut unknown = BTreeMap::new();
     for (&partition, &offset) in &offsets {
         match standing.at.get(&partition) {
-            Some(at) if offset <= at.next_offset && vouched.whole_from.is_none() => {
+            // Where only marker records move it, what was seen is no bound of the others.
+            Some(at)
+                if offset <= at.next_offset && vouched.whole_from.is_none() && standing.stream.marker.is_none() =>
+            {
                 let above = at.seen.map_or(EventTime::MIN, |seen| seen.plus(Micros(1)));
                 let whole_from =
                     if offset == ResumeOffset(0) { EventTime::MIN } else { above.max(standing.first_window) };
@@ -292,5 +296,38 @@ fn topic(stream: &Stream) -> &str {
     match &stream.live {
         LiveFace::Kafka { topic, .. } => topic,
         LiveFace::File { .. } => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::job::compile_streams;
+    use crate::sources::{MemoryLogs, MemoryRecord};
+
+    /// Partition 0 of ten records, taken to offset 8, with 100 seen.
+    async fn back_to(offset: i64, when: &str) -> Result<EventTime, ResetError> {
+        let text = format!(
+            "CREATE STREAM s (kind TEXT, t TIMESTAMP NOT NULL, WATERMARK FOR t {when}) LIVE FROM KAFKA 'topic' FORMAT JSON"
+        );
+        let stream = compile_streams("job", &text).unwrap_or_else(|errors| panic!("{errors}"))[0].clone();
+        let records = vec![MemoryRecord { timestamp: Some(0), ..MemoryRecord::default() }; 10];
+        let partitions = BTreeMap::from([("s".to_owned(), BTreeMap::from([(0, records)]))]);
+        let logs: Arc<dyn Logs> = Arc::new(MemoryLogs::new(partitions, 1));
+        let at = PartitionProgress { next_offset: ResumeOffset(8), seen: Some(EventTime(100)), taken: 8, rejected: 0 };
+        let standing = Standing { stream: &stream, at: BTreeMap::from([(0, at)]), first_window: EventTime::MIN };
+        let offsets = BTreeMap::from([(0, ResumeOffset(offset))]);
+        let begun = at_offsets(&standing, &logs, offsets, (Vouched::default(), EventTime(0))).await?;
+        assert_eq!(begun.places[&0].offset, ResumeOffset(offset));
+        Ok(begun.whole_from)
+    }
+
+    #[tokio::test]
+    async fn what_was_seen_tells_the_first_whole_window_unless_only_markers_count() {
+        assert!(matches!(back_to(3, "").await, Ok(EventTime(101))));
+        // A record that is no marker may have any time.
+        let refused = back_to(3, "WHEN kind = 'tick'").await.expect_err("nothing tells it");
+        assert!(matches!(refused, ResetError::Start(StartError::OffsetsOnly { .. })), "{refused}");
+        assert!(matches!(back_to(0, "WHEN kind = 'tick'").await, Ok(EventTime::MIN)));
     }
 }

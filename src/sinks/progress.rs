@@ -15,7 +15,7 @@ const PROPERTY: &str = "kappa.history_progress";
 pub struct HistoryProgress {
     /// The archiver's watermark, by the bound of its own declaration; idle partitions are left out of it.
     pub watermark: EventTime,
-    /// For each partition, its greatest event time so far.
+    /// For each partition, its greatest event time so far, with WHEN of marker records.
     pub seen: BTreeMap<i32, Option<EventTime>>,
     /// Windows that start at or after it have all their records in it; `None`: it was begun in the middle of the log, and
     /// nothing tells.

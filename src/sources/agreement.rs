@@ -2,7 +2,7 @@
 //!
 //! Invariant: a job reads a history only if it takes from it exactly the records, with the values, that it would take from
 //! the log. Differences that history can make up for are allowed, and said: columns declared later, which it can tell from
-//! what it keeps besides, and another event time or MAX FUTURE, for which `seen` is found anew.
+//! what it keeps besides, and another event time, MAX FUTURE or WHEN, for which `seen` is found anew.
 
 use thiserror::Error;
 

@@ -8,6 +8,7 @@ use std::sync::Arc;
 
 use arrow::array::{BooleanArray, RecordBatch, StringArray};
 use arrow::compute::filter_record_batch;
+use datafusion_physical_expr::utils::collect_columns;
 use futures::stream::{StreamExt, TryStreamExt};
 use thiserror::Error;
 
@@ -111,7 +112,11 @@ impl Anew {
     }
 
     fn columns(&self, table: &Table, stream: &Stream) -> Result<Columns, IcebergError> {
-        let decides = [stream.event_time, stream.partition_index(), stream.offset_index(), stream.timestamp_index()];
+        let mut decides =
+            vec![stream.event_time, stream.partition_index(), stream.offset_index(), stream.timestamp_index()];
+        if let Some(marker) = &stream.marker {
+            decides.extend(collect_columns(&marker.expression).iter().map(|column| column.index()));
+        }
         let widens = self.widens();
         Columns::new(table, stream, |index| widens || decides.contains(&index), widens)
     }

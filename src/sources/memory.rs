@@ -221,6 +221,7 @@ mod tests {
             ],
             event_time: 0,
             bound: Micros(0),
+            marker: None,
             idle_after: None,
             max_future: None,
             live: LiveFace::Kafka { topic: "s".to_owned(), format },

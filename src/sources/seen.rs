@@ -63,12 +63,16 @@ impl Steps {
 }
 
 impl Seen {
-    /// Takes note of records, laid out as [`Stream::record_schema`], none of them rejected.
+    /// Takes note of records, laid out as [`Stream::record_schema`], none of them rejected. Those that are no markers change
+    /// nothing.
     pub fn add(&mut self, stream: &Stream, records: &RecordBatch) -> Result<(), TooManySteps> {
         let partitions = records.column(stream.partition_index()).as_primitive::<Int32Type>();
         let offsets = records.column(stream.offset_index()).as_primitive::<Int64Type>();
         let times = records.column(stream.event_time).as_primitive::<TimestampMicrosecondType>();
-        for row in (0..records.num_rows()).filter(|&row| partitions.is_valid(row) && offsets.is_valid(row)) {
+        let markers = crate::time::markers(stream, records);
+        let counts = |row: usize| markers.as_ref().is_none_or(|markers| markers.value(row));
+        let known = |row: usize| partitions.is_valid(row) && offsets.is_valid(row);
+        for row in (0..records.num_rows()).filter(|&row| known(row) && counts(row)) {
             self.partitions.entry(partitions.value(row)).or_default().add(offsets.value(row), times.value(row));
         }
         self.check()
@@ -102,7 +106,7 @@ impl Seen {
         self.partitions.get(&partition)?.below(offset).map(EventTime)
     }
 
-    /// The greatest event time of a partition; `None`: it has no record.
+    /// The greatest event time of a partition; `None`: it has no record that counts.
     pub fn greatest(&self, partition: i32) -> Option<EventTime> {
         self.partitions.get(&partition)?.steps.last().map(|step| EventTime(step.1))
     }

@@ -29,6 +29,7 @@ fn stream(kind: FormatKind, columns: Vec<Column>) -> Stream {
         columns,
         event_time: 0,
         bound: Micros(0),
+        marker: None,
         idle_after: None,
         max_future: None,
         live: LiveFace::File {

@@ -53,6 +53,7 @@ mod tests {
             columns: vec![],
             event_time: 0,
             bound: Micros(0),
+            marker: None,
             idle_after: None,
             max_future,
             live: LiveFace::Kafka { topic: "raw-clicks".into(), format },

@@ -1,4 +1,4 @@
-//! `seen`: the greatest event time at the lower offsets of a partition, rejected records aside.
+//! `seen`: the greatest event time at the lower offsets of a partition, rejected records aside; with WHEN, of marker records.
 //! Invariant: a function of the partition's records in offset order; batch edges don't show.
 
 use std::sync::Arc;
@@ -8,6 +8,7 @@ use arrow::buffer::{BooleanBuffer, NullBuffer};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
 
+use super::markers;
 use crate::event::{EventTime, Stream, TIMESTAMP_ZONE};
 
 /// Records with their `_seen`, and which of them lie beyond MAX FUTURE.
@@ -21,7 +22,8 @@ pub struct Judged {
 
 /// Fills `_seen` of consecutive records of one partition and moves `seen` past them.
 ///
-/// A record beyond MAX FUTURE is a reject: it gets a `_seen` like any other, but doesn't raise it for those behind it.
+/// A record beyond MAX FUTURE is a reject, and one that WHEN isn't true of is no marker: both get a `_seen` like any other, but
+/// don't raise it for those behind them.
 /// A record without a log timestamp can't be judged so and is taken as it is (a stream without timestamps declares
 /// `MAX FUTURE NONE`).
 ///
@@ -32,7 +34,10 @@ pub fn judge(stream: &Stream, records: RecordBatch, seen: &mut Option<EventTime>
     assert_eq!(times.null_count(), 0, "decoding rejects records without an event time");
     let future = future(stream, &records);
     let rows = times.len();
-    let counts = |row: usize| future.as_ref().is_none_or(|mask| !mask.value(row));
+    let markers = markers(stream, &records);
+    let counts = |row: usize| {
+        future.as_ref().is_none_or(|mask| !mask.value(row)) && markers.as_ref().is_none_or(|mask| mask.value(row))
+    };
     let first_counted = (0..rows).find(|&row| counts(row));
     // The first record that counts has seen nothing itself, unless something was seen before the batch.
     let unknown = if seen.is_some() { 0 } else { first_counted.map_or(rows, |row| row + 1) };
@@ -90,6 +95,7 @@ mod tests {
             columns: vec![time],
             event_time: 0,
             bound: Micros(0),
+            marker: None,
             idle_after: None,
             max_future: Some(Micros(100)),
             live: LiveFace::Kafka { topic: "s".into(), format },

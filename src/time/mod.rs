@@ -7,10 +7,12 @@ pub mod clock;
 mod correction;
 mod judge;
 mod lateness;
+mod marker;
 mod watermark;
 
 pub use alignment::{Alignment, Decision};
 pub use correction::ClockReadings;
 pub use judge::{Judged, future, judge};
 pub use lateness::{Verdicts, late_by_end, late_through};
+pub use marker::markers;
 pub use watermark::{Holder, Watermarks};

@@ -112,6 +112,7 @@ mod tests {
             columns: vec![time],
             event_time: 0,
             bound: Micros(5),
+            marker: None,
             idle_after: None,
             max_future: None,
             live: LiveFace::File { path: "s.jsonl".into(), format },

@@ -111,6 +111,13 @@ impl Declaration {
             let (here, there) = (words(self.max_future_us), words(other.max_future_us));
             difference.time.push(format!("MAX FUTURE: {here} here, {there} there"));
         }
+        if self.marker != other.marker {
+            let words = |marker: &Option<String>| {
+                marker.as_ref().map_or_else(|| "every record".to_owned(), |sql| format!("records with {sql}"))
+            };
+            let (here, there) = (words(&self.marker), words(&other.marker));
+            difference.time.push(format!("what moves the watermark: {here} here, {there} there"));
+        }
         if self.bound_us != other.bound_us {
             let (here, there) = (span_words(Micros(self.bound_us)), span_words(Micros(other.bound_us)));
             difference.bound.push(format!("bound of the watermark: {here} here, {there} there"));
@@ -262,9 +269,12 @@ mod tests {
     }
 
     #[test]
-    fn another_event_time_or_greatest_future_changes_time_only() {
+    fn another_event_time_greatest_future_or_when_changes_time_only() {
         let max = difference("'15 seconds'", "'15 seconds' MAX FUTURE NONE");
         assert_eq!((max.time.clone(), max.all().len()), (vec!["MAX FUTURE: 1 h here, NONE there".to_owned()], 1));
+        let when = difference("'15 seconds'", "'15 seconds' WHEN a = 'x'");
+        assert_eq!(when.time, ["what moves the watermark: every record here, records with a = 'x' there"]);
+        assert_eq!(when.all().len(), 1);
         let nullable = "sent TIMESTAMP FROM";
         let column = of(&BASE.replacen(nullable, "sent TIMESTAMP NOT NULL FROM", 1));
         let other = of(&BASE.replacen(nullable, "sent TIMESTAMP NOT NULL FROM", 1).replacen(
@@ -340,6 +350,11 @@ mod tests {
             ("a TEXT, ", "", "column `a`: declared there, not here"),
             ("a TEXT", "a BIGINT", "column `a`: TEXT there, BIGINT here"),
             ("'15 seconds'", "'15 seconds' MAX FUTURE NONE", "MAX FUTURE: NONE here, 1 h there"),
+            (
+                "'15 seconds'",
+                "'15 seconds' WHEN a = 'x'",
+                "what moves the watermark: records with a = 'x' here, every record there",
+            ),
             ("'topic'", "'other'", "log: topic `other` here, topic `topic` there"),
         ] {
             assert_eq!(widened(from, to).expect_err(to), [why]);

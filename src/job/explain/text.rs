@@ -47,6 +47,9 @@ fn write_stream(f: &mut Formatter<'_>, stream: &StreamExplanation) -> Result {
             Micros(stream.bound_us)
         ),
     )?;
+    if let Some(marker) = &stream.marker {
+        line(f, "markers", format!("only records with {marker} count for that and move the watermark"))?;
+    }
     match stream.max_future_us {
         Some(future) => {
             line(f, "future", format!("rejected when more than {} ahead of the log's timestamp", Micros(future)))?

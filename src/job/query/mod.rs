@@ -29,6 +29,6 @@ mod window;
 mod tests;
 
 pub(super) use aggregate::goes_by_order;
-pub use computed::plan_computed;
+pub use computed::{plan_computed, plan_when};
 pub(super) use expression::bind;
 pub use insert::plan_insert;

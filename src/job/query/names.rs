@@ -30,11 +30,13 @@ pub(super) enum Clause {
     Having,
     /// A computed column: columns read from the message only.
     Computed,
+    /// WHEN of a watermark: columns of the stream only.
+    When,
 }
 
 /// What the expressions of one query may name.
 pub(super) struct Names<'a> {
-    /// Qualifier of columns; `None` for computed columns.
+    /// Qualifier of columns; `None` inside CREATE STREAM.
     pub qualifier: Option<&'a str>,
     /// Columns of a record.
     pub columns: &'a [String],
@@ -196,6 +198,7 @@ impl Walk<'_> {
             Clause::GroupBy => ("GROUP BY", "group by columns of the record"),
             Clause::PartitionBy => ("PARTITION BY", "windows are told apart by columns of the record"),
             Clause::Computed => ("a computed column", "a computed column sees one record: aggregate in a SELECT"),
+            Clause::When => ("WHEN", "it is asked of one record at a time: name what a marker record has"),
             Clause::Select | Clause::Having => return,
         };
         self.refuse(span, format!("the aggregate `{name}` can't be used in {clause}"), help);

@@ -36,6 +36,7 @@ fn stream() -> Stream {
         ],
         event_time: 0,
         bound: Micros(0),
+        marker: None,
         idle_after: None,
         max_future: None,
         live: LiveFace::Kafka {

@@ -63,6 +63,7 @@ fn stream() -> Arc<Stream> {
         columns: columns(),
         event_time: 5,
         bound: Micros(0),
+        marker: None,
         idle_after: None,
         max_future: None,
         live: LiveFace::File {

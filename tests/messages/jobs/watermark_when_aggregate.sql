@@ -1,7 +1,7 @@
 CREATE STREAM requests (
   url TEXT, host TEXT, ip TEXT, bytes BIGINT,
   event_time TIMESTAMP NOT NULL,
-  WATERMARK FOR event_time AS event_time - INTERVAL '15 seconds' WHEN host = 'marker'
+  WATERMARK FOR event_time WHEN max(bytes) > 0
 )
 LIVE    FROM KAFKA   'requests' FORMAT JSON
 HISTORY FROM ICEBERG 'raw.requests';
