@@ -89,8 +89,13 @@ type Windows = BTreeMap<i64, BTreeSet<String>>;
 
 /// What version 1 says of a log: all of it, with all windows closed.
 fn said_by_model(log: &model::Log) -> Vec<Vec<Value>> {
-    let stream =
-        model::Stream { event_time: "t".into(), required: vec!["t".into()], bound: BOUND, max_future: Some(HOUR) };
+    let stream = model::Stream {
+        event_time: "t".into(),
+        required: vec!["t".into()],
+        bound: BOUND,
+        when: None,
+        max_future: Some(HOUR),
+    };
     let aggregate = |function| Aggregate { function, filter: None };
     let query = model::Query {
         filter: None,
@@ -98,6 +103,7 @@ fn said_by_model(log: &model::Log) -> Vec<Vec<Value>> {
         size: WINDOW,
         offset: 0,
         allowed: 0,
+        partition_by: Vec::new(),
         keys: vec!["host".into()],
         aggregates: vec![aggregate(Function::CountAll), aggregate(Function::Sum("n".into()))],
     };

@@ -1,11 +1,13 @@
 //! Aggregates over the rows of one group, which come in canonical order.
 
-use std::cmp::Ordering;
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::Value;
 use super::condition::{Condition, field};
 use super::exact::{Whole, rounded};
+use super::lists::{By, Which, listed};
+use super::pairs::{Pairing, paired};
+use super::quantiles::{Quantile, quantile};
 use super::results::Cell;
 
 /// One aggregate of a query.
@@ -38,10 +40,24 @@ pub enum Function {
     All(String),
     /// `bool_or(c)`
     Any(String),
-    /// `first_value(c [ORDER BY o])`
-    First(String, Option<String>),
-    /// `last_value(c [ORDER BY o])`
-    Last(String, Option<String>),
+    /// `sum(DISTINCT c)`, of integers
+    SumDistinct(String),
+    /// `avg(DISTINCT c)`, of integers
+    AverageDistinct(String),
+    /// `bit_and(c)`
+    BitAnd(String),
+    /// `bit_or(c)`
+    BitOr(String),
+    /// `bit_xor(c)`
+    BitXor(String),
+    /// `approx_distinct(c)`
+    ApproxDistinct(String),
+    /// Values in an order.
+    Listed(Which, String, Option<By>),
+    /// A place among all values.
+    Quantile(Quantile, String),
+    /// Of y and x.
+    Paired(Pairing, String, String),
     /// `var_samp(c)`, of doubles
     Variance(String),
     /// `stddev_pop(c)`, of doubles
@@ -62,20 +78,28 @@ impl Aggregate {
         match &self.function {
             Function::CountAll => Cell::exactly(count(rows.len())),
             Function::Count(column) => Cell::exactly(count(values(column).len())),
-            Function::CountDistinct(column) => {
-                Cell::exactly(count(values(column).into_iter().collect::<BTreeSet<_>>().len()))
-            }
+            Function::CountDistinct(column) => Cell::exactly(count(distinct(values(column)).len())),
             Function::Sum(column) => sum(&values(column)),
             Function::Average(column) => average(&values(column)),
             Function::Minimum(column) => Cell::exactly(values(column).into_iter().min().unwrap_or(Value::Null)),
             Function::Maximum(column) => Cell::exactly(values(column).into_iter().max().unwrap_or(Value::Null)),
             Function::All(column) => Cell::exactly(truth(&values(column), |truths| truths.iter().all(|truth| *truth))),
             Function::Any(column) => Cell::exactly(truth(&values(column), |truths| truths.iter().any(|truth| *truth))),
-            Function::First(column, order) => {
-                Cell::exactly(sorted(rows, order).first().map_or(Value::Null, |row| field(row, column)))
+            Function::SumDistinct(column) => sum(&distinct(values(column))),
+            Function::AverageDistinct(column) => average(&distinct(values(column))),
+            Function::BitAnd(column) => bits(&values(column), |left, right| left & right),
+            Function::BitOr(column) => bits(&values(column), |left, right| left | right),
+            Function::BitXor(column) => bits(&values(column), |left, right| left ^ right),
+            // Two values are taken for one once in 2^26.
+            Function::ApproxDistinct(column) => {
+                Cell::at_most_one_less(i64::try_from(distinct(values(column)).len()).expect("fits in memory"))
             }
-            Function::Last(column, order) => {
-                Cell::exactly(sorted(rows, order).last().map_or(Value::Null, |row| field(row, column)))
+            Function::Listed(which, column, order) => listed(*which, column, order.as_ref(), rows),
+            Function::Quantile(place, column) => quantile(*place, values(column)),
+            Function::Paired(pairing, y, x) => {
+                let pairs = rows.iter().map(|row| (field(row, y), field(row, x)));
+                let pairs = pairs.filter(|(y, x)| !y.is_null() && !x.is_null());
+                paired(*pairing, &pairs.map(|(y, x)| (double(&y), double(&x))).collect::<Vec<_>>())
             }
             Function::Variance(column) => {
                 let values = doubles(&values(column));
@@ -146,24 +170,30 @@ fn truth(values: &[Value], fold: impl Fn(&[bool]) -> bool) -> Value {
     if truths.is_empty() { Value::Null } else { Value::Boolean(fold(&truths)) }
 }
 
-/// By ORDER BY, ascending, nulls last; ties, and everything without it, in the canonical order that they come in.
-fn sorted<'a>(mut rows: Vec<&'a Fields>, order: &Option<String>) -> Vec<&'a Fields> {
-    if let Some(order) = order {
-        rows.sort_by(|left, right| nulls_last(&field(left, order), &field(right, order)));
-    }
-    rows
+/// Each value once; both zeros are one.
+fn distinct(values: Vec<Value>) -> Vec<Value> {
+    let plain = |value| if value == Value::Double(-0.0) { Value::Double(0.0) } else { value };
+    values.into_iter().map(plain).collect::<BTreeSet<_>>().into_iter().collect()
 }
 
-fn nulls_last(left: &Value, right: &Value) -> Ordering {
-    left.is_null().cmp(&right.is_null()).then_with(|| left.cmp(right))
+fn bits(values: &[Value], fold: impl Fn(i64, i64) -> i64) -> Cell {
+    let integer = |value: &Value| match value {
+        Value::Integer(integer) => *integer,
+        other => panic!("{other:?} is no integer"),
+    };
+    Cell::exactly(values.iter().map(integer).reduce(fold).map_or(Value::Null, Value::Integer))
 }
 
 fn doubles(values: &[Value]) -> Vec<f64> {
-    let double = |value: &Value| match value {
-        Value::Double(double) => *double,
-        other => panic!("{other:?} is no double"),
-    };
     values.iter().map(double).collect()
+}
+
+fn double(value: &Value) -> f64 {
+    match value {
+        Value::Double(double) => *double,
+        Value::Integer(integer) => *integer as f64,
+        other => panic!("{other:?} is no number"),
+    }
 }
 
 fn integers(values: &[Value]) -> Vec<i128> {

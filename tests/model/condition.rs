@@ -18,6 +18,8 @@ pub enum Condition {
     Or(Box<Condition>, Box<Condition>),
     /// `NOT a`
     Not(Box<Condition>),
+    /// `column * factor > 0`, which fails where that doesn't fit a BIGINT; stands alone, as failing isn't unknown
+    Product(String, i64),
 }
 
 /// How two values are compared.
@@ -55,6 +57,10 @@ impl Condition {
                 _ => None,
             },
             Condition::Not(inner) => inner.holds(fields).map(|truth| !truth),
+            Condition::Product(column, factor) => match field(fields, column) {
+                Value::Integer(number) => number.checked_mul(*factor).map(|product| product > 0),
+                _ => None,
+            },
         }
     }
 }

@@ -4,7 +4,7 @@ use super::{HOUR, SECOND};
 
 const DAY: i64 = 24 * HOUR;
 
-/// A kind of window with fixed ends.
+/// A kind of window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Cut {
     /// Windows of the size, one behind the other.
@@ -24,11 +24,33 @@ pub enum Cut {
         /// So many make a window; January 1970 begins one.
         count: i64,
     },
-    /// Days of Europe/Berlin, from 1996 on.
-    BerlinDays,
+    /// Days of Europe/Berlin, from 1996 on; an offset is whole days.
+    BerlinDays {
+        /// So many make a window, counted from 1970-01-01.
+        count: i64,
+    },
+    /// Months of Europe/Berlin, from 1996 on.
+    BerlinMonths {
+        /// So many make a window; January 1970 begins one.
+        count: i64,
+    },
+    /// Records of a key with less than the size between each and the next.
+    Session,
+    /// For each record of a key those within the size that ends with it.
+    Sliding,
+    /// The next records of a key, as long as the size.
+    Counting {
+        /// So many.
+        count: usize,
+    },
 }
 
 impl Cut {
+    /// Whether the data makes the windows.
+    pub fn is_by_data(self) -> bool {
+        matches!(self, Cut::Session | Cut::Sliding | Cut::Counting { .. })
+    }
+
     /// Start and end of all windows that hold `time`, in order of their ends.
     pub(super) fn windows(self, time: i64, size: i64, offset: i64) -> Vec<(i64, i64)> {
         match self {
@@ -50,26 +72,32 @@ impl Cut {
                 let ends = (1..=size / step).map(|steps| start + steps * step);
                 ends.filter(|&end| end > time).map(|end| (start, end)).collect()
             }
-            Cut::Months { count } => {
-                // As if all had 31 days, then up to the one that holds it.
-                let mut month = time.div_euclid(31 * DAY).div_euclid(count) * count;
-                while first_of_month(month + count) <= time {
-                    month += count;
-                }
-                while first_of_month(month) > time {
-                    month -= count;
-                }
-                vec![(first_of_month(month), first_of_month(month + count))]
-            }
-            Cut::BerlinDays => {
+            Cut::Months { count } => vec![months(time, count, |month| day_of_month(month) * DAY)],
+            Cut::BerlinMonths { count } => vec![months(time, count, |month| berlin_midnight(day_of_month(month)))],
+            Cut::BerlinDays { count } => {
                 let mut day = time.div_euclid(DAY) - 1;
                 while berlin_midnight(day + 1) <= time {
                     day += 1;
                 }
-                vec![(berlin_midnight(day), berlin_midnight(day + 1))]
+                let first = grid_start(day, count, offset / DAY);
+                vec![(berlin_midnight(first), berlin_midnight(first + count))]
             }
+            Cut::Session | Cut::Sliding | Cut::Counting { .. } => Vec::new(),
         }
     }
+}
+
+/// The months that hold `time`, by when a month, counted from January 1970, begins.
+fn months(time: i64, count: i64, begins: impl Fn(i64) -> i64) -> (i64, i64) {
+    // As if all had 31 days, then up to the one that holds it.
+    let mut month = time.div_euclid(31 * DAY).div_euclid(count) * count;
+    while begins(month + count) <= time {
+        month += count;
+    }
+    while begins(month) > time {
+        month -= count;
+    }
+    (begins(month), begins(month + count))
 }
 
 /// The greatest multiple of the period, plus the offset, that isn't after `time`.
@@ -82,11 +110,6 @@ pub(super) fn grid_start(time: i64, period: i64, offset: i64) -> i64 {
         start += period;
     }
     start
-}
-
-/// The first instant of a month, counted from January 1970.
-fn first_of_month(month: i64) -> i64 {
-    day_of_month(month) * DAY
 }
 
 /// Days from 1970-01-01 to the first of a month, counted from January 1970.
@@ -138,10 +161,16 @@ fn windows_are_those_of_the_definitions() {
     assert_eq!(months(-1), (-31 * DAY, 0));
     // 31 March 2024, day 19,813, has 23 hours, 27 October 2024, day 20,023, has 25.
     let hours = |day: i64| {
-        let (start, end) = Cut::BerlinDays.windows(day * DAY + 12 * HOUR, 0, 0)[0];
+        let (start, end) = Cut::BerlinDays { count: 1 }.windows(day * DAY + 12 * HOUR, 0, 0)[0];
         (start - day * DAY, end - start)
     };
     assert_eq!(hours(19_813), (-HOUR, 23 * HOUR));
     assert_eq!(hours(19_814), (-2 * HOUR, 24 * HOUR));
     assert_eq!(hours(20_023), (-2 * HOUR, 25 * HOUR));
+    // Weeks from Monday: 25 March 2024, day 19,807, to the day of 23 hours and its end.
+    let week = Cut::BerlinDays { count: 7 }.windows(19_813 * DAY, 0, 4 * DAY)[0];
+    assert_eq!(week, (19_807 * DAY - HOUR, 19_814 * DAY - 2 * HOUR));
+    // March 2024, from day 19,783, begins in winter and ends in summer.
+    let march = Cut::BerlinMonths { count: 1 }.windows(19_790 * DAY, 0, 0)[0];
+    assert_eq!(march, (19_783 * DAY - HOUR, 19_814 * DAY - 2 * HOUR));
 }

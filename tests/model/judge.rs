@@ -2,7 +2,7 @@
 
 use std::collections::BTreeMap;
 
-use super::{Body, Log, Query, Stream, Value};
+use super::{Body, Log, Query, Stream, Value, made};
 
 /// A record of the log with what is decided about it.
 #[derive(Clone, Debug)]
@@ -19,7 +19,9 @@ pub struct Judged {
     pub verdict: Verdict,
     /// Start and end of the windows that count it.
     pub windows: Vec<(i64, i64)>,
-    /// Start and end of the windows that it is late for.
+    /// `window_reason` of the window that counts it, where windows have one.
+    pub reason: Option<&'static str>,
+    /// Start and end of the windows that it is late for; where the data makes windows, the microsecond of its time.
     pub late_for: Vec<(i64, i64)>,
 }
 
@@ -76,15 +78,21 @@ pub fn judge(log: &Log, stream: &Stream, query: &Query) -> Vec<Judged> {
                 (_, Some(rejected)) => rejected,
                 _ => {
                     let time = event_time(&fields, stream);
-                    seen = Some(seen.map_or(time, |seen| seen.max(time)));
+                    if moves_seen(&fields, stream) {
+                        seen = Some(seen.map_or(time, |seen| seen.max(time)));
+                    }
                     if is_dropped(&fields, query) {
                         Verdict::Dropped
                     } else {
                         let limit = seen_before.map(|seen| seen - stream.bound);
                         let is_late = |end: i64| limit.is_some_and(|limit| end + query.allowed <= limit);
                         (late_for, windows) = query.windows(time).into_iter().partition(|&(_, end)| is_late(end));
+                        if query.cut.is_by_data() && limit.is_some_and(|limit| time + query.allowed < limit) {
+                            late_for.push((time, time + 1));
+                        }
                         match (windows.first(), late_for.first()) {
                             (Some(&(start, _)), _) => Verdict::Counted(start),
+                            (None, None) if query.cut.is_by_data() => Verdict::Counted(time),
                             (None, Some(&(start, _))) => Verdict::Late(start),
                             (None, None) => Verdict::Dropped,
                         }
@@ -98,11 +106,20 @@ pub fn judge(log: &Log, stream: &Stream, query: &Query) -> Vec<Judged> {
                 seen: seen_before,
                 verdict,
                 windows,
+                reason: None,
                 late_for,
             });
         }
     }
+    if query.cut.is_by_data() {
+        made::place(&mut judged, query);
+    }
     judged
+}
+
+/// Whether a record, which isn't rejected, is a marker; without WHEN every one is.
+fn moves_seen(fields: &BTreeMap<String, Value>, stream: &Stream) -> bool {
+    stream.when.as_ref().is_none_or(|when| when.holds(fields) == Some(true))
 }
 
 fn reject(fields: &BTreeMap<String, Value>, timestamp: Option<i64>, stream: &Stream) -> Option<Verdict> {
@@ -133,7 +150,7 @@ pub fn watermark(log: &Log, stream: &Stream) -> Option<i64> {
         let mut greatest: Option<i64> = None;
         for record in records {
             let Body::Fields(fields) = &record.body else { continue };
-            if reject(fields, record.timestamp, stream).is_none() {
+            if reject(fields, record.timestamp, stream).is_none() && moves_seen(fields, stream) {
                 let time = event_time(fields, stream);
                 greatest = Some(greatest.map_or(time, |greatest| greatest.max(time)));
             }

@@ -9,6 +9,10 @@ mod condition;
 mod cut;
 mod exact;
 mod judge;
+mod lists;
+mod made;
+mod pairs;
+mod quantiles;
 mod results;
 #[cfg(test)]
 mod tests;
@@ -20,6 +24,9 @@ pub use aggregate::{Aggregate, Function};
 pub use condition::{Comparison, Condition};
 pub use cut::Cut;
 pub use judge::{Judged, Verdict, judge, watermark};
+pub use lists::{By, Which};
+pub use pairs::Pairing;
+pub use quantiles::Quantile;
 pub use results::{Cell, Row, differences, grouped, results};
 
 /// Microseconds in a second.
@@ -59,24 +66,29 @@ pub struct Stream {
     pub required: Vec<String>,
     /// Microseconds that a record may be behind `seen`.
     pub bound: i64,
+    /// WHEN: only records of which it is true move `seen`.
+    pub when: Option<Condition>,
     /// Microseconds that an event time may be ahead of the record's timestamp.
     pub max_future: Option<i64>,
 }
 
-/// One INSERT over a window. Its result columns: `window_start`, `window_end`, the keys, the aggregates.
+/// One INSERT over a window. Its result columns: `window_start`, `window_end`, `window_reason` where windows have one, the keys,
+/// the aggregates.
 #[derive(Clone, Debug)]
 pub struct Query {
     /// WHERE.
     pub filter: Option<Condition>,
     /// How time is cut.
     pub cut: Cut,
-    /// Length of a window, or of the longest.
+    /// Length of a window, or of the longest; a session's gap, a count window's timeout.
     pub size: i64,
     /// Shift of the windows against the epoch; may be negative or greater than the size.
     pub offset: i64,
     /// ALLOW LATENESS.
     pub allowed: i64,
-    /// Group keys: columns of the stream.
+    /// Columns that tell apart the windows that the data makes.
+    pub partition_by: Vec<String>,
+    /// Group keys: columns of the stream, those of `partition_by` among them.
     pub keys: Vec<String>,
     /// Aggregates.
     pub aggregates: Vec<Aggregate>,
@@ -88,7 +100,7 @@ impl Query {
         cut::grid_start(time, self.size, self.offset)
     }
 
-    /// Start and end of all windows that hold `time`, in order of their ends.
+    /// Start and end of all windows that hold `time`, in order of their ends; none where the data makes them.
     pub fn windows(&self, time: i64) -> Vec<(i64, i64)> {
         self.cut.windows(time, self.size, self.offset)
     }

@@ -7,7 +7,7 @@ use super::condition::field;
 use super::judge::Judged;
 use super::{Query, Stream, Value};
 
-/// One row: `window_start`, `window_end`, keys, aggregates.
+/// One row: `window_start`, `window_end`, `window_reason` where windows have one, keys, aggregates.
 pub type Row = Vec<Cell>;
 
 /// A value of a result and how far from it a right answer may be.
@@ -15,28 +15,56 @@ pub type Row = Vec<Cell>;
 pub struct Cell {
     /// The value.
     pub value: Value,
-    /// Steps between neighbouring doubles that a right answer may be off; zero: the same bits.
-    pub steps: u64,
+    /// What else is right.
+    slack: Slack,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Slack {
+    /// Nothing.
+    None,
+    /// Doubles that so many neighbours lead to.
+    Steps(u64),
+    /// Doubles within that share of its size.
+    Share(f64),
+    /// The number below.
+    OneLess,
 }
 
 impl Cell {
     /// Nothing but this value.
     pub fn exactly(value: Value) -> Cell {
-        Cell { value, steps: 0 }
+        Cell { value, slack: Slack::None }
     }
 
     /// This double, give or take `steps` roundings.
     pub fn about(value: f64, steps: u64) -> Cell {
-        Cell { value: Value::Double(value), steps }
+        Cell { value: Value::Double(value), slack: Slack::Steps(steps) }
+    }
+
+    /// This double, give or take a share of its size.
+    pub fn within(value: f64, share: f64) -> Cell {
+        Cell { value: Value::Double(value), slack: Slack::Share(share) }
+    }
+
+    /// This whole number or the one below.
+    pub fn at_most_one_less(value: i64) -> Cell {
+        Cell { value: Value::Integer(value), slack: Slack::OneLess }
     }
 
     /// Whether `actual` is a right answer.
     pub fn allows(&self, actual: &Value) -> bool {
-        match (&self.value, actual) {
-            (Value::Double(expected), Value::Double(actual)) if self.steps > 0 => {
-                place(*expected).abs_diff(place(*actual)) <= self.steps
+        match (&self.value, actual, self.slack) {
+            (Value::Double(expected), Value::Double(actual), Slack::Steps(steps)) => {
+                place(*expected).abs_diff(place(*actual)) <= steps
             }
-            (expected, actual) => expected == actual,
+            (Value::Double(expected), Value::Double(actual), Slack::Share(share)) => {
+                (expected - actual).abs() <= expected.abs() * share
+            }
+            (Value::Integer(expected), Value::Integer(actual), Slack::OneLess) => {
+                (expected - 1..=*expected).contains(actual)
+            }
+            (expected, actual, _) => expected == actual,
         }
     }
 }
@@ -47,8 +75,8 @@ fn place(value: f64) -> i64 {
     if value.is_sign_negative() { -magnitude } else { magnitude }
 }
 
-/// Start and end of a window, and the keys of a group in it.
-type Group = ((i64, i64), Vec<Value>);
+/// Start, end and reason of a window, and the keys of a group in it.
+type Group = ((i64, i64), Option<&'static str>, Vec<Value>);
 
 /// The rows of all windows whose end is at or before `closed`, sorted by window and keys.
 pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -> Vec<Row> {
@@ -56,15 +84,16 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
     for record in judged {
         for window in record.windows.iter().filter(|(_, end)| *end <= closed) {
             let keys = query.keys.iter().map(|key| grouped(&record.fields, key)).collect();
-            groups.entry((*window, keys)).or_default().push(record);
+            groups.entry((*window, record.reason, keys)).or_default().push(record);
         }
     }
     let mut rows = Vec::new();
-    for (((start, end), keys), mut records) in groups {
+    for (((start, end), reason, keys), mut records) in groups {
         // Canonical order; one stream, so its name decides nothing.
         records.sort_by_key(|record| (field(&record.fields, &stream.event_time), record.partition, record.offset));
         let fields: Vec<&Fields> = records.iter().map(|record| &record.fields).collect();
         let mut row = vec![Cell::exactly(Value::Timestamp(start)), Cell::exactly(Value::Timestamp(end))];
+        row.extend(reason.map(|reason| Cell::exactly(reason.into())));
         row.extend(keys.into_iter().map(Cell::exactly));
         row.extend(query.aggregates.iter().map(|aggregate| aggregate.of(&fields)));
         rows.push(row);

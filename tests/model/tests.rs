@@ -16,17 +16,36 @@ fn log(partitions: Vec<Vec<Record>>) -> Log {
 
 /// Bound of `bound` minutes.
 fn stream(bound: i64) -> Stream {
-    Stream { event_time: "t".to_owned(), required: vec!["t".to_owned()], bound: bound * MINUTE, max_future: Some(HOUR) }
+    Stream {
+        event_time: "t".to_owned(),
+        required: vec!["t".to_owned()],
+        bound: bound * MINUTE,
+        when: None,
+        max_future: Some(HOUR),
+    }
 }
 
 /// Windows of `size` minutes.
 fn query(size: i64, functions: Vec<Function>) -> Query {
     let aggregates = functions.into_iter().map(|function| Aggregate { function, filter: None }).collect();
-    Query { filter: None, cut: Cut::Tumble, size: size * MINUTE, offset: 0, allowed: 0, keys: Vec::new(), aggregates }
+    Query {
+        filter: None,
+        cut: Cut::Tumble,
+        size: size * MINUTE,
+        offset: 0,
+        allowed: 0,
+        partition_by: Vec::new(),
+        keys: Vec::new(),
+        aggregates,
+    }
 }
 
 fn column() -> String {
     "v".to_owned()
+}
+
+fn listed(which: Which, by: Option<By>) -> Function {
+    Function::Listed(which, column(), by)
 }
 
 fn verdicts(judged: &[Judged]) -> Vec<Verdict> {
@@ -154,7 +173,7 @@ fn only_closed_windows_have_rows() {
 
 #[test]
 fn first_and_last_follow_time_then_partition_then_offset() {
-    let functions = vec![Function::First(column(), None), Function::Last(column(), None)];
+    let functions = vec![listed(Which::First, None), listed(Which::Last, None)];
     let query = query(10, functions);
     let log =
         log(vec![vec![at(7, 5, 1), at(8, 3, 2), at(9, 3, 3)], vec![at(1, 3, 4), at(2, 5, 5), at(3, 5, Value::Null)]]);
@@ -171,8 +190,8 @@ fn order_by_puts_nulls_last_and_ties_fall_to_the_canonical_order() {
         let Body::Fields(fields) = &mut record.body else { unreachable!("is readable") };
         fields.insert("o".to_owned(), order);
     }
-    let by = Some("o".to_owned());
-    let query = query(10, vec![Function::First(column(), by.clone()), Function::Last(column(), by)]);
+    let by = Some(By::ascending("o"));
+    let query = query(10, vec![listed(Which::First, by.clone()), listed(Which::Last, by)]);
     let judged = judge(&log(vec![vec![first, second, third]]), &stream(0), &query);
     let rows = values(results(&judged, &stream(0), &query, i64::MAX));
     assert_eq!(rows[0][2..], [Value::Integer(20), Value::Integer(10)]);

@@ -45,4 +45,6 @@ def plain(value):
         return bytes(value).hex()
     if isinstance(value, (str, decimal.Decimal, uuid.UUID)):
         return str(value)
+    if isinstance(value, list) and all(item is None or isinstance(item, (int, str)) for item in value):
+        return "[" + ", ".join("NULL" if item is None else str(item) for item in value) + "]"
     raise TypeError(f"a {type(value).__name__} has no plain form")

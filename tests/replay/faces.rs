@@ -3,6 +3,7 @@
 
 use std::path::Path;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use futures::TryStreamExt;
@@ -11,11 +12,12 @@ use kappa::backfill::{self, BackfillOptions};
 use kappa::checkpoints::CheckpointStore;
 use kappa::event::{EventTime, TableName};
 use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, plan_files, read_file};
-use kappa::job::{Plan, compile};
+use kappa::job::{LateTable, Plan, compile};
 use kappa::live::{RunOptions, Setup, Until, run};
 use kappa::recompute::Requested;
-use kappa::store::Stores;
+use kappa::store::{Place, Stores};
 use kappa::time::clock::SystemClock;
+use object_store::memory::InMemory;
 use tokio_util::sync::CancellationToken;
 
 use super::memory::MemoryLogs;
@@ -24,44 +26,87 @@ use super::{Case, Names, Observed, seeds};
 use crate::model::{HOUR, Value};
 use crate::support::columns::rows;
 
-/// Cases of the suite.
-const CASES: u64 = 200;
+/// Cases of the suite, each live and from history.
+pub(super) const CASES: u64 = 500;
+
+/// Of so many cases one is read in one go too.
+const WHOLE_EVERY: u64 = 8;
 
 /// One way to read a log.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Reading {
+struct Reading {
     workers: usize,
     batch_rows: usize,
     /// How often the run is stopped on its way and started again, by other numbers of workers.
     restarts: usize,
+    checkpoints: Checkpoints,
+}
+
+/// When checkpoints are made, beside the ends of runs.
+#[derive(Clone, Copy, Debug)]
+enum Checkpoints {
+    AtEnds,
+    /// As often as the machine can.
+    Often,
+}
+
+impl Checkpoints {
+    fn interval(self) -> Duration {
+        Duration::from_millis(if matches!(self, Checkpoints::Often) { 20 } else { 1_000_000 })
+    }
 }
 
 #[test]
-fn every_way_of_running_live_gives_the_rows_of_the_model() {
-    let runtime = runtime();
-    for seed in seeds(0, CASES) {
+fn live_and_backfill_give_the_rows_of_the_model_and_the_same_bits() {
+    in_parallel(seeds(0, CASES), |runtime, seed| {
         let case = Case::generate(seed);
         let mut random = Random::new(seed ^ 0x5eed);
-        let batch_rows = random.pick(&[1, 7, 100, 10_000]);
-        let whole = Reading { workers: 1, batch_rows, restarts: 0 };
-        for reading in [whole, in_pieces(&mut random)] {
-            let observed = runtime.block_on(run_live(&case, reading, &mut random));
-            case.check(&format!("live, {reading:?}"), &observed);
+        let check = |face: &str, reading: Reading, left: Left, before: Option<&Left>| {
+            case.check(&format!("{face}, {reading:?}"), &left.observed);
+            let same = |before: &Left| left.observed.rows == before.observed.rows && left.late == before.late;
+            assert!(
+                before.is_none_or(same),
+                "seed {seed}: {face}, {reading:?} gives other bits, or other late records"
+            );
+            left
+        };
+        let reading = in_pieces(&mut random);
+        let live = check("live", reading, runtime.block_on(run_live(&case, reading, &mut random)), None);
+        if seed.is_multiple_of(WHOLE_EVERY) {
+            let whole = Reading { workers: 1, batch_rows: 10_000, restarts: 0, checkpoints: Checkpoints::AtEnds };
+            let left = runtime.block_on(run_live(&case, whole, &mut random));
+            check("live", whole, left, Some(&live));
         }
-    }
+        let reading = in_pieces(&mut random);
+        let left = runtime.block_on(run_backfill(&case, reading, &mut random));
+        check("backfill", reading, left, Some(&live));
+    });
 }
 
-#[test]
-fn a_backfill_of_what_was_archived_gives_the_rows_of_the_model() {
-    let runtime = runtime();
-    for seed in seeds(0, CASES) {
-        let case = Case::generate(seed);
-        let mut random = Random::new(seed ^ 0xbacf);
-        let reading = in_pieces(&mut random);
-        if let Some(observed) = runtime.block_on(run_backfill(&case, reading, &mut random)) {
-            case.check(&format!("backfill, {reading:?}"), &observed);
+/// Does something for each seed, as many at a time as there are processors.
+fn in_parallel(seeds: std::ops::Range<u64>, each: impl Fn(&tokio::runtime::Runtime, u64) + Sync) {
+    let next = AtomicU64::new(seeds.start);
+    let threads = std::thread::available_parallelism().map_or(1, usize::from);
+    std::thread::scope(|scope| {
+        let work = || {
+            let runtime = runtime();
+            loop {
+                let seed = next.fetch_add(1, Ordering::Relaxed);
+                if !seeds.contains(&seed) {
+                    return;
+                }
+                each(&runtime, seed);
+            }
+        };
+        let running: Vec<_> = (0..threads).map(|_| scope.spawn(work)).collect();
+        for thread in running {
+            if let Err(panic) = thread.join() {
+                // The others end with the case that they are at.
+                next.store(seeds.end, Ordering::Relaxed);
+                std::panic::resume_unwind(panic);
+            }
         }
-    }
+    });
 }
 
 /// Where the program's drivers run.
@@ -69,9 +114,13 @@ pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().expect("runtime")
 }
 
-pub(super) fn in_pieces(random: &mut Random) -> Reading {
+fn in_pieces(random: &mut Random) -> Reading {
     let batch_rows = random.pick(&[1, 7, 100, 10_000]);
-    Reading { workers: random.pick(&[1, 2, 4]), batch_rows, restarts: random.below(4) }
+    // Commits are what costs: a few cases have many.
+    let often = random.percent(15);
+    let restarts = if often { 3 } else { random.pick(&[1, 1, 1, 2]) };
+    let checkpoints = if often { Checkpoints::Often } else { Checkpoints::AtEnds };
+    Reading { workers: random.pick(&[1, 2, 4]), batch_rows, restarts, checkpoints }
 }
 
 /// The log as each of the starts of a run finds it: it grows, and is whole at the last.
@@ -96,28 +145,30 @@ fn compiled(case: &Case, history: Option<&str>) -> Arc<Plan> {
     Arc::new(compile("case", &case.sql(&names)).unwrap_or_else(|errors| panic!("seed {}: {errors:?}", case.seed)))
 }
 
-/// Runs a case live to its drained end.
-async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Observed {
-    run_plan_live(&compiled(case, None), case, reading, random).await
+/// What a run left behind, in the order of its values.
+struct Left {
+    observed: Observed,
+    /// Rows of the late table.
+    late: Vec<Vec<Value>>,
 }
 
-/// Runs a plan over the log of a case live to its drained end.
-pub(super) async fn run_plan_live(plan: &Arc<Plan>, case: &Case, reading: Reading, random: &mut Random) -> Observed {
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let catalog = catalog(folder.path()).await;
-    let checkpoints = CheckpointStore::open("state", folder.path(), "case").expect("folder takes files");
+/// Runs a case live to its drained end.
+async fn run_live(case: &Case, reading: Reading, random: &mut Random) -> Left {
+    let plan = &compiled(case, None);
+    let world = World::new().await;
+    let checkpoints = CheckpointStore::at(&world.state, "case");
     let logs = growing(case, reading, random);
     for (start, log) in logs.into_iter().enumerate() {
         let last = start == reading.restarts;
         let setup = Setup {
-            catalog: catalog.clone(),
+            catalog: world.catalog.clone(),
             checkpoints: checkpoints.clone(),
             logs: Arc::new(log),
             clock: Arc::new(SystemClock::start()),
         };
         let options = RunOptions {
             workers: if last { reading.workers } else { random.pick(&[1, 2, 3]) },
-            checkpoint_interval: Duration::from_millis(20),
+            checkpoint_interval: reading.checkpoints.interval(),
             until: Until::End,
             drain: last,
             epoch_rows: reading.batch_rows,
@@ -128,34 +179,24 @@ pub(super) async fn run_plan_live(plan: &Arc<Plan>, case: &Case, reading: Readin
         let ended = run(plan, &setup, &options, &CancellationToken::new(), &|_| {}).await;
         ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
     }
-    observe(&catalog, plan, &plan.inserts[0].table.with_suffix("_rejects")).await
+    observe(&world.catalog, plan, &plan.inserts[0].table.with_suffix("_rejects")).await
 }
 
-/// Archives a case and backfills all of it, without any live run; none if no record counts.
-async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Option<Observed> {
-    run_plan_backfill(&compiled(case, Some("history")), case, reading, random).await
-}
-
-/// Archives a case and backfills all of a plan over it, which names a history.
-pub(super) async fn run_plan_backfill(
-    plan: &Arc<Plan>,
-    case: &Case,
-    reading: Reading,
-    random: &mut Random,
-) -> Option<Observed> {
-    let (first, last) = case.days()?;
-    let folder = tempfile::tempdir().expect("temporary folder");
-    let catalog = catalog(folder.path()).await;
+/// Archives a case and backfills all of it, without any live run.
+async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Left {
+    let plan = &compiled(case, Some("history"));
+    let (first, last) = case.days().expect("a case has windows");
+    let world = World::new().await;
     for log in growing(case, reading, random) {
         let setup = archive::Setup {
-            catalog: catalog.clone(),
-            state: Stores::default().place("state", folder.path()).expect("a folder"),
+            catalog: world.catalog.clone(),
+            state: world.state.clone(),
             logs: Arc::new(log),
             clock: Arc::new(SystemClock::start()),
         };
         let options = ArchiveOptions {
             lanes: random.pick(&[1, 2]),
-            checkpoint_interval: Duration::from_millis(20),
+            checkpoint_interval: reading.checkpoints.interval(),
             until_end: true,
             ..ArchiveOptions::default()
         };
@@ -165,49 +206,72 @@ pub(super) async fn run_plan_backfill(
     let range = EventTime(first * 24 * HOUR)..EventTime(last * 24 * HOUR);
     let requested = Requested { range, widen: false, drain: true };
     let options = BackfillOptions { requested, include_late: false, workers: reading.workers, memory_max: None };
-    let ended = backfill::run(plan, &catalog, &options, &|_, _| {}).await;
+    let ended = backfill::run(plan, &world.catalog, &options, &|_, _| {}).await;
     ended.unwrap_or_else(|error| panic!("seed {}, {reading:?}: {error}", case.seed));
 
     let history = plan.streams[0].history.as_ref().expect("the stream has one");
-    let mut observed = observe(&catalog, plan, &history.with_suffix("_rejects")).await;
+    let mut left = observe(&world.catalog, plan, &history.with_suffix("_rejects")).await;
     let columns = ["_partition", "_offset", "_timestamp", &case.stream.event_time].map(str::to_owned);
-    let rows = table_rows(&catalog, history, &columns).await;
-    observed.rejected.extend(rows.iter().filter_map(|row| match (&row[..], case.stream.max_future) {
+    let rows = table_rows(&world.catalog, history, &columns).await;
+    left.observed.rejected.extend(rows.iter().filter_map(|row| match (&row[..], case.stream.max_future) {
         (
             [Value::Integer(partition), Value::Integer(offset), Value::Timestamp(timestamp), Value::Timestamp(time)],
             Some(max_future),
         ) if *time > timestamp + max_future => Some((i32::try_from(*partition).expect("an INT"), *offset)),
         _ => None,
     }));
-    Some(observed)
+    left
 }
 
 /// A catalog of its own, with its tables in the folder.
+/// Where a case leaves what it makes: a catalog of its own, with all files in memory, as disks have nothing to do with it.
+struct World {
+    _folder: tempfile::TempDir,
+    catalog: Catalog,
+    state: Place,
+}
+
+impl World {
+    async fn new() -> World {
+        let folder = tempfile::tempdir().expect("temporary folder");
+        let stores = Stores::default().with_bucket("lake", Arc::new(InMemory::new()));
+        let state = stores.place("s3://lake/state", folder.path()).expect("a bucket in memory");
+        let config = CatalogConfig { warehouse: "s3://lake/tables".to_owned(), stores, ..CatalogConfig::embedded() };
+        let catalog = Catalog::open(&config, folder.path()).await.expect("a new SQLite catalog");
+        World { _folder: folder, catalog, state }
+    }
+}
+
 pub async fn catalog(folder: &Path) -> Catalog {
     Catalog::open(&CatalogConfig::embedded(), folder).await.expect("a new SQLite catalog")
 }
 
 /// What is in the tables. Independent readers look at such tables elsewhere.
-async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Observed {
+async fn observe(catalog: &Catalog, plan: &Plan, rejects: &TableName) -> Left {
     let insert = &plan.inserts[0];
-    let positions = |rows: Vec<Vec<Value>>| {
-        let position = |row: Vec<Value>| match row[..] {
-            [Value::Integer(partition), Value::Integer(offset)] => (i32::try_from(partition).expect("an INT"), offset),
-            _ => panic!("{row:?} is no position"),
-        };
-        rows.into_iter().map(position).collect()
+    let position = |partition: &Value, offset: &Value| match (partition, offset) {
+        (Value::Integer(partition), Value::Integer(offset)) => (i32::try_from(*partition).expect("an INT"), *offset),
+        other => panic!("{other:?} is no position"),
     };
     let result: Vec<String> = insert.columns.iter().map(|column| column.name.clone()).collect();
-    let position = ["_partition".to_owned(), "_offset".to_owned()];
-    Observed {
-        rows: table_rows(catalog, &insert.table, &result).await,
-        late: positions(table_rows(catalog, &insert.late[0].table, &position).await),
-        rejected: positions(table_rows(catalog, rejects, &position).await),
+    let LateTable { stream, table } = &insert.late[0];
+    let stream = &plan.streams[*stream];
+    let late: Vec<String> = stream.late_schema().fields().iter().map(|field| field.name().clone()).collect();
+    let mut rows = table_rows(catalog, &insert.table, &result).await;
+    let mut late = table_rows(catalog, table, &late).await;
+    rows.sort();
+    late.sort();
+    let positions = ["_partition".to_owned(), "_offset".to_owned()];
+    let rejected = table_rows(catalog, rejects, &positions).await;
+    let observed = Observed {
+        rows,
+        late: late.iter().map(|row| position(&row[stream.partition_index()], &row[stream.offset_index()])).collect(),
+        rejected: rejected.iter().map(|row| position(&row[0], &row[1])).collect(),
         accepted: accepted(catalog, &insert.table).await,
-    }
+    };
+    Left { observed, late }
 }
 
-/// These columns of all rows of a table; none if there is no such table.
 pub async fn table_rows(catalog: &Catalog, name: &TableName, columns: &[String]) -> Vec<Vec<Value>> {
     let Some(table) = catalog.load(name).await.expect("catalog answers") else { return Vec::new() };
     let mut found = Vec::new();

@@ -1,121 +1,266 @@
-//! Queries of several layers over random logs: live in pieces and as a backfill they give what a plain reading of the model's
-//! windows gives.
+//! Queries of several layers: as SQL, and what a plain reading of them gives over the model's windows.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
-use std::sync::Arc;
 
-use kappa::job::{Plan, compile};
-
-use super::faces::{in_pieces, run_plan_backfill, run_plan_live, runtime};
-use super::{Case, Names, Observed, Random, seeds};
+use super::case::Case;
+use super::random::Random;
 use crate::model::{self, Value};
 
-/// Cases of the suite.
-const CASES: u64 = 24;
-
-/// What is asked of the windows of a case.
+/// What is asked of the windows of a case. Groups are those of its keys, with how many records they have (`c`) and the sum of
+/// their `n` (`s`); the numbers are how many of each window are wanted.
 #[derive(Clone, Copy, Debug)]
-enum Layers {
+pub enum Layers {
     /// Records by themselves.
-    Rows,
-    /// The greatest group of each window, by ROW_NUMBER.
-    Greatest,
-    /// The greatest group of each window, by ORDER BY and LIMIT.
-    First,
+    Records,
+    /// The records with the greatest `n`, by ROW_NUMBER.
+    GreatestRecords(usize),
+    /// The largest groups, by ROW_NUMBER, with their places.
+    Largest(usize),
+    /// The largest groups and those as large, by QUALIFY and RANK.
+    Ranked(usize),
+    /// The largest groups, by ORDER BY and LIMIT.
+    First(usize),
+    /// Sizes of groups, each once.
+    Sizes,
     /// A second aggregate over the groups of a window.
     Again,
+    /// A second aggregate by the first key, of more than one group.
+    AgainByKey,
+    /// The groups with the sum of sizes so far, and the size before.
+    Running,
 }
 
-const ALL: [Layers; 4] = [Layers::Rows, Layers::Greatest, Layers::First, Layers::Again];
+/// A row on its way: start, end, keys, `c`, `s`.
+struct Group {
+    window: (i64, i64),
+    keys: Vec<Value>,
+    size: i64,
+    sum: Value,
+}
+
+const WINDOW: &str = "window_start, window_end";
 
 impl Layers {
-    /// The job of `case` with another query.
-    fn plan(self, case: &Case) -> Arc<Plan> {
-        let names = Names { topic: "topic", namespace: "ns", result: "result", history: Some("history") };
-        let sql = case.sql(&names);
-        let (head, query) = sql.split_once("\nSELECT ").expect("a case has a SELECT");
-        let (from, tail) =
-            query.split_once("\nFROM ").expect("and a FROM").1.split_once("\nLATE INTO ").expect("a tail");
-        let (table, group) = from.split_once("\nGROUP BY ").expect("and a GROUP BY");
-        let groups = format!("SELECT {group}, count(*) AS n FROM {table} GROUP BY {group}");
-        let window = "window_start, window_end";
-        let query = match self {
-            Layers::Rows => format!("SELECT {window}, _partition AS p, _offset AS o, t FROM {table}"),
-            Layers::Greatest => format!(
-                "SELECT {window}, n FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY {window} ORDER BY n DESC) AS place
-                 FROM ({groups})) WHERE place = 1"
-            ),
-            Layers::First => format!("SELECT {window}, n FROM ({groups}) ORDER BY n DESC LIMIT 1"),
-            Layers::Again => format!(
-                "WITH g AS ({groups}) SELECT {window}, count(*) AS groups, sum(n) AS records, max(n) AS most
-                 FROM g GROUP BY {window}"
-            ),
-        };
-        let sql = format!("{head}\n{query}\nLATE INTO {tail}");
-        Arc::new(compile("case", &sql).unwrap_or_else(|errors| panic!("seed {}: {errors:?}\n{sql}", case.seed)))
+    pub(super) fn draw(random: &mut Random) -> Layers {
+        let most = random.below(3) + 1;
+        match random.below(9) {
+            0 => Layers::Records,
+            1 => Layers::GreatestRecords(most),
+            2 => Layers::Largest(most),
+            3 => Layers::Ranked(most),
+            4 => Layers::First(most),
+            5 => Layers::Sizes,
+            6 => Layers::Again,
+            7 => Layers::AgainByKey,
+            _ => Layers::Running,
+        }
     }
 
-    /// The rows that the table must hold, sorted.
-    fn expected(self, case: &Case) -> Vec<Vec<Value>> {
-        let mut groups: BTreeMap<((i64, i64), Vec<Value>), i64> = BTreeMap::new();
-        let mut rows = Vec::new();
-        for record in model::judge(&case.log(), &case.stream, &case.query) {
-            for &(start, end) in &record.windows {
-                let key = case.query.keys.iter().map(|key| model::grouped(&record.fields, key)).collect();
-                *groups.entry(((start, end), key)).or_default() += 1;
-                let position = [Value::Integer(record.partition.into()), Value::Integer(record.offset)];
-                let edges = [Value::Timestamp(start), Value::Timestamp(end)];
-                rows.push(edges.into_iter().chain(position).chain([record.fields["t"].clone()]).collect());
+    /// The query.
+    pub(super) fn sql(self, case: &Case) -> String {
+        let (from, by) = (case.from_sql(), case.group_by());
+        let groups = format!("SELECT {by}, count(*) AS c, sum(n) AS s FROM {from} GROUP BY {by}");
+        let keys = &case.query.keys;
+        let listed: String = keys.iter().map(|key| format!("{key}, ")).collect();
+        let behind: String = keys.iter().map(|key| format!(", {key}")).collect();
+        let over = |order: &str| format!("OVER (PARTITION BY {WINDOW} ORDER BY {order}{behind})");
+        match self {
+            Layers::Records => format!("SELECT {WINDOW}, _partition AS p, _offset AS o, t, k FROM {from}"),
+            Layers::GreatestRecords(most) => format!(
+                "SELECT {WINDOW}, p, o, place FROM (SELECT {WINDOW}, _partition AS p, _offset AS o,
+                   ROW_NUMBER() OVER (PARTITION BY {WINDOW} ORDER BY n DESC NULLS LAST, _partition, _offset) AS place
+                 FROM {from}) WHERE place <= {most}"
+            ),
+            Layers::Largest(most) => format!(
+                "SELECT {by}, c, s, place FROM (SELECT *, ROW_NUMBER() {} AS place FROM ({groups})) WHERE place <= {most}",
+                over("c DESC")
+            ),
+            Layers::Ranked(most) => format!(
+                "WITH g AS ({groups}) SELECT {by}, c FROM g
+                 QUALIFY RANK() OVER (PARTITION BY {WINDOW} ORDER BY c DESC) <= {most}"
+            ),
+            Layers::First(most) => format!("SELECT {WINDOW}, {listed}c FROM ({groups}) ORDER BY c DESC{behind} LIMIT {most}"),
+            Layers::Sizes => format!("SELECT DISTINCT {WINDOW}, c FROM ({groups})"),
+            Layers::Again => format!(
+                "WITH g AS ({groups}), again AS (SELECT {WINDOW}, count(*) AS groups, sum(c) AS records, max(c) AS most, min(s) AS least
+                   FROM g GROUP BY {WINDOW})
+                 SELECT * FROM again WHERE records > 1"
+            ),
+            Layers::AgainByKey => {
+                let key = keys.first().map_or("c", String::as_str);
+                format!(
+                    "SELECT {WINDOW}, {key} AS key, count(*) AS groups, sum(c) AS records FROM ({groups})
+                     GROUP BY {WINDOW}, {key} HAVING count(*) > 1"
+                )
+            }
+            Layers::Running => format!(
+                "SELECT {by}, c, sum(c) {} AS so_far, LAG(c) {} AS before FROM ({groups})",
+                over("c").replace(')', " ROWS UNBOUNDED PRECEDING)"),
+                over("c")
+            ),
+        }
+    }
+
+    /// How the rows of the table differ from those that it must hold, a line each.
+    pub(super) fn differences(self, case: &Case, judged: &[model::Judged], rows: &[Vec<Value>]) -> Vec<String> {
+        let (mut expected, mut found) = (self.rows(case, judged), rows.to_vec());
+        expected.sort();
+        found.sort();
+        let mut lines = Vec::new();
+        let (mut expected, mut found) = (expected.into_iter().peekable(), found.into_iter().peekable());
+        loop {
+            let order = match (expected.peek(), found.peek()) {
+                (None, None) => return lines,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some(expected), Some(found)) => expected.cmp(found),
+            };
+            if order.is_le()
+                && let Some(row) = expected.next()
+                && order.is_lt()
+            {
+                lines.push(format!("missing: {row:?}"));
+            }
+            if order.is_ge()
+                && let Some(row) = found.next()
+                && order.is_gt()
+            {
+                lines.push(format!("extra: {row:?}"));
             }
         }
-        let mut windows: BTreeMap<(i64, i64), Vec<i64>> = BTreeMap::new();
-        for ((window, _), n) in groups {
-            windows.entry(window).or_default().push(n);
+    }
+
+    fn rows(self, case: &Case, judged: &[model::Judged]) -> Vec<Vec<Value>> {
+        match self {
+            Layers::Records | Layers::GreatestRecords(_) => self.of_records(judged),
+            _ => by_window(groups(case, judged)).into_values().flat_map(|groups| self.of_groups(groups)).collect(),
         }
-        let window = |((start, end), groups): ((i64, i64), Vec<i64>)| {
-            let most = groups.iter().copied().max().expect("a window has a group");
-            let numbers = match self {
-                Layers::Again => {
-                    vec![i64::try_from(groups.len()).expect("is small"), groups.iter().sum(), most]
-                }
-                _ => vec![most],
+    }
+
+    fn of_records(self, judged: &[model::Judged]) -> Vec<Vec<Value>> {
+        let mut windows: BTreeMap<(i64, i64), Vec<&model::Judged>> = BTreeMap::new();
+        for record in judged {
+            record.windows.iter().for_each(|window| windows.entry(*window).or_default().push(record));
+        }
+        let mut rows = Vec::new();
+        for (window, mut records) in windows {
+            let most = match self {
+                Layers::GreatestRecords(most) => most,
+                _ => records.len(),
             };
-            let edges = [Value::Timestamp(start), Value::Timestamp(end)];
-            edges.into_iter().chain(numbers.into_iter().map(Value::Integer)).collect()
-        };
-        if !matches!(self, Layers::Rows) {
-            rows = windows.into_iter().map(window).collect();
+            // The log is walked by partition and offset, and sorting keeps the order of equal ones.
+            if let Layers::GreatestRecords(_) = self {
+                records.sort_by_key(|record| std::cmp::Reverse(record.fields["n"].clone()));
+            }
+            for (place, record) in (1..).zip(records).take(most) {
+                let position = [Value::Integer(record.partition.into()), Value::Integer(record.offset)];
+                let rest = match self {
+                    Layers::Records => vec![record.fields["t"].clone(), record.fields["k"].clone()],
+                    _ => vec![Value::Integer(place)],
+                };
+                rows.push(edges(window).into_iter().chain(position).chain(rest).collect());
+            }
         }
-        rows.sort();
         rows
     }
 
-    #[track_caller]
-    fn check(self, case: &Case, face: &str, observed: Observed) {
-        let mut rows = observed.rows;
-        rows.sort();
-        let expected = self.expected(case);
-        assert_eq!(rows.len(), expected.len(), "seed {}, {self:?}, {face}", case.seed);
-        for (row, expected) in rows.iter().zip(&expected) {
-            assert_eq!(row, expected, "seed {}, {self:?}, {face}", case.seed);
+    /// The rows of one window.
+    fn of_groups(self, mut groups: Vec<Group>) -> Vec<Vec<Value>> {
+        let window = edges(groups[0].window);
+        let row = |group: &Group, more: Vec<Value>| -> Vec<Value> {
+            window.iter().cloned().chain(group.keys.clone()).chain([Value::Integer(group.size)]).chain(more).collect()
+        };
+        match self {
+            Layers::Largest(most) => {
+                groups.sort_by(|left, right| right.size.cmp(&left.size).then_with(|| nulls_last(left, right)));
+                let places = (1..).zip(&groups).take(most);
+                places.map(|(place, group)| row(group, vec![group.sum.clone(), Value::Integer(place)])).collect()
+            }
+            Layers::Ranked(most) => {
+                let larger = |group: &Group| groups.iter().filter(|other| other.size > group.size).count();
+                groups.iter().filter(|group| larger(group) < most).map(|group| row(group, Vec::new())).collect()
+            }
+            Layers::First(most) => {
+                groups.sort_by(|left, right| right.size.cmp(&left.size).then_with(|| nulls_last(left, right)));
+                groups.iter().take(most).map(|group| row(group, Vec::new())).collect()
+            }
+            Layers::Sizes => {
+                let mut sizes: Vec<i64> = groups.iter().map(|group| group.size).collect();
+                sizes.sort_unstable();
+                sizes.dedup();
+                sizes.into_iter().map(|size| [window.clone(), vec![Value::Integer(size)]].concat()).collect()
+            }
+            Layers::Again => {
+                let records = groups.iter().map(|group| group.size).sum();
+                let most = groups.iter().map(|group| group.size).max().expect("a window has a group");
+                let sums = groups.iter().map(|group| group.sum.clone()).filter(|sum| !sum.is_null());
+                let numbers =
+                    [count(&groups), Value::Integer(records), Value::Integer(most), sums.min().unwrap_or(Value::Null)];
+                if records > 1 { vec![window.into_iter().chain(numbers).collect()] } else { Vec::new() }
+            }
+            Layers::AgainByKey => {
+                let mut by_key: BTreeMap<Value, Vec<Group>> = BTreeMap::new();
+                for group in groups {
+                    let key = group.keys.first().cloned().unwrap_or(Value::Integer(group.size));
+                    by_key.entry(key).or_default().push(group);
+                }
+                by_key.retain(|_, groups| groups.len() > 1);
+                let row = |(key, groups): (Value, Vec<Group>)| {
+                    let records = groups.iter().map(|group| group.size).sum();
+                    window.iter().cloned().chain([key, count(&groups), Value::Integer(records)]).collect()
+                };
+                by_key.into_iter().map(row).collect()
+            }
+            Layers::Running => {
+                groups.sort_by(|left, right| left.size.cmp(&right.size).then_with(|| nulls_last(left, right)));
+                let (mut so_far, mut before) = (0, Value::Null);
+                let mut running = |group: &Group| {
+                    so_far += group.size;
+                    row(group, vec![Value::Integer(so_far), std::mem::replace(&mut before, Value::Integer(group.size))])
+                };
+                groups.iter().map(&mut running).collect()
+            }
+            Layers::Records | Layers::GreatestRecords(_) => unreachable!("they have no groups"),
         }
     }
 }
 
-#[test]
-fn queries_of_several_layers_give_the_same_rows_live_and_in_a_backfill() {
-    let runtime = runtime();
-    for seed in seeds(0, CASES) {
-        let case = Case::generate(seed);
-        let layers = ALL[usize::try_from(seed).expect("is small") % ALL.len()];
-        let plan = layers.plan(&case);
-        let mut random = Random::new(seed ^ 0x1a7e);
-        let reading = in_pieces(&mut random);
-        let live = runtime.block_on(run_plan_live(&plan, &case, reading, &mut random));
-        layers.check(&case, &format!("live, {reading:?}"), live);
-        let reading = in_pieces(&mut random);
-        if let Some(backfilled) = runtime.block_on(run_plan_backfill(&plan, &case, reading, &mut random)) {
-            layers.check(&case, &format!("backfill, {reading:?}"), backfilled);
+fn edges((start, end): (i64, i64)) -> Vec<Value> {
+    vec![Value::Timestamp(start), Value::Timestamp(end)]
+}
+
+fn count(groups: &[Group]) -> Value {
+    Value::Integer(i64::try_from(groups.len()).expect("is small"))
+}
+
+/// By keys, as ORDER BY has them.
+fn nulls_last(left: &Group, right: &Group) -> Ordering {
+    let keys = |group: &Group| group.keys.iter().map(|key| (key.is_null(), key.clone())).collect::<Vec<_>>();
+    keys(left).cmp(&keys(right))
+}
+
+fn groups(case: &Case, judged: &[model::Judged]) -> Vec<Group> {
+    let mut groups: BTreeMap<((i64, i64), Vec<Value>), (i64, Value)> = BTreeMap::new();
+    for record in judged {
+        for &window in &record.windows {
+            let keys = case.query.keys.iter().map(|key| model::grouped(&record.fields, key)).collect();
+            let (size, sum) = groups.entry((window, keys)).or_insert((0, Value::Null));
+            *size += 1;
+            *sum = match (&*sum, &record.fields["n"]) {
+                (Value::Integer(sum), Value::Integer(n)) => Value::Integer(sum + n),
+                (Value::Null, n) => n.clone(),
+                (sum, _) => sum.clone(),
+            };
         }
     }
+    groups.into_iter().map(|((window, keys), (size, sum))| Group { window, keys, size, sum }).collect()
+}
+
+fn by_window(groups: Vec<Group>) -> BTreeMap<(i64, i64), Vec<Group>> {
+    let mut windows: BTreeMap<(i64, i64), Vec<Group>> = BTreeMap::new();
+    for group in groups {
+        windows.entry(group.window).or_default().push(group);
+    }
+    windows
 }

@@ -2,6 +2,7 @@
 //! they are read.
 
 mod case;
+mod drawn;
 mod faces;
 mod layers;
 mod memory;
@@ -9,8 +10,9 @@ mod message;
 mod processes;
 mod random;
 mod revisions;
+mod sql;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use case::{Case, Names, STEADY_START};
 pub use faces::{catalog, runtime, table_rows};
@@ -30,6 +32,7 @@ fn seeds(first: u64, count: u64) -> std::ops::Range<u64> {
 }
 
 /// What a run of the program left behind.
+#[derive(Debug)]
 pub struct Observed {
     /// Rows of the result table.
     pub rows: Vec<Vec<Value>>,
@@ -47,8 +50,13 @@ impl Case {
     pub fn check(&self, face: &str, observed: &Observed) {
         let seed = self.seed;
         let judged = model::judge(&self.log(), &self.stream, &self.query);
-        let expected = model::results(&judged, &self.stream, &self.query, i64::MAX);
-        let mut differences = model::differences(&expected, &observed.rows, self.key_columns());
+        let mut differences = match self.layers {
+            Some(layers) => layers.differences(self, &judged, &observed.rows),
+            None => {
+                let expected = model::results(&judged, &self.stream, &self.query, i64::MAX);
+                model::differences(&expected, &observed.rows, self.key_columns())
+            }
+        };
         let positions = |wanted: fn(Verdict) -> bool| -> BTreeSet<(i32, i64)> {
             let chosen = judged.iter().filter(|record| wanted(record.verdict));
             chosen.map(|record| (record.partition, record.offset)).collect()
@@ -72,7 +80,7 @@ impl Case {
     pub fn days(&self) -> Option<(i64, i64)> {
         let judged = model::judge(&self.log(), &self.stream, &self.query);
         let windows = judged.iter().flat_map(|record| record.windows.iter().chain(&record.late_for));
-        let instants = windows.map(|(start, end)| if self.is_told_by_end() { end } else { start });
+        let instants = windows.map(|(start, end)| if self.by_end { end } else { start });
         let days: Vec<i64> = instants.map(|instant| instant.div_euclid(24 * model::HOUR)).collect();
         Some((days.iter().min()? - 1, days.iter().max()? + 2))
     }
@@ -99,38 +107,54 @@ fn a_seed_gives_the_same_case_every_time() {
 }
 
 #[test]
-fn two_hundred_cases_contain_everything_that_is_claimed() {
-    let (mut late, mut rejected, mut future, mut counted, mut dropped, mut before_1970) = (0, 0, 0, 0, 0, 0);
-    let mut late_for_some = 0;
-    let mut cuts = BTreeSet::new();
-    for seed in 0..200 {
+fn every_case_has_late_records_and_together_they_have_everything() {
+    let mut counts: BTreeMap<&str, usize> = BTreeMap::new();
+    let mut kinds: BTreeMap<String, usize> = BTreeMap::new();
+    for seed in 0..faces::CASES {
         let case = Case::generate(seed);
-        cuts.insert(match case.query.cut {
-            Cut::Tumble => "tumble",
-            Cut::Hop { slide } if slide > case.query.size => "hop with gaps",
-            Cut::Hop { slide } if case.query.size % slide == 0 => "hop",
-            Cut::Hop { .. } => "hop of an odd slide",
-            Cut::Cumulate { .. } => "cumulate",
-            Cut::Months { .. } => "months",
-            Cut::BerlinDays => "days of a time zone",
-        });
-        for record in model::judge(&case.log(), &case.stream, &case.query) {
-            late_for_some += usize::from(record.is_in_late_table() && !record.windows.is_empty());
-            match record.verdict {
-                Verdict::Late(_) => late += 1,
-                Verdict::Future => future += 1,
-                Verdict::Broken | Verdict::Null => rejected += 1,
-                Verdict::Dropped => dropped += 1,
-                Verdict::Counted(start) => {
-                    counted += 1;
-                    before_1970 += usize::from(start < 0);
-                }
+        let judged = model::judge(&case.log(), &case.stream, &case.query);
+        assert!(judged.iter().any(model::Judged::is_in_late_table), "seed {seed}");
+        let what = |is: bool, name: &'static str| is.then_some(name);
+        for record in &judged {
+            let some = record.is_in_late_table() && !record.windows.is_empty();
+            let said = match record.verdict {
+                Verdict::Late(_) => "late",
+                Verdict::Future => "future",
+                Verdict::Broken | Verdict::Null => "rejected",
+                Verdict::Dropped => "dropped",
+                Verdict::Counted(start) if start < 0 => "counted before 1970",
+                Verdict::Counted(_) => "counted",
+            };
+            for name in [Some(said), what(some, "late for some"), record.reason].into_iter().flatten() {
+                *counts.entry(name).or_default() += 1;
             }
         }
+        let slide = match case.query.cut {
+            Cut::Hop { slide } if slide > case.query.size => " with gaps",
+            Cut::Hop { slide } if case.query.size % slide != 0 => " of an odd slide",
+            _ => "",
+        };
+        let cut = format!("{:?}", case.query.cut);
+        let cut = cut.split(' ').next().expect("it has a name");
+        let functions = case.query.aggregates.iter().map(|aggregate| format!("{:?}", aggregate.function));
+        let functions = functions.filter(|_| case.layers.is_none());
+        let layers = case.layers.map(|layers| format!("{layers:?}").split('(').next().expect("a name").to_owned());
+        let strategy = match (&case.stream.when, case.stream.bound) {
+            (Some(_), _) => "punctuated",
+            (None, 0) => "no bound",
+            _ => "bounded",
+        };
+        let revised = (case.query.allowed > 0).then(|| format!("{cut} revised"));
+        let several = [format!("{cut}{slide}"), strategy.to_owned()];
+        for name in several.into_iter().chain(functions).chain(layers).chain(revised) {
+            *kinds.entry(name).or_default() += 1;
+        }
     }
-    let least = [late, late_for_some, rejected, future, counted, dropped, before_1970].into_iter().min();
-    assert!(least > Some(100), "{late} {late_for_some} {rejected} {future} {counted} {dropped} {before_1970}");
-    assert_eq!(cuts.len(), 7, "{cuts:?}");
+    assert_eq!(counts.len(), 9, "{counts:#?}");
+    assert!(counts.values().all(|count| *count > 100), "{counts:#?}");
+    // Windows of 11 kinds and two more of a hop, strategies, aggregates, layers, and what is revised.
+    assert!(kinds.len() >= 13 + 3 + 57 + 9 + 3, "{}: {kinds:#?}", kinds.len());
+    assert!(kinds.values().all(|count| *count >= 3), "{kinds:#?}");
 }
 
 #[test]

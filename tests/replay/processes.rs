@@ -8,7 +8,7 @@ use crate::support::project::{Catalog, Project};
 use crate::support::python::{Table, pyiceberg};
 
 /// Cases of the suite.
-const CASES: u64 = 20;
+const CASES: u64 = 50;
 
 #[test]
 fn live_and_backfill_processes_on_the_broker_give_the_rows_of_the_model() {
