@@ -52,7 +52,8 @@ fn cut(random: &mut Random, size: i64) -> (Cut, i64) {
     }
 }
 
-fn functions() -> Vec<Function> {
+/// All aggregates.
+pub(super) fn functions() -> Vec<Function> {
     let name = str::to_owned;
     let plain = |which, column: &str| Function::Listed(which, name(column), None);
     let by = |which, column: &str, order| Function::Listed(which, name(column), Some(order));
