@@ -21,6 +21,8 @@ pub struct Judged {
     pub windows: Vec<(i64, i64)>,
     /// `window_reason` of the window that counts it, where windows have one.
     pub reason: Option<&'static str>,
+    /// Which of the count windows of its key counts it: several can begin and end at once.
+    pub ordinal: usize,
     /// Start and end of the windows that it is late for; where the data makes windows, the microsecond of its time.
     pub late_for: Vec<(i64, i64)>,
 }
@@ -107,6 +109,7 @@ pub fn judge(log: &Log, stream: &Stream, query: &Query) -> Vec<Judged> {
                 verdict,
                 windows,
                 reason: None,
+                ordinal: 0,
                 late_for,
             });
         }

@@ -32,11 +32,12 @@ pub(super) fn place(judged: &mut [Judged], query: &Query) {
             Cut::Sliding => sliding(records, query.size),
             _ => unreachable!("other windows have fixed ends"),
         };
-        for Made { start, end, reason, records } in windows {
+        for (ordinal, Made { start, end, reason, records }) in windows.into_iter().enumerate() {
             for index in records {
                 let record = &mut judged[index];
                 record.windows.push((start, end));
                 record.reason = reason;
+                record.ordinal = if reason.is_some() { ordinal } else { 0 };
                 record.verdict = Verdict::Counted(record.windows[0].0);
             }
         }

@@ -34,71 +34,74 @@ pub enum Pairing {
     DeviationsXY,
 }
 
-/// Sums over pairs; each of products counts squares of what a sum of doubles counts.
-struct Sums {
-    count: u64,
-    y: Whole,
-    x: Whole,
-    xy: Whole,
-    xx: Whole,
-    yy: Whole,
+/// Pairs, exact.
+struct Exact {
+    pairs: Vec<(Whole, Whole)>,
 }
 
-impl Sums {
-    fn of(pairs: &[(f64, f64)]) -> Sums {
-        let total = |part: &dyn Fn(&Whole, &Whole) -> Whole| {
-            let exact = pairs.iter().map(|(y, x)| (Whole::from_double(*y), Whole::from_double(*x)));
-            exact.fold(Whole::default(), |sum, (y, x)| sum.plus(&part(&y, &x)))
-        };
-        Sums {
-            count: pairs.len() as u64,
-            y: total(&|y, _| y.clone()),
-            x: total(&|_, x| x.clone()),
-            xy: total(&|y, x| y.times(x)),
-            xx: total(&|_, x| x.times(x)),
-            yy: total(&|y, _| y.times(y)),
-        }
+impl Exact {
+    fn y(&self) -> Whole {
+        self.pairs.iter().fold(Whole::default(), |sum, (y, _)| sum.plus(y))
+    }
+
+    fn x(&self) -> Whole {
+        self.pairs.iter().fold(Whole::default(), |sum, (_, x)| sum.plus(x))
+    }
+
+    /// The sum of products; it counts squares of what a sum of doubles counts.
+    fn products(&self, product: impl Fn(&Whole, &Whole) -> Whole) -> Whole {
+        self.pairs.iter().fold(Whole::default(), |sum, (y, x)| sum.plus(&product(y, x)))
     }
 
     /// `n * sum of products - product of sums`.
     fn deviations(&self, products: &Whole, left: &Whole, right: &Whole) -> Whole {
-        products.times(&Whole::from(i128::from(self.count))).minus(&left.times(right))
+        products.times(&Whole::from(self.pairs.len() as i128)).minus(&left.times(right))
+    }
+
+    fn xy(&self) -> Whole {
+        self.deviations(&self.products(|y, x| x.times(y)), &self.x(), &self.y())
+    }
+
+    fn xx(&self) -> Whole {
+        self.deviations(&self.products(|_, x| x.times(x)), &self.x(), &self.x())
+    }
+
+    fn yy(&self) -> Whole {
+        self.deviations(&self.products(|y, _| y.times(y)), &self.y(), &self.y())
     }
 }
 
 /// The result over those pairs of which neither is null.
 pub(super) fn paired(pairing: Pairing, pairs: &[(f64, f64)]) -> Cell {
-    let sums = Sums::of(pairs);
-    let count = sums.count;
-    let null = Cell::exactly(Value::Null);
-    match pairing {
-        Pairing::Count => return Cell::exactly(Value::Integer(i64::try_from(count).expect("fits in memory"))),
-        _ if count == 0 => return null,
-        Pairing::CovarianceSample if count == 1 => return null,
-        Pairing::AverageX => return Cell::about(rounded(&sums.x, 1, count), 2),
-        _ => {}
-    }
-    let xy = sums.deviations(&sums.xy, &sums.x, &sums.y);
-    let xx = sums.deviations(&sums.xx, &sums.x, &sums.x);
-    let yy = sums.deviations(&sums.yy, &sums.y, &sums.y);
+    let pairs: Vec<_> = pairs.iter().map(|(y, x)| (Whole::from_double(*y), Whole::from_double(*x))).collect();
+    let exact = Exact { pairs };
+    let count = exact.pairs.len() as u64;
+    let null = || Cell::exactly(Value::Null);
     let over = |numerator: &Whole, divisor: u64| Cell::about(rounded(numerator, 2, divisor), STEPS);
     let double = |whole: &Whole| rounded(whole, 2, 1);
     match pairing {
-        Pairing::CovarianceSample => over(&xy, count * (count - 1)),
-        Pairing::CovariancePopulation => over(&xy, count * count),
-        Pairing::DeviationsXX => over(&xx, count),
-        Pairing::DeviationsYY => over(&yy, count),
-        Pairing::DeviationsXY => over(&xy, count),
-        _ if xx == Whole::default() => null,
-        Pairing::Slope => Cell::about(double(&xy) / double(&xx), STEPS),
+        Pairing::Count => Cell::exactly(Value::Integer(i64::try_from(count).expect("fits in memory"))),
+        _ if count == 0 => null(),
+        Pairing::CovarianceSample if count == 1 => null(),
+        Pairing::AverageX => Cell::about(rounded(&exact.x(), 1, count), 2),
+        Pairing::CovarianceSample => over(&exact.xy(), count * (count - 1)),
+        Pairing::CovariancePopulation => over(&exact.xy(), count * count),
+        Pairing::DeviationsXX => over(&exact.xx(), count),
+        Pairing::DeviationsYY => over(&exact.yy(), count),
+        Pairing::DeviationsXY => over(&exact.xy(), count),
+        _ if exact.xx() == Whole::default() => null(),
+        Pairing::Slope => Cell::about(double(&exact.xy()) / double(&exact.xx()), STEPS),
         Pairing::Intercept => {
-            let numerator = sums.y.times(&sums.xx).minus(&sums.x.times(&sums.xy));
-            Cell::about(rounded(&numerator, 3, 1) / double(&xx), STEPS)
+            let (xx, xy) = (exact.products(|_, x| x.times(x)), exact.products(|y, x| x.times(y)));
+            let numerator = exact.y().times(&xx).minus(&exact.x().times(&xy));
+            Cell::about(rounded(&numerator, 3, 1) / double(&exact.xx()), STEPS)
         }
-        Pairing::Determination if yy == Whole::default() => Cell::exactly(Value::Double(1.0)),
-        Pairing::Correlation if yy == Whole::default() => null,
-        Pairing::Determination => Cell::about(double(&xy) * double(&xy) / double(&xx) / double(&yy), STEPS),
-        Pairing::Correlation => Cell::about(double(&xy) / (double(&xx).sqrt() * double(&yy).sqrt()), STEPS),
-        Pairing::Count | Pairing::AverageX => unreachable!("done"),
+        Pairing::Determination if exact.yy() == Whole::default() => Cell::exactly(Value::Double(1.0)),
+        Pairing::Correlation if exact.yy() == Whole::default() => null(),
+        Pairing::Determination | Pairing::Correlation => {
+            let [xy, xx, yy] = [exact.xy(), exact.xx(), exact.yy()].map(|whole| double(&whole));
+            let correlation = xy / (xx.sqrt() * yy.sqrt());
+            Cell::about(if pairing == Pairing::Correlation { correlation } else { xy * xy / xx / yy }, STEPS)
+        }
     }
 }

@@ -75,8 +75,8 @@ fn place(value: f64) -> i64 {
     if value.is_sign_negative() { -magnitude } else { magnitude }
 }
 
-/// Start, end and reason of a window, and the keys of a group in it.
-type Group = ((i64, i64), Option<&'static str>, Vec<Value>);
+/// Start, end, reason and ordinal of a window, and the keys of a group in it.
+type Group = ((i64, i64), Option<&'static str>, usize, Vec<Value>);
 
 /// The rows of all windows whose end is at or before `closed`, sorted by window and keys.
 pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -> Vec<Row> {
@@ -84,11 +84,11 @@ pub fn results(judged: &[Judged], stream: &Stream, query: &Query, closed: i64) -
     for record in judged {
         for window in record.windows.iter().filter(|(_, end)| *end <= closed) {
             let keys = query.keys.iter().map(|key| grouped(&record.fields, key)).collect();
-            groups.entry((*window, record.reason, keys)).or_default().push(record);
+            groups.entry((*window, record.reason, record.ordinal, keys)).or_default().push(record);
         }
     }
     let mut rows = Vec::new();
-    for (((start, end), reason, keys), mut records) in groups {
+    for (((start, end), reason, _, keys), mut records) in groups {
         // Canonical order; one stream, so its name decides nothing.
         records.sort_by_key(|record| (field(&record.fields, &stream.event_time), record.partition, record.offset));
         let fields: Vec<&Fields> = records.iter().map(|record| &record.fields).collect();
@@ -110,31 +110,45 @@ pub fn grouped(fields: &Fields, column: &str) -> Value {
 }
 
 /// How the rows of a table differ from the expected ones, a line each; empty when they don't. `keys` is how many columns
-/// identify a row: window columns and keys.
+/// identify a row: window columns and keys. Count windows that begin and end at once have several rows that look the same.
 pub fn differences(expected: &[Row], actual: &[Vec<Value>], keys: usize) -> Vec<String> {
     let mut lines = Vec::new();
     let mut rest: BTreeMap<Vec<Value>, Vec<&Vec<Value>>> = BTreeMap::new();
     for row in actual {
         rest.entry(row[..keys].to_vec()).or_default().push(row);
     }
+    let mut wanted: BTreeMap<Vec<Value>, Vec<&Row>> = BTreeMap::new();
     for row in expected {
-        let key: Vec<Value> = row[..keys].iter().map(|cell| cell.value.clone()).collect();
-        let found = rest.remove(&key).unwrap_or_default();
-        match found.as_slice() {
-            [] => lines.push(format!("missing: {key:?}")),
-            [one] => {
-                for (column, (cell, value)) in row.iter().zip(one.iter()).enumerate() {
-                    if !cell.allows(value) {
-                        lines.push(format!("changed: {key:?}: column {column} is {value:?}, not {:?}", cell.value));
-                    }
-                }
-                if row.len() != one.len() {
-                    lines.push(format!("changed: {key:?}: {} columns, not {}", one.len(), row.len()));
+        let key = row[..keys].iter().map(|cell| cell.value.clone()).collect();
+        wanted.entry(key).or_default().push(row);
+    }
+    for (key, rows) in wanted {
+        let mut found = rest.remove(&key).unwrap_or_default();
+        match found.len() {
+            0 => lines.push(format!("missing: {key:?}")),
+            times if times == rows.len() => {
+                for row in rows {
+                    let right = found.iter().position(|one| changes(row, one).is_empty());
+                    let one = found.remove(right.unwrap_or(0));
+                    lines.extend(changes(row, one).into_iter().map(|change| format!("changed: {key:?}: {change}")));
                 }
             }
-            several => lines.push(format!("{} times: {key:?}", several.len())),
+            times => lines.push(format!("{times} times: {key:?}")),
         }
     }
     lines.extend(rest.keys().map(|key| format!("extra: {key:?}")));
     lines
+}
+
+fn changes(row: &Row, one: &[Value]) -> Vec<String> {
+    let mut changes = Vec::new();
+    for (column, (cell, value)) in row.iter().zip(one).enumerate() {
+        if !cell.allows(value) {
+            changes.push(format!("column {column} is {value:?}, not {:?}", cell.value));
+        }
+    }
+    if row.len() != one.len() {
+        changes.push(format!("{} columns, not {}", one.len(), row.len()));
+    }
+    changes
 }

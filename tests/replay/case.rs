@@ -222,13 +222,15 @@ impl Case {
 fn partition(random: &mut Random, base: i64, stream: &model::Stream, query: &model::Query) -> Vec<Message> {
     // Few records and few windows where these are long: history has a file for each hour.
     let is_long = query.size >= 24 * HOUR;
-    let count = if is_long { random.pick(&[0, 1, 5, 30, 30]) } else { random.pick(&[0, 1, 5, 50, 100, 200, 200]) };
+    let count = if is_long { random.pick(&[0, 1, 5, 30, 30]) } else { random.pick(&[0, 1, 5, 30, 60, 100, 100]) };
     let windows = match query.cut.is_by_data() {
         // So far apart that sessions end, and no more than some hours of them.
         true => random.between(10, 11 + (6 * HOUR / query.size).min(2_000)),
-        false => random.between(1, if is_long { 4 } else { 30 }),
+        // History has a file for each hour.
+        false if query.size >= HOUR => random.between(1, 4),
+        false => random.between(1, 30),
     };
-    let step = (windows * query.size / 200).max(2);
+    let step = (windows * query.size / 100).max(2);
     let (mut clock, mut previous) = (base + random.between(0, query.size), base);
     let mut messages = Vec::new();
     for _ in 0..count {
