@@ -1,5 +1,6 @@
 //! The live driver against a log in memory, a catalog in a folder, and a plain computation of what must come out.
 
+mod behind;
 mod failures;
 mod memory_log;
 mod overlapping;
