@@ -84,7 +84,8 @@ impl Above {
 
     /// Operators of its own for one worker. Fails as [`Above::new`] would have.
     pub fn start(&self) -> Result<Running> {
-        let rows: Vec<Arc<Rows>> = self.closed.iter().map(|closed| Arc::new(Rows::new(closed))).collect();
+        let rows: Vec<Arc<Rows>> =
+            self.closed.iter().enumerate().map(|(leg, closed)| Arc::new(Rows::new(leg, closed))).collect();
         let operators = operators::operators(&self.plan, &rows)?;
         Ok(Running { rows, operators, schema: Arc::clone(&self.schema), each_window: self.each_window })
     }

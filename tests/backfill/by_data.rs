@@ -17,11 +17,11 @@ const BOUND: i64 = 30 * SECOND;
 
 /// One record of a test's log.
 #[derive(Clone, Debug)]
-struct Event {
-    time: i64,
-    user: Option<&'static str>,
+pub struct Event {
+    pub time: i64,
+    pub user: Option<&'static str>,
     page: &'static str,
-    value: i64,
+    pub value: i64,
     position: (usize, usize),
 }
 
@@ -36,7 +36,7 @@ impl Numbers {
 }
 
 /// Three partitions over three hours: users come and go, records are out of order, one in ten beyond the bound.
-fn events(seed: u64) -> Vec<Vec<Event>> {
+pub fn events(seed: u64) -> Vec<Vec<Event>> {
     let mut numbers = Numbers(seed);
     let mut partitions = vec![Vec::new(); 3];
     let start = at("2026-01-01T00:00:00Z").0;
@@ -60,7 +60,7 @@ fn events(seed: u64) -> Vec<Vec<Event>> {
     partitions
 }
 
-fn log(partitions: &[Vec<Event>]) -> Log {
+pub fn log(partitions: &[Vec<Event>]) -> Log {
     let message = |event: &Event| {
         let user = event.user.map_or("null".to_owned(), |user| format!("\"{user}\""));
         let Event { time, page, value, .. } = event;
@@ -72,11 +72,16 @@ fn log(partitions: &[Vec<Event>]) -> Log {
 
 /// The events that are in time by their own partition, in canonical order.
 fn in_time(partitions: &[Vec<Event>]) -> Vec<Event> {
+    within(partitions, BOUND)
+}
+
+/// The same for another bound.
+pub fn within(partitions: &[Vec<Event>], bound: i64) -> Vec<Event> {
     let mut taken = Vec::new();
     for events in partitions {
         let mut seen = i64::MIN;
         for event in events {
-            if seen == i64::MIN || event.time >= seen - BOUND {
+            if seen == i64::MIN || event.time >= seen - bound {
                 taken.push(event.clone());
             }
             seen = seen.max(event.time);
@@ -229,7 +234,7 @@ impl Case {
     }
 }
 
-fn hours() -> [Range<EventTime>; 4] {
+pub fn hours() -> [Range<EventTime>; 4] {
     [
         between("2026-01-01T01:00:00Z", "2026-01-01T02:00:00Z"),
         between("2025-12-31T23:00:00Z", "2026-01-01T01:00:00Z"),

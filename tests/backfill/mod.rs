@@ -16,3 +16,4 @@ mod moves;
 mod ranges;
 mod rig;
 mod ticking;
+mod two_streams;

@@ -105,6 +105,14 @@ impl Rig {
         self.try_archive(plan, log, 2).await.expect("history takes the log")
     }
 
+    /// Archives the log for every stream of the plan.
+    pub async fn archive_all(&self, plan: &Plan, log: &Log) {
+        for stream in &plan.streams {
+            let only = Plan { streams: vec![stream.clone()], ..plan.clone() };
+            self.archive(&only, log).await;
+        }
+    }
+
     pub async fn try_archive(&self, plan: &Plan, log: &Log, lanes: usize) -> Result<ArchiveReport, ArchiveError> {
         self.archive_by(plan, log, lanes, false).await
     }

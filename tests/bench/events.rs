@@ -14,6 +14,8 @@ pub const HOUR_START_MS: i64 = 1_767_261_600_000;
 pub const HOUR: [&str; 2] = ["2026-01-01T10:00:00Z", "2026-01-01T11:00:00Z"];
 /// Where the first window of an hour begins that holds an event.
 pub const HOUR_BEFORE: &str = "2026-01-01T09:00:00Z";
+/// By when a session is over that holds an event.
+pub const HOUR_AFTER: &str = "2026-01-01T12:00:00Z";
 
 const HOUR_MS: u64 = 3_600_000;
 /// How far an event may come behind one that happened later; well inside the job's bound.

@@ -7,6 +7,7 @@ mod aggregate;
 mod consume;
 mod decode;
 mod events;
+mod held;
 mod programs;
 mod topic;
 mod usage;
@@ -33,6 +34,10 @@ const LIVE_LEAST: f64 = 0.40;
 const BACKFILL_LEAST: f64 = 0.30;
 /// A hop of an hour each minute from history, of a tumbling minute: each event is in 60 windows.
 const HOP_LEAST: f64 = 0.60;
+/// Sessions of each key from history, of a tumbling minute.
+const SESSION_LEAST: f64 = 0.40;
+/// State of a key in an open window, beside the key.
+const STATE_BYTES_MAX: f64 = 100.0;
 const PEAK_BYTES_MAX: u64 = 300_000_000;
 
 /// A work and its cheapest run.
@@ -49,6 +54,10 @@ fn main() -> ExitCode {
         ["consume", address, topic, count] => tell(consume::measure(address, topic, whole(count))),
         ["decode", lines, count] => tell(decode::measure(Path::new(lines), whole(count))),
         ["aggregate", count] => tell(aggregate::measure(whole(count))),
+        ["held", keys] => {
+            println!("{}", json!({ "bytes": held::measure(whole(keys)) }));
+            ExitCode::SUCCESS
+        }
         ["fill", address, topic, lines, count] => {
             topic::fill(address, topic, Path::new(lines), whole(count));
             ExitCode::SUCCESS
@@ -78,7 +87,14 @@ fn bench() -> ExitCode {
     let run =
         Run { count, repeats, checkpoint_ms, folder: &folder.path, python: &python, broker: &broker, topic, lines };
     let (limits, works) = (run.limits(), run.works());
-    report(count, &limits, &works)
+    step("state of a key");
+    report(count, &limits, &works, state_of_a_key())
+}
+
+/// Bytes that a key of an open window takes beside its text, with count, sum and avg of a BIGINT.
+fn state_of_a_key() -> f64 {
+    let [few, many] = held::KEYS.map(|keys| part(&["held", &keys.to_string()])["bytes"].as_u64().expect("a number"));
+    (many.saturating_sub(few)) as f64 / (held::KEYS[1] - held::KEYS[0]) as f64 - held::KEY_BYTES as f64
 }
 
 /// What all measurements share.
@@ -108,7 +124,7 @@ impl Run<'_> {
         ]
     }
 
-    /// Live, archive, backfill, hop, L5; the rows are checked after each that writes them.
+    /// Live, archive, backfill, hop, session, L5; the rows are checked after each that writes them.
     fn works(&self) -> Vec<Figure> {
         let mut figures: Vec<Figure> = Vec::new();
         for repeat in 0..self.repeats {
@@ -126,6 +142,9 @@ impl Run<'_> {
             step("kappa backfill run, hopping");
             let (_, hop) = project.hop();
             project.check_hop(self.python, self.count);
+            step("kappa backfill run, sessions");
+            let (_, session) = project.session();
+            project.check_session(self.python, self.count);
             step("DuckDB over history");
             let duckdb = cost(&project.in_duckdb(self.python));
             let names = [
@@ -133,9 +152,12 @@ impl Run<'_> {
                 "archive",
                 "backfill",
                 "backfill, an hour each minute",
+                "backfill, sessions of each key",
                 "L5 DuckDB over history, with writing",
             ];
-            for (index, (name, cost)) in names.into_iter().zip([live, archive, backfill, hop, duckdb]).enumerate() {
+            for (index, (name, cost)) in
+                names.into_iter().zip([live, archive, backfill, hop, session, duckdb]).enumerate()
+            {
                 step(&line(name, self.count, &cost, None));
                 if repeat == 0 {
                     figures.push(Figure { name, cost });
@@ -176,9 +198,9 @@ fn cheaper(one: Cost, other: Cost) -> Cost {
 }
 
 /// Prints the table; fails below a limit.
-fn report(count: u64, limits: &[Figure], works: &[Figure]) -> ExitCode {
+fn report(count: u64, limits: &[Figure], works: &[Figure], state_bytes: f64) -> ExitCode {
     let [consume, arrow, read_json, groups] = limits else { unreachable!("there are four limits") };
-    let [live, archive, backfill, hop, duckdb] = works else { unreachable!("there are five works") };
+    let [live, archive, backfill, hop, session, duckdb] = works else { unreachable!("there are six works") };
     let rate = |figure: &Figure| count as f64 / figure.cost.cpu.as_secs_f64();
     let decode = rate(arrow).max(rate(read_json));
     let all = 1.0 / (1.0 / rate(consume) + 1.0 / decode + 1.0 / rate(groups));
@@ -193,11 +215,14 @@ fn report(count: u64, limits: &[Figure], works: &[Figure]) -> ExitCode {
     println!("{}", line(duckdb.name, count, &duckdb.cost, None));
     println!("{}", line(backfill.name, count, &backfill.cost, Some(rate(backfill) / rate(duckdb))));
     println!("{}", line(hop.name, count, &hop.cost, Some(rate(hop) / rate(backfill))));
+    println!("{}", line(session.name, count, &session.cost, Some(rate(session) / rate(backfill))));
+    println!("{:<40} {state_bytes:>10.0} bytes", "state of a key in an open window");
     let mut missed = Vec::new();
     let held = [
         (live, "L4", all, LIVE_LEAST),
         (backfill, "L5", rate(duckdb), BACKFILL_LEAST),
         (hop, "the tumbling backfill", rate(backfill), HOP_LEAST),
+        (session, "the tumbling backfill", rate(backfill), SESSION_LEAST),
     ];
     for (figure, of, limit, least) in held {
         if rate(figure) < least * limit {
@@ -208,6 +233,9 @@ fn report(count: u64, limits: &[Figure], works: &[Figure]) -> ExitCode {
         if figure.cost.peak_bytes > PEAK_BYTES_MAX {
             missed.push(format!("{}: more than {} MB", figure.name, PEAK_BYTES_MAX / 1_000_000));
         }
+    }
+    if state_bytes > STATE_BYTES_MAX {
+        missed.push(format!("a key in an open window takes more than {STATE_BYTES_MAX} bytes beside its text"));
     }
     for missed in &missed {
         println!("MISSED {missed}");

@@ -5,17 +5,19 @@ use std::process::Command;
 
 use serde_json::Value;
 
-use crate::events::{HOUR, HOUR_BEFORE};
+use crate::events::{HOUR, HOUR_AFTER, HOUR_BEFORE};
 use crate::usage::{self, Cost};
 
 /// The broker's heap: as small as serves ten million events.
 const KAFKA_HEAP: &str = "160m";
 const JOB: &str = "jobs/per_minute.sql";
 const HOP_JOB: &str = "jobs/per_hour.sql";
+const SESSION_JOB: &str = "jobs/per_session.sql";
 /// Of the catalog; all tables are in this namespace.
 const HISTORY: &str = "bench.events";
 const RESULT: &str = "bench.per_minute";
 const HOP_RESULT: &str = "bench.per_hour";
+const SESSION_RESULT: &str = "bench.per_session";
 /// Windows that each event falls in, by [`HOP_JOB`].
 const HOP_WINDOWS: u64 = 60;
 
@@ -99,21 +101,24 @@ LIVE    FROM KAFKA   '{topic}' FORMAT JSON
 HISTORY FROM ICEBERG '{HISTORY}';
 "
         );
-        let job = |result: &str, window: &str| {
+        let job = |result: &str, edge: &str, window: &str| {
             format!(
                 "{stream}
-INSERT INTO ICEBERG '{result}' PARTITIONED BY (hour(window_start))
-SELECT window_start, key, count(*) AS events, sum(value) AS total, avg(value) AS mean
+INSERT INTO ICEBERG '{result}' PARTITIONED BY (hour({edge}))
+SELECT {edge}, key, count(*) AS events, sum(value) AS total, avg(value) AS mean
 FROM   {window}
 GROUP  BY window_start, window_end, key;
 "
             )
         };
-        let minutes = job(RESULT, "TUMBLE(events, ts, INTERVAL '1 minute')");
-        let hours = job(HOP_RESULT, "HOP(events, ts, INTERVAL '1 minute', INTERVAL '1 hour')");
+        let minutes = job(RESULT, "window_start", "TUMBLE(events, ts, INTERVAL '1 minute')");
+        let hours = job(HOP_RESULT, "window_start", "HOP(events, ts, INTERVAL '1 minute', INTERVAL '1 hour')");
+        let sessions = "SESSION(events PARTITION BY key, ts, INTERVAL '10 seconds')";
+        let sessions = job(SESSION_RESULT, "window_end", sessions);
         std::fs::write(folder.join("kappa.toml"), config).expect("the folder takes files");
         std::fs::write(folder.join(JOB), minutes).expect("the folder takes files");
         std::fs::write(folder.join(HOP_JOB), hours).expect("the folder takes files");
+        std::fs::write(folder.join(SESSION_JOB), sessions).expect("the folder takes files");
         Project { folder }
     }
 
@@ -142,6 +147,21 @@ GROUP  BY window_start, window_end, key;
     /// All hours that hold an event of the hour, one each minute, from history.
     pub fn hop(&self) -> (Value, Cost) {
         self.kappa(&["backfill", "run", HOP_JOB, "--from", HOUR_BEFORE, "--to", HOUR[1], "--drain"])
+    }
+
+    /// The sessions of each key that end in the hour or right behind it, from history.
+    pub fn session(&self) -> (Value, Cost) {
+        self.kappa(&["backfill", "run", SESSION_JOB, "--from", HOUR[0], "--to", HOUR_AFTER, "--drain"])
+    }
+
+    /// Checks that each of `count` events is in one session.
+    ///
+    /// # Panics
+    /// If one is missing or in several.
+    pub fn check_session(&self, python: &Path, count: u64) {
+        let [uri, warehouse] = self.catalog();
+        let found = duckdb(python, &["sum", &uri, &warehouse, SESSION_RESULT]);
+        assert_eq!(found["events"].as_u64(), Some(count), "each event is in one session: {found}");
     }
 
     /// Checks that each of `count` events is in all of its hours.

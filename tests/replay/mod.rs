@@ -5,6 +5,7 @@ mod case;
 mod drawn;
 mod faces;
 mod layers;
+mod legs;
 mod memory;
 mod message;
 mod processes;

@@ -17,17 +17,25 @@ use futures::stream;
 use super::Closed;
 
 /// A table of one batch, which is put in before each run.
-#[derive(Debug)]
 pub(super) struct Rows {
+    /// Number of the leg.
+    leg: usize,
     closed: Closed,
     /// Never contended: one worker puts in, then reads.
     batch: Mutex<RecordBatch>,
 }
 
+/// Tells which table it is: fingerprints go by it.
+impl std::fmt::Debug for Rows {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "leg {}", self.leg)
+    }
+}
+
 impl Rows {
-    pub(super) fn new(closed: &Closed) -> Rows {
+    pub(super) fn new(leg: usize, closed: &Closed) -> Rows {
         let batch = RecordBatch::new_empty(Arc::clone(&closed.schema));
-        Rows { closed: closed.clone(), batch: Mutex::new(batch) }
+        Rows { leg, closed: closed.clone(), batch: Mutex::new(batch) }
     }
 
     pub(super) fn schema(&self) -> &SchemaRef {

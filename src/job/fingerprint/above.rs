@@ -7,6 +7,7 @@ use datafusion_physical_expr::window::{PlainAggregateWindowExpr, StandardWindowE
 use datafusion_physical_plan::ExecutionPlan;
 use datafusion_physical_plan::aggregates::AggregateExec;
 use datafusion_physical_plan::filter::FilterExec;
+use datafusion_physical_plan::joins::HashJoinExec;
 use datafusion_physical_plan::limit::GlobalLimitExec;
 use datafusion_physical_plan::projection::ProjectionExec;
 use datafusion_physical_plan::sorts::sort::SortExec;
@@ -24,7 +25,11 @@ pub(super) fn canonical_operators(plan: &Arc<dyn ExecutionPlan>) -> Value {
 
 fn canonical_operator(plan: &dyn ExecutionPlan) -> Value {
     if let Some(table) = plan.downcast_ref::<StreamingTableExec>() {
-        return json!(table.projection());
+        // Which leg is said only where there are several, so that queries of one are what they were.
+        return match format!("{:?}", table.partitions()).as_str() {
+            "[leg 0]" => json!(table.projection()),
+            leg => json!([leg, table.projection()]),
+        };
     }
     if let Some(projection) = plan.downcast_ref::<ProjectionExec>() {
         return projection.expr().iter().map(|column| canonical_expression(&column.expr)).collect();
@@ -45,6 +50,12 @@ fn canonical_operator(plan: &dyn ExecutionPlan) -> Value {
     }
     if let Some(sort) = plan.downcast_ref::<SortExec>() {
         return json!([canonical_order(sort.expr()), sort.fetch()]);
+    }
+    if let Some(join) = plan.downcast_ref::<HashJoinExec>() {
+        let on = join.on().iter().map(|(left, right)| json!([canonical_expression(left), canonical_expression(right)]));
+        let filter = join.filter().map(|filter| canonical_expression(filter.expression()));
+        let kind = format!("{} {:?}", join.join_type(), join.null_equality());
+        return json!([kind, on.collect::<Vec<_>>(), filter]);
     }
     if let Some(limit) = plan.downcast_ref::<GlobalLimitExec>() {
         return json!([limit.skip(), limit.fetch()]);

@@ -1,0 +1,10 @@
+CREATE STREAM shown (ad TEXT, t TIMESTAMP NOT NULL, WATERMARK FOR t)
+LIVE FROM KAFKA 'shown' FORMAT JSON;
+
+CREATE STREAM clicked (ad TEXT, who TEXT, at TIMESTAMP NOT NULL, WATERMARK FOR at)
+LIVE FROM KAFKA 'clicked' FORMAT JSON;
+
+INSERT INTO ICEBERG 'marts.rates'
+SELECT s.window_start, s.window_end, s.ad
+FROM TUMBLE(shown, t, INTERVAL '1 minute') AS s
+JOIN TUMBLE(clicked, at, INTERVAL '1 hour') AS c ON s.window_start = c.window_start AND s.ad = c.ad;
