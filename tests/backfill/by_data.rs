@@ -72,16 +72,11 @@ pub fn log(partitions: &[Vec<Event>]) -> Log {
 
 /// The events that are in time by their own partition, in canonical order.
 fn in_time(partitions: &[Vec<Event>]) -> Vec<Event> {
-    within(partitions, BOUND)
-}
-
-/// The same for another bound.
-pub fn within(partitions: &[Vec<Event>], bound: i64) -> Vec<Event> {
     let mut taken = Vec::new();
     for events in partitions {
         let mut seen = i64::MIN;
         for event in events {
-            if seen == i64::MIN || event.time >= seen - bound {
+            if seen == i64::MIN || event.time >= seen - BOUND {
                 taken.push(event.clone());
             }
             seen = seen.max(event.time);

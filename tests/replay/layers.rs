@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::case::Case;
 use super::random::Random;
-use crate::model::{self, Value};
+use crate::model::{self, SECOND, Value};
 
 /// What is asked of the windows of a case. Groups are those of its keys, with how many records they have (`c`) and the sum of
 /// their `n` (`s`); the numbers are how many of each window are wanted.
@@ -29,7 +29,18 @@ pub enum Layers {
     AgainByKey,
     /// The groups with the sum of sizes so far, and the size before.
     Running,
+    /// Records beside the number of records of their window: two readings of the stream, joined.
+    Joined,
+    /// The records that have no other of their key `k` in their window: an anti join.
+    Alone,
+    /// Windows of the records twice, by UNION ALL below them: how many there are.
+    Doubled,
+    /// Windows of 20 minutes over the windows.
+    Above,
 }
+
+/// Length of [`Layers::Above`].
+const ABOVE: i64 = 20 * 60 * SECOND;
 
 /// A row on its way: start, end, keys, `c`, `s`.
 struct Group {
@@ -44,7 +55,7 @@ const WINDOW: &str = "window_start, window_end";
 impl Layers {
     pub(super) fn draw(random: &mut Random) -> Layers {
         let most = random.below(3) + 1;
-        match random.below(9) {
+        match random.below(13) {
             0 => Layers::Records,
             1 => Layers::GreatestRecords(most),
             2 => Layers::Largest(most),
@@ -53,6 +64,10 @@ impl Layers {
             5 => Layers::Sizes,
             6 => Layers::Again,
             7 => Layers::AgainByKey,
+            8 => Layers::Joined,
+            9 => Layers::Alone,
+            10 => Layers::Doubled,
+            11 => Layers::Above,
             _ => Layers::Running,
         }
     }
@@ -64,6 +79,9 @@ impl Layers {
         let keys = &case.query.keys;
         let listed: String = keys.iter().map(|key| format!("{key}, ")).collect();
         let behind: String = keys.iter().map(|key| format!(", {key}")).collect();
+        let records = format!("SELECT {WINDOW}, _partition AS p, _offset AS o, k FROM {from}");
+        let counts = format!("SELECT {WINDOW}, window_time, count(*) AS c FROM {from} GROUP BY {WINDOW}, window_time");
+        let same = "a.window_start = b.window_start AND a.window_end = b.window_end";
         let over = |order: &str| format!("OVER (PARTITION BY {WINDOW} ORDER BY {order}{behind})");
         match self {
             Layers::Records => format!("SELECT {WINDOW}, _partition AS p, _offset AS o, t, k FROM {from}"),
@@ -94,6 +112,22 @@ impl Layers {
                      GROUP BY {WINDOW}, {key} HAVING count(*) > 1"
                 )
             }
+            Layers::Joined => format!(
+                "SELECT a.window_start, a.window_end, a.p, a.o, b.c FROM ({records}) AS a JOIN ({counts}) AS b ON {same}"
+            ),
+            Layers::Alone => format!(
+                "SELECT a.window_start, a.window_end, a.p, a.o FROM ({records}) AS a
+                 LEFT ANTI JOIN ({records}) AS b ON {same} AND a.k = b.k AND (a.p <> b.p OR a.o <> b.o)"
+            ),
+            Layers::Doubled => {
+                let twice = from.replacen("(s, t,", "((SELECT * FROM s UNION ALL SELECT * FROM s), t,", 1);
+                assert_ne!(twice, from, "a window begins with its stream and its time");
+                format!("SELECT {WINDOW}, count(*) AS c FROM {twice} GROUP BY {WINDOW}")
+            }
+            Layers::Above => format!(
+                "SELECT {WINDOW}, count(*) AS windows, sum(c) AS c
+                 FROM TUMBLE(({counts}), window_time, INTERVAL '20 minutes') GROUP BY {WINDOW}"
+            ),
             Layers::Running => format!(
                 "SELECT {by}, c, sum(c) {} AS so_far, LAG(c) {} AS before FROM ({groups})",
                 over("c").replace(')', " ROWS UNBOUNDED PRECEDING)"),
@@ -133,7 +167,8 @@ impl Layers {
 
     fn rows(self, case: &Case, judged: &[model::Judged]) -> Vec<Vec<Value>> {
         match self {
-            Layers::Records | Layers::GreatestRecords(_) => self.of_records(judged),
+            Layers::Records | Layers::GreatestRecords(_) | Layers::Joined | Layers::Alone => self.of_records(judged),
+            Layers::Above => above(judged),
             _ => by_window(groups(case, judged)).into_values().flat_map(|groups| self.of_groups(groups)).collect(),
         }
     }
@@ -153,10 +188,21 @@ impl Layers {
             if let Layers::GreatestRecords(_) = self {
                 records.sort_by_key(|record| std::cmp::Reverse(record.fields["n"].clone()));
             }
+            let count = Value::Integer(i64::try_from(records.len()).expect("is small"));
+            if let Layers::Alone = self {
+                let all = records.clone();
+                let has_other = |record: &&model::Judged| {
+                    let key = &record.fields["k"];
+                    !key.is_null() && all.iter().filter(|other| other.fields["k"] == *key).count() > 1
+                };
+                records.retain(|record| !has_other(record));
+            }
             for (place, record) in (1..).zip(records).take(most) {
                 let position = [Value::Integer(record.partition.into()), Value::Integer(record.offset)];
                 let rest = match self {
                     Layers::Records => vec![record.fields["t"].clone(), record.fields["k"].clone()],
+                    Layers::Joined => vec![count.clone()],
+                    Layers::Alone => Vec::new(),
                     _ => vec![Value::Integer(place)],
                 };
                 rows.push(edges(window).into_iter().chain(position).chain(rest).collect());
@@ -221,9 +267,30 @@ impl Layers {
                 };
                 groups.iter().map(&mut running).collect()
             }
-            Layers::Records | Layers::GreatestRecords(_) => unreachable!("they have no groups"),
+            Layers::Doubled => {
+                let records: i64 = groups.iter().map(|group| group.size).sum();
+                vec![window.into_iter().chain([Value::Integer(2 * records)]).collect()]
+            }
+            Layers::Records | Layers::GreatestRecords(_) | Layers::Joined | Layers::Alone | Layers::Above => {
+                unreachable!("they are not made of the groups of one window")
+            }
         }
     }
+}
+
+/// The rows of windows over the windows.
+fn above(judged: &[model::Judged]) -> Vec<Vec<Value>> {
+    let mut windows: BTreeMap<(i64, i64), i64> = BTreeMap::new();
+    judged.iter().flat_map(|record| &record.windows).for_each(|window| *windows.entry(*window).or_default() += 1);
+    let mut above: BTreeMap<i64, [i64; 2]> = BTreeMap::new();
+    for ((_, end), records) in windows {
+        let counts = above.entry((end - 1).div_euclid(ABOVE) * ABOVE).or_default();
+        *counts = [counts[0] + 1, counts[1] + records];
+    }
+    let row = |(start, counts): (i64, [i64; 2])| {
+        edges((start, start + ABOVE)).into_iter().chain(counts.map(Value::Integer)).collect()
+    };
+    above.into_iter().map(row).collect()
 }
 
 fn edges((start, end): (i64, i64)) -> Vec<Value> {

@@ -5,7 +5,6 @@ mod case;
 mod drawn;
 mod faces;
 mod layers;
-mod legs;
 mod memory;
 mod message;
 mod processes;
@@ -19,6 +18,8 @@ pub use case::{Case, Names, STEADY_START};
 pub use faces::{catalog, runtime, table_rows};
 pub use processes::Deployed;
 pub use random::Random;
+
+use layers::Layers;
 
 use crate::model::{self, Cut, Value, Verdict};
 
@@ -81,7 +82,9 @@ impl Case {
     pub fn days(&self) -> Option<(i64, i64)> {
         let judged = model::judge(&self.log(), &self.stream, &self.query);
         let windows = judged.iter().flat_map(|record| record.windows.iter().chain(&record.late_for));
-        let instants = windows.map(|(start, end)| if self.by_end { end } else { start });
+        // Windows over windows go by the ends of these.
+        let by_end = self.by_end || matches!(self.layers, Some(Layers::Above));
+        let instants = windows.map(|(start, end)| if by_end { end } else { start });
         let days: Vec<i64> = instants.map(|instant| instant.div_euclid(24 * model::HOUR)).collect();
         Some((days.iter().min()? - 1, days.iter().max()? + 2))
     }
