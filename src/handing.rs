@@ -50,6 +50,18 @@ pub enum HandOverError {
         /// Where it ends.
         other_to: EventTime,
     },
+    /// A straggler may be anywhere in the log, so no place in it is behind all that backfills have published.
+    #[error(
+        "{table} is without a window: records of any time may have come since it was backfilled; start at the time up to which \
+         it is, with --start {to}, and backfill the range below once more when the job has published its first checkpoint: that \
+         brings those that came in between"
+    )]
+    WithoutWindow {
+        /// The result.
+        table: TableName,
+        /// Up to where it is backfilled.
+        to: EventTime,
+    },
     /// A stream has no history, or it isn't there.
     #[error(
         "stream {stream} has no history to go on from; declare HISTORY FROM ICEBERG 'namespace.table' and fill it with `kappa \
@@ -129,6 +141,9 @@ pub async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, Han
     if one_to != other_to {
         let (one, other) = (one.clone(), other.clone());
         return Err(HandOverError::Differ { one, one_to, other, other_to });
+    }
+    if let Some(insert) = plan.inserts.iter().find(|insert| insert.window.is_without_end()) {
+        return Err(HandOverError::WithoutWindow { table: insert.table.clone(), to: one_to });
     }
     if let Some(insert) = plan.inserts.iter().find(|insert| !insert.can_begin_at_an_edge()) {
         let window = insert.window.name();

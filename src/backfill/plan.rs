@@ -241,6 +241,13 @@ pub(super) fn may_write(
 ) -> Result<Result<(), NotWritable>, BackfillError> {
     let properties = TableProperties::parse(&job.name, table.properties())
         .map_err(|source| BackfillError::Property { table: insert.table.clone(), source })?;
+    if insert.window.is_without_end() {
+        // Nothing of it is ever sealed. What a live job publishes stays, as the scope says where its records begin.
+        let republish = properties.republish.map(|range| range.from..range.to);
+        let owned = Owned { owner: properties.owner, sealed_edge: Some(EventTime::MAX), republish, ..Owned::default() };
+        let writer = Writer::Backfill { job: &job.name, from: scope.range.start, to: scope.range.end };
+        return Ok(writable(&insert.table, &owned, &writer).map(|_| ()));
+    }
     // The owner may have been set by a backfill; only a live run sets the others. One that has claimed the table, but not
     // published yet, may publish any window.
     let claimed = properties.generation.map(|_| EventTime::MIN);

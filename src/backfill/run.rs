@@ -9,10 +9,10 @@ use super::staging::Staging;
 use super::{BackfillError, BackfillOptions, late};
 use crate::engine::EpochOutput;
 use crate::event::TableName;
-use crate::iceberg::{Catalog, IcebergError};
+use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, plan_files};
 use crate::job::{Insert, Plan};
 use crate::memory::{Kept, Pressure};
-use crate::recompute::{RecomputeOptions, Scope, check, recompute, scope};
+use crate::recompute::{RecomputeOptions, ResultState, Scope, check, recompute, scope};
 use crate::sinks::layout;
 
 /// What a backfill has done.
@@ -53,8 +53,8 @@ pub async fn run(
     let scope = scope(job, catalog, &options.requested).await?;
     check(job, &scope, options.requested.drain)?;
     let mut stagings = Vec::with_capacity(job.inserts.len());
-    for insert in &job.inserts {
-        stagings.push(open(job, catalog, insert, &scope).await?);
+    for (insert, result) in job.inserts.iter().zip(&scope.results) {
+        stagings.push(open(job, catalog, insert, (&scope, result)).await?);
     }
     let mut take = async |output: EpochOutput, pressure: Pressure| -> Result<Kept, IcebergError> {
         for (staging, output) in stagings.iter_mut().zip(output.inserts) {
@@ -88,9 +88,18 @@ pub async fn run(
 }
 
 /// Loads a result table, or makes it; refuses when the range may not be written.
-async fn open(job: &Plan, catalog: &Catalog, insert: &Insert, scope: &Scope) -> Result<Staging, BackfillError> {
+async fn open(
+    job: &Plan,
+    catalog: &Catalog,
+    insert: &Insert,
+    (scope, result): (&Scope, &ResultState),
+) -> Result<Staging, BackfillError> {
     let late = late_tables(insert, catalog).await?;
-    let found = catalog.load(&insert.table).await?;
+    let found = match &result.base {
+        // What comes after the state that tells which records are the live job's is the live job's.
+        Some(base) if insert.window.is_without_end() => Some(base.clone()),
+        _ => catalog.load(&insert.table).await?,
+    };
     if let Some(obstacle) = obstacle(job, insert, found.as_ref(), &late, scope)? {
         return Err(obstacle.into());
     }
@@ -99,7 +108,18 @@ async fn open(job: &Plan, catalog: &Catalog, insert: &Insert, scope: &Scope) -> 
         Some(table) => table,
         None => catalog.create(&insert.table, &spec).await?,
     };
-    Ok(Staging::new(table, spec))
+    let base = match result.places.others {
+        Some(_) => Some(base_files(insert, &table, scope).await?),
+        None => None,
+    };
+    Ok(Staging::new(table, spec, base))
+}
+
+/// The files of a result without a window that hold the range.
+async fn base_files(insert: &Insert, table: &Table, scope: &Scope) -> Result<Vec<String>, IcebergError> {
+    let column = insert.partitions[insert.range.partition].column.clone();
+    let filter = ScanFilter { time: Some((column, scope.range.clone())), ..ScanFilter::default() };
+    Ok(plan_files(table, None, &filter).await?.into_iter().map(|file| file.path).collect())
 }
 
 /// The last part of a backfill: what is staged becomes visible.
@@ -127,6 +147,7 @@ impl Publishing<'_> {
         for table in &insert.late {
             let rows = late.iter().filter(|late| late.stream == table.stream).map(|late| late.rows.clone()).collect();
             let owned = late::owned(self.job, (insert, table.stream), self.scope, self.include_late);
+            let rows = late::only_owned(&self.job.streams[table.stream], &owned, rows);
             late_rows += late::replace(self.job, self.catalog, (insert, table), &owned, rows).await?;
         }
         Ok(InsertReport {

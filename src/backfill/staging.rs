@@ -49,6 +49,8 @@ pub(super) struct Staging {
     /// As it was when the backfill began: what came into the range since is a conflict.
     table: Table,
     spec: TableSpec,
+    /// Without a window, beside a live job: the files that are replaced. What was added to the range since stays.
+    base: Option<Vec<String>>,
     waiting: Vec<RecordBatch>,
     waiting_rows: usize,
     waiting_bytes: usize,
@@ -58,10 +60,11 @@ pub(super) struct Staging {
 }
 
 impl Staging {
-    pub(super) fn new(table: Table, spec: TableSpec) -> Staging {
+    pub(super) fn new(table: Table, spec: TableSpec, base: Option<Vec<String>>) -> Staging {
         Staging {
             table,
             spec,
+            base,
             waiting: Vec::new(),
             waiting_rows: 0,
             waiting_bytes: 0,
@@ -154,6 +157,12 @@ impl Staging {
         let (job, range) = (publishing.job, &publishing.scope.range);
         let known = TableProperties::parse(&job.name, now.properties())
             .map_err(|source| BackfillError::Property { table: insert.table.clone(), source })?;
+        if self.base.is_none() && insert.window.is_without_end() && known.generation.is_some() {
+            // Which of its rows are here too, nobody can tell.
+            let detail = "a live job has claimed it".to_owned();
+            let source = CommitError::Conflict { table: insert.table.clone(), detail };
+            return Err(BackfillError::Changed { table: insert.table.clone(), source: Box::new(source) });
+        }
         // At the end of history, windows are open that `--drain` takes for whole: a live run can't go on behind them.
         let is_complete = insert.complete_at(range.end) <= publishing.scope.watermark_of(insert);
         let gaps = known.gaps.map(|gaps| gaps.without(range));
@@ -171,7 +180,11 @@ impl Staging {
         Ok(Change {
             operation: Operation::Overwrite,
             add: self.files.clone(),
-            remove: Remove::Partitions(vec![PartitionRange { field, from: range.start, to: range.end }]),
+            remove: match &self.base {
+                None => Remove::Partitions(vec![PartitionRange { field, from: range.start, to: range.end }]),
+                Some(base) if base.is_empty() => Remove::None,
+                Some(base) => Remove::Files(base.clone()),
+            },
             properties,
             remove_properties: gaps.filter(Gaps::is_empty).map(|_| GAPS.to_owned()).into_iter().collect(),
             summary: BTreeMap::from([

@@ -15,6 +15,7 @@ use uuid::Uuid;
 
 use super::{Generation, ManifestId};
 use crate::event::{EventTime, ResumeOffset, TableName};
+use crate::windows::Published;
 
 /// Version of the files' layout that this program writes; it reads no other.
 const FORMAT: u32 = 1;
@@ -95,6 +96,9 @@ pub struct InsertProgress {
     /// What is left of the published windows that the job publishes again; `None`: it publishes new ones only.
     #[serde(default)]
     pub republish: Option<RepublishRange>,
+    /// Without a window: what was published before the job was moved. Only where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub published: Option<Published>,
 }
 
 impl InsertProgress {
@@ -107,7 +111,24 @@ impl InsertProgress {
             late: BTreeMap::new(),
             sealed_edge: EventTime::MIN,
             republish: None,
+            published: None,
         }
+    }
+}
+
+impl InsertProgress {
+    /// Without a window: by partition, the offset below which all that is to come of the records is in the table, when the
+    /// stream is taken so far. What replaces published rows comes in one piece, so until then the table is as it was.
+    pub fn in_table(&self, taken: &StreamProgress) -> BTreeMap<i32, ResumeOffset> {
+        let mut below = self.published.as_ref().map(|published| published.below.clone()).unwrap_or_default();
+        if self.republish.is_some() {
+            return below;
+        }
+        for (&partition, at) in taken {
+            let end = below.entry(partition).or_insert(at.next_offset);
+            *end = at.next_offset.max(*end);
+        }
+        below
     }
 }
 
@@ -363,6 +384,7 @@ pub(super) mod tests {
                 late: BTreeMap::from([(0, 2)]),
                 sealed_edge: EventTime(3),
                 republish: Some(RepublishRange { from: EventTime(1), to: EventTime(9) }),
+                published: Some(Published { below: BTreeMap::from([(0, ResumeOffset(20))]), again_from: EventTime(1) }),
             }],
             watermark: EventTime(1_700_000_000_000_000),
             finished: false,
@@ -419,7 +441,7 @@ pub(super) mod tests {
             r#""description":["stream web_requests"],"#,
             r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
             r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
-            r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9}}],"watermark":1700000000000000,"#,
+            r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9},"published":{"below":{"0":20},"again_from":1}}],"watermark":1700000000000000,"#,
             r#""finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,
             r#""checksum":"06b05ab6733a618578af5f94892f3950","rows":1,"insert":0,"leg":0,"panes":[0,60000000]}],"#,

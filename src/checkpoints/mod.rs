@@ -56,9 +56,9 @@ pub use manifest::{
     RepublishRange, StateFile, StreamProgress, TableChange, checksum_text,
 };
 pub use properties::{
-    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, GAPS, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE, SEEN_ANEW,
-    STREAM, TableProperties, checkpoint_property, format_time, generation_property, offsets_property, parse_time,
-    snapshot_property,
+    ADDED_COLUMNS, BACKFILLED_TO, FIRST_WINDOW, GAPS, IN_TABLE, OWNER, Offsets, PropertyError, REPUBLISH, SEALED_EDGE,
+    SEEN_ANEW, STREAM, TableProperties, checkpoint_property, format_time, generation_property, offsets_property,
+    parse_time, snapshot_property,
 };
 pub use protocol::{Action, Checkpoint, Event, Stage};
 pub use run::{Begun, Claimed, ReadNewest, StateContent};

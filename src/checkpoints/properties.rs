@@ -26,6 +26,9 @@ pub const REPUBLISH: &str = "kappa.republish";
 /// The windows that nobody has published, as the live job was moved on past them, as `from/to,from/to`, by their time in the
 /// time partition column. Absent: there are none.
 pub const GAPS: &str = "kappa.gaps";
+/// Without a window: by partition, the offset below which all that is to come of the records is in the result (JSON); those from
+/// there on are the live job's. Absent: no live job has published yet.
+pub const IN_TABLE: &str = "kappa.in_table";
 /// The canonical declaration of the stream whose history the table is (JSON; owned by `archive`).
 pub const STREAM: &str = "kappa.stream";
 
@@ -85,6 +88,8 @@ pub struct TableProperties {
     pub republish: Option<RepublishRange>,
     /// [`GAPS`]
     pub gaps: Option<Gaps>,
+    /// [`IN_TABLE`]
+    pub in_table: Option<BTreeMap<i32, ResumeOffset>>,
 }
 
 /// A property that isn't what this program writes.
@@ -128,6 +133,9 @@ impl TableProperties {
             backfilled_to: read(properties, BACKFILLED_TO.to_owned(), TIME_EXPECTED, parse_time)?,
             republish: read(properties, REPUBLISH.to_owned(), RANGE_EXPECTED, parse_range)?,
             gaps: read(properties, GAPS.to_owned(), RANGES_EXPECTED, Gaps::parse)?,
+            in_table: read(properties, IN_TABLE.to_owned(), "offsets such as {\"0\":12}", |text| {
+                serde_json::from_str(text).ok()
+            })?,
         })
     }
 
@@ -137,6 +145,10 @@ impl TableProperties {
             .offsets
             .as_ref()
             .map(|offsets| serde_json::to_string(offsets).expect("maps with text and integer keys always become JSON"));
+        let in_table = self
+            .in_table
+            .as_ref()
+            .map(|offsets| serde_json::to_string(offsets).expect("maps with integer keys always become JSON"));
         let entries = [
             (OWNER.to_owned(), self.owner.clone()),
             (generation_property(owner), self.generation.map(Generation::padded)),
@@ -148,6 +160,7 @@ impl TableProperties {
             (BACKFILLED_TO.to_owned(), self.backfilled_to.map(format_time)),
             (REPUBLISH.to_owned(), self.republish.map(format_range)),
             (GAPS.to_owned(), self.gaps.as_ref().map(Gaps::format)),
+            (IN_TABLE.to_owned(), in_table),
         ];
         entries.into_iter().filter_map(|(name, value)| Some((name, value?))).collect()
     }
@@ -218,6 +231,7 @@ mod tests {
             backfilled_to: Some(EventTime(1_700_000_000_000_000)),
             republish: Some(RepublishRange { from: EventTime::MIN, to: EventTime(1_700_000_000_000_000) }),
             gaps: Some(Gaps::default().with(EventTime::MIN..EventTime(1_700_000_000_000_000))),
+            in_table: Some(BTreeMap::from([(1, ResumeOffset(7))])),
         }
     }
 
@@ -230,6 +244,7 @@ mod tests {
                 "kappa.backfilled_to = 2023-11-14T22:13:20.000000Z",
                 "kappa.first_window = beginning",
                 "kappa.gaps = beginning/2023-11-14T22:13:20.000000Z",
+                "kappa.in_table = {\"1\":7}",
                 "kappa.job.checkpoint = 0000000002/0000000012",
                 "kappa.job.generation = 0000000003",
                 "kappa.job.offsets = {\"clicks\":{\"0\":12}}",

@@ -56,6 +56,8 @@ impl From<RepositionError> for Failure {
             | RepositionError::SavepointVersion { .. }
             | RepositionError::Property { .. }
             | RepositionError::NotHeld { .. }
+            | RepositionError::SavepointBetween { .. }
+            | RepositionError::StreamUnknown { .. }
             | RepositionError::Start(_) => Failure::invalid(error),
             RepositionError::HeldRows { .. } => Failure::Person(error.into()),
             RepositionError::Publish(error) => error.into(),
@@ -221,7 +223,11 @@ impl From<PreflightError> for Failure {
 impl From<RangeError> for Failure {
     fn from(error: RangeError) -> Failure {
         match error {
-            RangeError::Incomplete(_) | RangeError::Edges { .. } => Failure::Unsafe(error.to_string()),
+            RangeError::Incomplete(_)
+            | RangeError::Edges { .. }
+            | RangeError::BehindLive { .. }
+            | RangeError::NoPositions { .. }
+            | RangeError::NotPublished { .. } => Failure::Unsafe(error.to_string()),
             RangeError::Iceberg(error) | RangeError::Anew(AnewError::Iceberg(error)) => error.into(),
             _ => Failure::invalid(error),
         }

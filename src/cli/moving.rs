@@ -54,7 +54,13 @@ impl MovingArgs {
                 Upgrade::UpToDate => terminal.note("the newest checkpoint is of this version: nothing to upgrade"),
                 Upgrade::Done(upgraded) => {
                     let first = first_window(upgraded.done.moves.first_window);
-                    terminal.note(&format!("the new version of {} publishes {first}", plan.name));
+                    if plan.inserts.iter().any(|insert| !insert.window.is_without_end()) {
+                        terminal.note(&format!("the new version of {} publishes {first}", plan.name));
+                    }
+                    for insert in plan.inserts.iter().filter(|insert| insert.window.is_without_end()) {
+                        let table = &insert.table;
+                        terminal.note(&format!("{table} goes on behind the last record that the old version has read"));
+                    }
                     republished(&upgraded.done.moves).iter().for_each(|line| terminal.note(line));
                     if let Some(kept) = &upgraded.done.savepoint {
                         terminal.note(&format!("savepoint {kept} keeps how the old version stood"));
@@ -113,7 +119,11 @@ pub fn unpublished<'a>(
 }
 
 fn backfill(plan: &Plan, path: &Path, range: &Range<EventTime>) -> String {
-    let windows = format!("windows of {} are still the old version's", output::range(range));
+    let what = match plan.inserts.iter().any(|insert| !insert.window.is_without_end()) {
+        true => "windows of",
+        false => "rows of",
+    };
+    let windows = format!("{what} {} are still the old version's", output::range(range));
     match plan.streams.iter().find(|stream| stream.history.is_none()) {
         Some(stream) => {
             format!("{windows}, and stay so: stream {} has no HISTORY FROM to recompute them from", stream.name)

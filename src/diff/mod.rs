@@ -163,8 +163,12 @@ pub async fn diff(
     let scope = covering(job, catalog, options.range.clone()).await?;
     check(job, &scope, options.drain)?;
     let mut tables = Vec::with_capacity(job.inserts.len());
-    for insert in &job.inserts {
-        let table = catalog.load(&insert.table).await?;
+    for (insert, result) in job.inserts.iter().zip(&scope.results) {
+        // Without a window: as it was when it was asked which records are in it.
+        let table = match &result.base {
+            Some(base) if insert.window.is_without_end() => Some(base.clone()),
+            _ => catalog.load(&insert.table).await?,
+        };
         let table = table.ok_or_else(|| DiffError::NothingPublished { table: insert.table.clone() })?;
         if let Some(difference) = table.difference(&crate::sinks::layout::result(insert)) {
             return Err(DiffError::Layout { table: insert.table.clone(), difference });

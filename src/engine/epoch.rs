@@ -18,8 +18,8 @@ use tokio::sync::mpsc;
 use super::worker::{self, Command, Context, WorkerOutput};
 use crate::event::{EventBatch, EventTime, TableName};
 use crate::job::Plan;
-use crate::windows::PublishRange;
 use crate::windows::pane::PaneError;
+use crate::windows::{Places, PublishRange};
 
 /// Epochs that may be under way: enough to keep all workers busy while one closes, few enough that back-pressure
 /// reaches the source within a fraction of a second.
@@ -39,6 +39,8 @@ pub struct EngineOptions {
     pub workers: usize,
     /// For each INSERT, the windows that it publishes.
     pub publish: Vec<PublishRange>,
+    /// For each INSERT without a window, which records it publishes by their places; without it, by event time alone.
+    pub places: Vec<Places>,
     /// For each INSERT, the event time from which on all records are read: windows that the data makes are given only where
     /// that shows that they are whole. Without it, all are read.
     pub complete_from: Vec<EventTime>,
@@ -274,6 +276,7 @@ impl Engine {
         let context = Arc::new(Context {
             plan: plan.clone(),
             publish: options.publish,
+            places: options.places,
             complete_from: options.complete_from,
             restored: options.restored,
             published_below: options.published_below,

@@ -20,14 +20,14 @@ const HASH_SEED: u64 = 0x006b_6170_7061;
 
 /// Deals rows out to workers by the hash of their key columns.
 pub(super) struct ByKey {
-    /// For each leg, which columns of its rows say whose they are.
-    keys: Vec<std::ops::Range<usize>>,
+    /// For each leg, which columns of its rows say whose they are; `None`: they stay on the worker that they are on.
+    keys: Vec<Option<std::ops::Range<usize>>>,
     hashes: Vec<u64>,
     rows_of: Vec<Vec<u32>>,
 }
 
 /// The exchange between preparing and keeping.
-pub(super) fn by_key(keys: Vec<std::ops::Range<usize>>) -> DistributorPact<impl FnOnce(usize) -> ByKey> {
+pub(super) fn by_key(keys: Vec<Option<std::ops::Range<usize>>>) -> DistributorPact<impl FnOnce(usize) -> ByKey> {
     DistributorPact(move |peers| ByKey { keys, hashes: Vec::new(), rows_of: vec![Vec::new(); peers] })
 }
 
@@ -60,7 +60,12 @@ fn worker_of(hash: u64, peers: usize) -> usize {
 impl Distributor<Rows> for ByKey {
     fn partition<T: Clone, P: Push<Message<T, Rows>>>(&mut self, container: &mut Rows, time: &T, pushers: &mut [P]) {
         let Some(batch) = container.rows.take() else { return };
-        let keys: Vec<ArrayRef> = batch.columns()[self.keys[container.leg].clone()].to_vec();
+        let Some(keys) = self.keys[container.leg].clone() else {
+            let own = &mut pushers[container.from];
+            Message::push_at(&mut Rows::new(container.leg, container.from, batch), time.clone(), own);
+            return;
+        };
+        let keys: Vec<ArrayRef> = batch.columns()[keys].to_vec();
         self.hashes.clear();
         self.hashes.resize(batch.num_rows(), 0);
         hash_keys(&keys, &mut self.hashes).expect("planning admits only key types that hash");

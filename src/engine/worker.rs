@@ -22,7 +22,7 @@ use super::prepare::Preparation;
 use super::result::Finish;
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
-use crate::windows::PublishRange;
+use crate::windows::{Places, PublishRange};
 
 /// What the driver tells a worker.
 #[derive(Debug)]
@@ -50,6 +50,7 @@ pub(super) struct WorkerOutput {
 pub(super) struct Context {
     pub(super) plan: Arc<Plan>,
     pub(super) publish: Vec<PublishRange>,
+    pub(super) places: Vec<Places>,
     pub(super) complete_from: Vec<EventTime>,
     pub(super) restored: Vec<RestoredPane>,
     pub(super) published_below: EventTime,
@@ -149,7 +150,8 @@ fn preparations(context: &Context) -> Result<Vec<Preparation>, EngineError> {
         let insert = &plan.inserts[index];
         for input in &leg.inputs {
             let taken = (input, &plan.streams[input.stream]);
-            let made = Preparation::new((index, insert), (number, leg), taken, context.publish[index]);
+            let places = context.places.get(index).cloned().unwrap_or_default();
+            let made = Preparation::new((index, insert), (number, leg), taken, (context.publish[index], places));
             preparations.push(made.map_err(|source| EngineError::Evaluate {
                 table: insert.table.clone(),
                 window: None,
@@ -227,7 +229,7 @@ fn build(
     shared: &Rc<RefCell<Shared>>,
 ) -> Result<(), EngineError> {
     let keys = first_of_legs(preparations).map(|preparation| preparation.dealt_by.clone()).collect();
-    let windows = context.plan.legs().map(|(_, leg)| leg.gathered_by()).collect();
+    let windows = context.plan.legs().map(|(_, leg)| Some(leg.gathered_by())).collect();
     let finish =
         Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, context.published_below)).transpose()?;
     let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };

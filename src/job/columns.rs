@@ -16,11 +16,13 @@ impl Plan {
         let mut columns = BTreeSet::from([definition.event_time, definition.seen_index()]);
         for (_, leg) in self.legs() {
             for input in leg.inputs.iter().filter(|input| input.stream == stream) {
-                if leg.window.goes_by_positions() {
+                if leg.window.goes_by_positions() || leg.window.is_without_end() {
                     columns.extend([definition.partition_index(), definition.offset_index()]);
                 }
                 for expression in input.expressions() {
-                    columns.extend(collect_columns(expression).into_iter().map(|column| column.index()));
+                    let used = collect_columns(expression).into_iter().map(|column| column.index());
+                    // What UNNEST adds comes behind the record's own.
+                    columns.extend(used.filter(|&column| column < definition.record_schema().fields().len()));
                 }
             }
         }
@@ -34,6 +36,7 @@ impl Input {
         let keys = self.keys.iter().map(|key| &key.expression);
         let aggregates =
             self.aggregates.iter().flat_map(|aggregate| aggregate.arguments.iter().chain(&aggregate.filter));
-        self.filter.iter().chain(keys).chain(aggregates)
+        let unnest = self.unnest.iter().flat_map(|unnest| std::iter::once(&unnest.list).chain(&unnest.filter));
+        self.filter.iter().chain(unnest).chain(keys).chain(aggregates)
     }
 }

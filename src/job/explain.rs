@@ -70,6 +70,15 @@ pub struct ColumnExplanation {
     pub from: Option<String>,
 }
 
+/// An UNNEST.
+#[derive(Clone, Debug, PartialEq, Serialize)]
+pub struct UnnestExplanation {
+    /// Each element of it is a row.
+    pub list: String,
+    /// Which rows stay.
+    pub filter: Option<String>,
+}
+
 /// One INSERT.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub struct InsertExplanation {
@@ -79,6 +88,9 @@ pub struct InsertExplanation {
     pub stream: String,
     /// WHERE.
     pub filter: Option<String>,
+    /// UNNEST: the list whose elements are rows, and which of them stay.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unnest: Option<UnnestExplanation>,
     /// The window.
     pub window: WindowExplanation,
     /// The window above it, which takes its results; the result's rows are of that.
@@ -104,7 +116,7 @@ pub struct InsertExplanation {
     /// How the result is partitioned.
     pub partitions: Vec<String>,
     /// The window column by which ranges of a backfill are meant.
-    pub range_column: &'static str,
+    pub range_column: String,
     /// Columns that rows of a file are sorted by.
     pub sorted_by: Vec<String>,
     /// Where late records go.
@@ -264,16 +276,23 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
     let range = &insert.partitions[insert.range.partition];
     let name = |column: &ResultColumn| column.name.clone();
     let types = insert.result_schema.fields().iter().map(|field| type_name(field.data_type()));
-    let columns = insert.columns.iter().zip(types).map(|(column, column_type)| ResultExplanation {
-        name: column.name.clone(),
-        column_type,
-        expression: sql(&column.expression),
+    // Without a window the SELECT list is over the records themselves.
+    let expression = |index: usize, column: &ResultColumn| match insert.window.is_without_end() {
+        true => sql(&leg.keys()[index].expression),
+        false => sql(&column.expression),
+    };
+    let columns = insert.columns.iter().enumerate().zip(types).map(|((index, column), column_type)| {
+        ResultExplanation { name: column.name.clone(), column_type, expression: expression(index, column) }
     });
     let keys = leg.keys().iter();
     InsertExplanation {
         result: insert.table.to_string(),
         stream: stream.name.clone(),
         filter: leg.inputs[0].filter.as_ref().map(sql),
+        unnest: leg.inputs[0]
+            .unnest
+            .as_ref()
+            .map(|unnest| UnnestExplanation { list: sql(&unnest.list), filter: unnest.filter.as_ref().map(sql) }),
         window: leg.window.explain(),
         within: leg.within.map(|within| within.explain()),
         allowed_lateness_us: insert.allowed.0,
@@ -286,9 +305,10 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         columns: columns.collect(),
         partitions: insert.partitions.iter().map(PartitionField::to_string).collect(),
         range_column: match insert.range.edge {
-            WindowEdge::Start => "window_start",
-            WindowEdge::End => "window_end",
-            WindowEdge::Time => "window_time",
+            _ if insert.window.is_without_end() => range.column.clone(),
+            WindowEdge::Start => "window_start".to_owned(),
+            WindowEdge::End => "window_end".to_owned(),
+            WindowEdge::Time => "window_time".to_owned(),
         },
         sorted_by: insert.sort.iter().map(|column| name(&insert.columns[*column])).collect(),
         late: insert.late_of(leg.inputs[0].stream).to_string(),
@@ -299,7 +319,11 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         state: StateExplanation {
             per: keys.map(|key| key.name.clone()).chain([kept_for(&insert.window).to_owned()]).collect(),
             accumulators: leg.aggregates().len(),
-            held_us: insert.window.longest().0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0),
+            held_us: if insert.window.is_without_end() {
+                0
+            } else {
+                insert.window.longest().0.saturating_add(stream.bound.0).saturating_add(insert.allowed.0)
+            },
         },
         backfill: read_around(insert, range.transform),
     }

@@ -123,12 +123,20 @@ fn canonical_leg(leg: &Leg) -> Value {
 }
 
 fn canonical_input(input: &Input) -> Value {
-    json!({
+    let mut canonical = json!({
         "stream": input.stream,
         "filter": input.filter.as_ref().map(canonical_expression),
         "keys": input.keys.iter().map(|key| canonical_expression(&key.expression)).collect::<Vec<_>>(),
         "aggregates": input.aggregates.iter().map(canonical_aggregate).collect::<Vec<_>>(),
-    })
+    });
+    if let Some(unnest) = &input.unnest {
+        canonical["unnest"] = json!({
+            "list": canonical_expression(&unnest.list),
+            "ordinality": unnest.with_ordinality,
+            "filter": unnest.filter.as_ref().map(canonical_expression),
+        });
+    }
+    canonical
 }
 
 fn canonical_aggregate(aggregate: &Aggregate) -> Value {

@@ -88,6 +88,8 @@ pub struct Input {
     pub stream: usize,
     /// WHERE, over the record schema. Goes first: what it drops is accepted, never late.
     pub filter: Option<Arc<dyn PhysicalExpr>>,
+    /// UNNEST: what makes several rows of a record. Keys and aggregates are over the record schema and what it adds.
+    pub unnest: Option<Unnest>,
     /// Group keys beside the window.
     pub keys: Vec<Key>,
     /// Aggregates, with their arguments.
@@ -121,6 +123,14 @@ impl Insert {
         self.streams().any(|other| other == stream)
     }
 
+    /// Index of the stream that it reads, where that is one, as it is without a window.
+    pub fn only_stream(&self) -> usize {
+        let mut streams = self.streams();
+        let stream = streams.next().expect("an INSERT reads a stream");
+        assert_eq!(streams.next(), None, "it reads several");
+        stream
+    }
+
     /// Where the late records of a stream that it reads go.
     pub fn late_of(&self, stream: usize) -> &TableName {
         let late = self.late.iter().find(|late| late.stream == stream);
@@ -129,9 +139,12 @@ impl Insert {
 }
 
 impl Leg {
-    /// The window columns of closed rows: three, and the reason behind them for count windows.
+    /// The window columns of closed rows: three, and the reason behind them for count windows; without a window, none.
     pub fn window_columns(&self) -> &[Arc<Field>] {
-        let columns = WINDOW_COLUMNS.len() + usize::from(self.window.has_reason());
+        let columns = match self.window {
+            Window::EachRecord => 0,
+            _ => WINDOW_COLUMNS.len() + usize::from(self.window.has_reason()),
+        };
         &self.closed_schema.fields()[..columns]
     }
 
@@ -177,6 +190,19 @@ pub enum Kept {
     Groups,
     /// Each record: the columns that the query uses stand as keys, and there are no aggregates.
     Rows,
+}
+
+/// What an UNNEST makes of a record: a row for each element of a list.
+#[derive(Clone, Debug)]
+pub struct Unnest {
+    /// The list, over the record schema.
+    pub list: Arc<dyn PhysicalExpr>,
+    /// Whether the elements' ordinals, from 1, are a column too.
+    pub with_ordinality: bool,
+    /// The record schema, then the element and the ordinal.
+    pub schema: SchemaRef,
+    /// Which rows stay, over `schema`.
+    pub filter: Option<Arc<dyn PhysicalExpr>>,
 }
 
 /// One group key.

@@ -98,7 +98,8 @@ impl Insert {
         leg.pane_needed_until(pane).plus(self.allowed)
     }
 
-    /// The greatest partition edge below which no window can change any more at this watermark. `opens_from`: no window that
+    /// The greatest partition edge below which no window can change any more at this watermark; without a window, below which
+    /// only stragglers come. `opens_from`: no window that
     /// is open begins before it; it decides only where the data makes windows and ranges go by their starts.
     pub fn sealed_edge(&self, watermark: EventTime, opens_from: EventTime) -> EventTime {
         if watermark == EventTime::MIN || watermark == EventTime::MAX {

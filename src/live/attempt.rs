@@ -25,7 +25,7 @@ use crate::memory::{Bytes, HeldByOperator, Memory, Relief};
 use crate::sinks::PublishError;
 use crate::sources::{Intake, Telling};
 use crate::standing::{Observer, Phase};
-use crate::windows::PublishRange;
+use crate::windows::{Places, PublishRange};
 
 /// How often a quiet loop looks whether an epoch or a checkpoint is due.
 const TICK: Duration = Duration::from_millis(50);
@@ -129,6 +129,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         let engine = EngineOptions {
             workers: options.workers,
             publish: publish.collect(),
+            places: plan.inserts.iter().map(|insert| places(manifest, insert)).collect(),
             complete_from: plan.inserts.iter().zip(&first_windows).map(complete_from).collect(),
             restored,
             published_below: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
@@ -368,7 +369,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         }
         self.published.clone_from(&written.streams);
         self.telling.tell(written.streams);
-        self.sealing.published(written.touched, written.sealed);
+        self.sealing.published(written.touched, written.settled);
         self.check_memory()
     }
 
@@ -447,6 +448,12 @@ async fn finished(
 /// The event time from which on a run that publishes windows from `first_window` on reads all records.
 fn complete_from((insert, &first_window): (&Insert, &EventTime)) -> EventTime {
     if first_window == EventTime::MIN { first_window } else { first_window.minus(insert.reach()) }
+}
+
+/// Which records of an INSERT without a window are published already, as of a checkpoint.
+fn places(manifest: Option<&Manifest>, insert: &Insert) -> Places {
+    let known = manifest.and_then(|manifest| manifest.inserts.iter().find(|progress| progress.table == insert.table));
+    Places { published: known.and_then(|progress| progress.published.clone()), others: None }
 }
 
 /// Below which edge of an INSERT's result nothing can change any more, as of a checkpoint.

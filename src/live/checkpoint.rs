@@ -11,8 +11,8 @@ use super::RunError;
 use super::pending::Pending;
 use super::republish;
 use crate::checkpoints::{
-    ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, Operation, REPUBLISH, StateContent, StateFile,
-    StreamProgress, TableChange, TableProperties,
+    ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, Operation, REPUBLISH, RepublishRange, StateContent,
+    StateFile, StreamProgress, TableChange, TableProperties,
 };
 use crate::decode::SideInputs;
 use crate::engine::FrozenPane;
@@ -43,6 +43,8 @@ pub(super) struct Written {
     pub(super) touched: Vec<BTreeSet<EventTime>>,
     /// For each INSERT, below which edge of its result nothing can change any more.
     pub(super) sealed: Vec<EventTime>,
+    /// For each INSERT, below which edge hardly anything comes any more: the same, but without a window, where nothing is ever sealed.
+    pub(super) settled: Vec<EventTime>,
     /// For each INSERT, result rows that became visible: those that wait for their partition don't count yet.
     pub(super) rows: Vec<u64>,
     /// For each INSERT.
@@ -126,8 +128,11 @@ impl Writer {
             let revised: Vec<RowCut> = revised.collect();
             batches.extend(windows.into_values().map(|window| window.rows).filter(|rows| rows.num_rows() > 0));
             written.touched.push(Tidy::of_result(insert).partitions_of(&batches));
-            let sealed = insert.sealed_edge(cut.watermark, pending.opens_from[index]);
-            written.sealed.push(sealed.max(self.inserts[index].sealed_edge));
+            let settled = insert.sealed_edge(cut.watermark, pending.opens_from[index]);
+            let sealed = if insert.window.is_without_end() { EventTime::MIN } else { settled };
+            let known = self.inserts[index].sealed_edge;
+            written.sealed.push(sealed.max(known));
+            written.settled.push(settled.max(known));
             self.stage_results(index, (batches, revised), sealed, &cut, &mut tables).await?;
             let change = tables.get(&self.plan.inserts[index].table);
             written.rows.push(change.map_or(0, |change| change.files.iter().map(|file| file.record_count).sum()));
@@ -173,7 +178,11 @@ impl Writer {
             let at = |rows: RowCut| RowCut { positions: Some(again.clone()), ..rows };
             for (insert, progress) in self.plan.inserts.iter().zip(&self.inserts) {
                 if insert.reads(index) {
-                    let windows = PublishRange::of_marks(progress.first_window, EventTime::MAX);
+                    // Without a window, what isn't published again isn't said again either.
+                    let again_from =
+                        progress.published.as_ref().map_or(EventTime::MIN, |published| published.again_from);
+                    let from = progress.first_window.max(again_from);
+                    let windows = PublishRange::of_marks(from, EventTime::MAX);
                     let late = at(layout::late_rows(insert, stream, windows));
                     tables.entry(insert.late_of(index).clone()).or_default().cuts.push(late);
                 }
@@ -258,8 +267,11 @@ impl Writer {
                 }
             }
         }
+        let piece = match insert.window.is_without_end() {
+            true => self.hold_what_is_read_again(index, &mut files, cut)?,
+            false => republish::advance(insert, &mut self.inserts[index], cut.watermark),
+        };
         let progress = &mut self.inserts[index];
-        let piece = republish::advance(insert, progress, cut.watermark);
         if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() && revised.is_empty() {
             return Ok(());
         }
@@ -271,9 +283,13 @@ impl Writer {
         change.cuts.extend(piece);
         change.cuts.extend(revised);
         let properties = TableProperties {
-            sealed_edge: Some(progress.sealed_edge),
+            sealed_edge: (!insert.window.is_without_end()).then_some(progress.sealed_edge),
             first_window: Some(progress.first_window),
             republish: progress.republish,
+            in_table: insert
+                .window
+                .is_without_end()
+                .then(|| progress.in_table(&cut.streams[&plan.streams[insert.only_stream()].name])),
             ..TableProperties::default()
         };
         change.properties = properties.format(&plan.name);
@@ -291,6 +307,37 @@ impl Writer {
             (WATERMARK.to_owned(), cut.watermark.to_string()),
         ]);
         Ok(())
+    }
+
+    /// Without a window nothing tells which of the rows that are there a checkpoint brings again. So all that comes waits
+    /// until every record that was taken before is taken again; then it replaces what is there at once. Answers what goes.
+    fn hold_what_is_read_again(
+        &mut self,
+        index: usize,
+        files: &mut Vec<StagedFile>,
+        cut: &Cut,
+    ) -> Result<Option<RowCut>, RunError> {
+        let plan = self.plan.clone();
+        let insert = &plan.inserts[index];
+        let Some(RepublishRange { from, to }) = self.inserts[index].republish else { return Ok(None) };
+        self.held.extend(files.drain(..).map(|file| HeldFile {
+            table: insert.table.clone(),
+            partition: String::new(),
+            complete_at: EventTime::MAX,
+            file: to_value(&file),
+        }));
+        let stream = &plan.streams[insert.only_stream()].name;
+        if !republish::is_through(self.reread.get(stream), &cut.streams[stream]) {
+            return Ok(None);
+        }
+        let (ready, waiting) = std::mem::take(&mut self.held).into_iter().partition(|held| held.table == insert.table);
+        self.held = waiting;
+        let ready: Vec<HeldFile> = ready;
+        for held in ready {
+            files.push(serde_json::from_value(held.file).map_err(|error| self.unreadable(insert, &error))?);
+        }
+        self.inserts[index].republish = None;
+        Ok(Some(RowCut::of_times(&insert.partitions[insert.range.partition].column, from, to)))
     }
 
     fn unreadable(&self, insert: &crate::job::Insert, error: &serde_json::Error) -> PublishError {
@@ -315,7 +362,10 @@ impl Writer {
                 table: name,
             }
         });
-        let tables = changes.collect();
+        // A backfill that knows from a result how far the job is must find the late rows up to there.
+        let is_result = |change: &TableChange| self.plan.inserts.iter().any(|insert| insert.table == change.table);
+        let (results, others): (Vec<TableChange>, Vec<TableChange>) = changes.partition(is_result);
+        let tables = others.into_iter().chain(results).collect();
         let live = self
             .state
             .live()

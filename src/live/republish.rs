@@ -29,6 +29,12 @@ pub(super) fn window(insert: &Insert, start: EventTime) -> RowCut {
     RowCut::of_times(column, at, at.plus(Micros(1)))
 }
 
+/// Whether a stream, taken so far, is past all records that were taken before.
+pub(super) fn is_through(left: Option<&BTreeMap<i32, ResumeOffset>>, now: &StreamProgress) -> bool {
+    let is_past = |(partition, end): (&i32, &ResumeOffset)| now.get(partition).is_some_and(|at| at.next_offset >= *end);
+    left.is_none_or(|left| left.iter().all(is_past))
+}
+
 /// The records of a stream that a checkpoint has taken, from where the one before `stood` to `now`, and that were taken
 /// before: by partition. `left` is up to where they were, as in [`crate::checkpoints::Manifest::reread`]; partitions that are
 /// through are taken out of it.

@@ -7,7 +7,6 @@ use futures::StreamExt;
 use crate::event::{EventTime, Stream};
 use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, plan_files, read_file};
 use crate::job::{Insert, Plan};
-use crate::windows::Window;
 
 /// Counts the records in an INSERT's late table that are in time by their own partition, but came when the live run had
 /// closed their window, for the windows whose range column lies in `range`. A backfill counts them.
@@ -42,7 +41,7 @@ async fn behind_in(
         equals: vec![("result".to_owned(), result.clone())],
     };
     // Where the data makes windows, the event time itself tells whose a record is.
-    let by_time = matches!(window, Window::ByData(_));
+    let by_time = window.is_late_by_time();
     let whose = if by_time { [event_time.as_str(); 2] } else { ["first_late", "last_late"] };
     let columns = ["result", "reason", whose[0], whose[1]].map(str::to_owned);
     let mut count = 0;

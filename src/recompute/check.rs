@@ -1,18 +1,19 @@
 //! Whether a range can be recomputed: its edges, its history, its completeness.
 
+use std::collections::BTreeMap;
 use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use thiserror::Error;
 
-use crate::checkpoints::STREAM;
-use crate::event::{EventTime, SEEN, Stream, TableName};
+use crate::checkpoints::{PropertyError, STREAM, TableProperties};
+use crate::event::{EventTime, ResumeOffset, SEEN, Stream, TableName};
 use crate::iceberg::{Catalog, IcebergError, ScanFile, Table};
 use crate::job::{Insert, Plan};
 use crate::sinks::HistoryProgress;
 use crate::sources::{Anew, AnewError, DisagreementError, History, agree, declaration};
-use crate::windows::PublishRange;
+use crate::windows::{Others, Places, PublishRange};
 
 /// A range of a job's results, as asked for.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -34,6 +35,20 @@ pub struct Scope {
     pub windows: Vec<PublishRange>,
     /// For each stream that an INSERT reads.
     pub histories: Vec<HistoryState>,
+    /// For each INSERT.
+    pub results: Vec<ResultState>,
+}
+
+/// A result table, as it was when the scope was made, and which records are a live job's to say something of.
+#[derive(Clone, Debug, Default)]
+pub struct ResultState {
+    /// The table, if it is there.
+    pub base: Option<Table>,
+    /// Without a window: what a live job publishes, beside what is in `base`.
+    pub places: Places,
+    /// By stream and partition, the offset from which on late rows are the live job's. Without the stream: no live job says any
+    /// of the range.
+    pub late_below: BTreeMap<usize, BTreeMap<i32, ResumeOffset>>,
 }
 
 impl Scope {
@@ -65,8 +80,17 @@ pub struct HistoryState {
     pub archived: bool,
     /// How rows are brought to the stream's declaration, where it differs from the history's own.
     pub anew: Option<Arc<Anew>>,
+    /// By partition, where it ends; empty for a table that something else has made.
+    pub ends: BTreeMap<i32, ResumeOffset>,
     /// All records with an event time from here on are in it and are read. [`EventTime::MAX`]: nothing tells since when.
     pub complete_from: EventTime,
+}
+
+impl HistoryState {
+    /// Where it ends in a partition.
+    fn end(&self, partition: i32) -> ResumeOffset {
+        self.ends.get(&partition).copied().unwrap_or(ResumeOffset(0))
+    }
 }
 
 /// Why a range can't be recomputed.
@@ -142,6 +166,48 @@ pub enum RangeError {
     /// History doesn't reach far enough.
     #[error("{0}")]
     Incomplete(Box<Incomplete>),
+    /// A live job has taken records that history hasn't got.
+    #[error(
+        "{result} holds what the live job has made of partition {partition} up to offset {needed}, and history {table} \
+         ends at {end}; archive on, so that nothing of it is lost"
+    )]
+    BehindLive {
+        /// The history.
+        table: TableName,
+        /// The result.
+        result: TableName,
+        /// The partition.
+        partition: i32,
+        /// Where history ends.
+        end: i64,
+        /// Where the live job was.
+        needed: i64,
+    },
+    /// A live job has published records whose places history doesn't tell.
+    #[error(
+        "{result} is without a window and belongs to a live job: its rows are told from what a backfill gives by their \
+         offsets, and {table} has none, as it wasn't made by `kappa archive`"
+    )]
+    NoPositions {
+        /// The history.
+        table: TableName,
+        /// The result.
+        result: TableName,
+    },
+    /// A live job has claimed a result without a window, and not said yet where it begins.
+    #[error("a live job has claimed {result}, but published nothing yet; wait for its first checkpoint")]
+    NotPublished {
+        /// The result.
+        result: TableName,
+    },
+    /// Properties of a result can't be read.
+    #[error("{table}: {source}")]
+    Property {
+        /// The table.
+        table: TableName,
+        /// What is wrong.
+        source: PropertyError,
+    },
     /// A table can't be read.
     #[error(transparent)]
     Iceberg(#[from] IcebergError),
@@ -202,7 +268,11 @@ pub async fn covering(plan: &Plan, catalog: &Catalog, range: Range<EventTime>) -
         let to = times.iter().map(|times| times.end).max().unwrap_or(EventTime::MIN);
         histories.push(history(stream, catalog, from..to).await?);
     }
-    Ok(Scope { range, windows, histories })
+    let mut results = Vec::with_capacity(plan.inserts.len());
+    for insert in &plan.inserts {
+        results.push(result(plan, insert, catalog, (&histories, &range)).await?);
+    }
+    Ok(Scope { range, windows, histories, results })
 }
 
 /// Checks that history is complete for every window of the scope. With `drain` its end is the end of the log, so it is.
@@ -210,8 +280,10 @@ pub fn check(plan: &Plan, scope: &Scope, drain: bool) -> Result<(), RangeError> 
     if drain {
         return Ok(());
     }
-    for (insert, stream) in plan.inserts.iter().flat_map(|insert| insert.streams().map(move |stream| (insert, stream)))
-    {
+    let inserts = plan.inserts.iter().zip(&scope.results);
+    // Beside a live job history has all that that one has taken, which is all that is wanted without a window.
+    let inserts = inserts.filter(|(_, result)| result.places.others.is_none()).map(|(insert, _)| insert);
+    for (insert, stream) in inserts.flat_map(|insert| insert.streams().map(move |stream| (insert, stream))) {
         let history = &scope.histories[stream];
         let needed = match insert.complete_at(scope.range.end) {
             // Where no watermark tells, it shows when they are computed.
@@ -274,6 +346,70 @@ fn grown_for(insert: &Insert, range: &Range<EventTime>) -> Range<EventTime> {
     transform.floor(range.start)..to
 }
 
+/// A result, and what of it is a live job's.
+async fn result(
+    plan: &Plan,
+    insert: &Insert,
+    catalog: &Catalog,
+    (histories, range): (&[HistoryState], &Range<EventTime>),
+) -> Result<ResultState, RangeError> {
+    let Some(base) = catalog.load(&insert.table).await? else { return Ok(ResultState::default()) };
+    let properties = TableProperties::parse(&plan.name, base.properties())
+        .map_err(|source| RangeError::Property { table: insert.table.clone(), source })?;
+    let taken = |stream: usize| match insert.window.is_without_end() {
+        true => properties.in_table.as_ref(),
+        false => properties.offsets.as_ref().and_then(|offsets| offsets.get(&plan.streams[stream].name)),
+    };
+    // Of windows before its first the live job says nothing. What history lacks stays as the live job has said it.
+    let is_live = properties.first_window.is_none_or(|first| range.end > first);
+    let archived = insert.streams().filter(|&stream| is_live && histories[stream].archived);
+    let late_below = archived.filter_map(|stream| {
+        let below =
+            taken(stream)?.iter().map(|(&partition, &at)| (partition, at.min(histories[stream].end(partition))));
+        Some((stream, below.collect()))
+    });
+    let late_below = late_below.collect();
+    let mut places = Places::default();
+    if insert.window.is_without_end() {
+        let stream = insert.only_stream();
+        places.others = live(insert, &properties, taken(stream), &histories[stream])?;
+    }
+    Ok(ResultState { base: Some(base), places, late_below })
+}
+
+/// The records of a result without a window that are a live job's, which has `taken` all below.
+fn live(
+    insert: &Insert,
+    properties: &TableProperties,
+    taken: Option<&BTreeMap<i32, ResumeOffset>>,
+    history: &HistoryState,
+) -> Result<Option<Others>, RangeError> {
+    let (table, result) = (history.table.name().clone(), insert.table.clone());
+    let Some(taken) = taken else {
+        return match properties.generation {
+            Some(_) => Err(RangeError::NotPublished { result }),
+            None => Ok(None),
+        };
+    };
+    if !history.archived {
+        return Err(RangeError::NoPositions { table, result });
+    }
+    if let Some((&partition, &needed)) = taken.iter().find(|(partition, taken)| **taken > history.end(**partition)) {
+        let (end, needed) = (history.end(partition).0, needed.0);
+        return Err(RangeError::BehindLive { table, result, partition, end, needed });
+    }
+    Ok(Some(Others { time: properties.first_window.unwrap_or(EventTime::MIN), offsets: taken.clone() }))
+}
+
+/// Where an archived history ends in each partition.
+fn history_ends(table: &Table, name: &TableName) -> Result<BTreeMap<i32, ResumeOffset>, RangeError> {
+    let owner = format!("archive-{name}");
+    let properties = TableProperties::parse(&owner, table.properties())
+        .map_err(|source| RangeError::Property { table: name.clone(), source })?;
+    // One stream is archived to a history, whatever the job called it.
+    Ok(properties.offsets.and_then(|offsets| offsets.into_values().next()).unwrap_or_default())
+}
+
 async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime>) -> Result<HistoryState, RangeError> {
     let Some(name) = &stream.history else {
         return Err(RangeError::NoHistory { stream: stream.name.clone() });
@@ -318,7 +454,8 @@ async fn history(stream: &Arc<Stream>, catalog: &Catalog, times: Range<EventTime
         _ => EventTime::MIN,
     };
     let complete_from = whole_from.max(times.start);
-    Ok(HistoryState { table, times, files, watermark, idle, archived, anew, complete_from })
+    let ends = if archived { history_ends(&table, name)? } else { BTreeMap::new() };
+    Ok(HistoryState { table, times, files, watermark, idle, archived, anew, ends, complete_from })
 }
 
 /// Whether the table has every declared column, but those that it tells by others, of its declared type: somebody else may

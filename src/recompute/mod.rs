@@ -11,6 +11,6 @@ mod run;
 mod warm_up;
 
 pub use behind::behind_watermark;
-pub use check::{HistoryState, Incomplete, RangeError, Requested, Scope, check, covering, scope};
+pub use check::{HistoryState, Incomplete, RangeError, Requested, ResultState, Scope, check, covering, scope};
 pub use memory::{MemoryExhausted, check_memory};
 pub use run::{Counted, RecomputeError, RecomputeOptions, recompute};

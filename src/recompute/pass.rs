@@ -140,6 +140,7 @@ impl Pass<'_> {
         let options = EngineOptions {
             workers: self.workers,
             publish: publish.collect(),
+            places: self.scope.results.iter().map(|result| result.places.clone()).collect(),
             complete_from: complete_from.collect(),
             ..EngineOptions::default()
         };

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
 
-use super::moves::{moves, read_again, stood};
+use super::moves::{first_window, moves, published, read_again, stood};
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
     CheckpointError, Claimant, ClaimedTable, GAPS, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
@@ -35,6 +35,7 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     let known = moving.checkpoints.newest().await?;
     destination.check_version(moving.plan, known.manifest.as_ref())?;
     destination.check_windows(moving.plan)?;
+    destination.check_held(moving.plan)?;
     // Another version may have more columns.
     let evolve = matches!(destination, Destination::Upgrade(_));
     let targets: Vec<Target> = targets(moving.plan).into_iter().map(|target| Target { evolve, ..target }).collect();
@@ -177,10 +178,17 @@ fn manifest(
         Destination::Reset(_) | Destination::Upgrade(_) => None,
     };
     let inserts = plan.inserts.iter().zip(&moves.inserts).map(|(insert, moved)| {
-        let first_window = destination.first_window(&insert.table);
+        let first_window = first_window(newest, destination, insert);
+        let published = published(newest, destination, (plan, insert));
         let new = || InsertProgress::new(insert.table.clone(), first_window);
         let counted = stood(kept, insert).cloned().unwrap_or_else(new);
-        InsertProgress { sealed_edge: moved.sealed_edge, republish: moved.republish, ..counted }
+        InsertProgress {
+            first_window,
+            sealed_edge: moved.sealed_edge,
+            republish: moved.republish,
+            published,
+            ..counted
+        }
     });
     let claimed = targets(plan).into_iter().map(|target| {
         let table = publisher.table(&target.table);
@@ -208,7 +216,7 @@ fn manifest(
         finished: kept.is_some_and(|kept| kept.finished),
         state: Vec::new(),
         claimed: claimed.collect(),
-        tables: changes(plan, publisher, destination, moves),
+        tables: changes(plan, publisher, newest, destination, moves),
         held: Vec::new(),
         reread: reread.collect(),
         from_history: destination.given_by_history().clone(),
@@ -236,10 +244,16 @@ fn progress(
 }
 
 /// What every result is told.
-fn changes(plan: &Plan, publisher: &Publisher, destination: &Destination, moves: &Repositioning) -> Vec<TableChange> {
+fn changes(
+    plan: &Plan,
+    publisher: &Publisher,
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    moves: &Repositioning,
+) -> Vec<TableChange> {
     let mut changes: BTreeMap<TableName, TableChange> = BTreeMap::new();
     for (insert, moved) in plan.inserts.iter().zip(&moves.inserts) {
-        let change = result_change(plan, publisher, destination, insert, moved);
+        let change = result_change(plan, publisher, (newest, destination), (insert, moved));
         changes.insert(insert.table.clone(), change);
     }
     changes.into_values().collect()
@@ -264,15 +278,16 @@ fn nothing(publisher: &Publisher, destination: &Destination, table: &TableName) 
 fn result_change(
     plan: &Plan,
     publisher: &Publisher,
-    destination: &Destination,
-    insert: &Insert,
-    moved: &ResultMove,
+    (newest, destination): (Option<&Manifest>, &Destination),
+    (insert, moved): (&Insert, &ResultMove),
 ) -> TableChange {
+    let published = published(newest, destination, (plan, insert));
     let properties = TableProperties {
-        sealed_edge: Some(moved.sealed_edge),
-        first_window: Some(insert.range_from(destination.first_window(&insert.table))),
+        sealed_edge: (!insert.window.is_without_end()).then_some(moved.sealed_edge),
+        first_window: Some(insert.range_from(first_window(newest, destination, insert))),
         republish: moved.republish,
         gaps: Some(moved.gaps.clone()).filter(|gaps| !gaps.is_empty()),
+        in_table: published.map(|published| published.below),
         ..TableProperties::default()
     };
     let mut change = nothing(publisher, destination, &insert.table);

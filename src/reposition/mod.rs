@@ -182,6 +182,28 @@ pub enum RepositionError {
         /// What is wrong.
         source: Box<dyn std::error::Error + Send + Sync>,
     },
+    /// The savepoint has rows that replace published ones, but not all of them.
+    #[error(
+        "savepoint {savepoint} was made while {table} was being published again; go back to another one, or reset the job to a \
+         time with `kappa offsets reset`"
+    )]
+    SavepointBetween {
+        /// The savepoint.
+        savepoint: SavepointName,
+        /// The result, which has no window.
+        table: TableName,
+    },
+    /// A result without a window goes on where its stream was read to, and that isn't known.
+    #[error(
+        "{table} is without a window, so it goes on where stream {stream} was read to, and the job read no stream of that name; \
+         put the stream's name back, or write to another table"
+    )]
+    StreamUnknown {
+        /// The result.
+        table: TableName,
+        /// The stream that it reads now.
+        stream: String,
+    },
     /// A table's property can't be read.
     #[error("{table}: {source}")]
     Property {
@@ -271,6 +293,22 @@ impl Destination {
             }
         }
         Ok(())
+    }
+
+    /// Refuses rows that wait for others which nobody would bring.
+    fn check_held(&self, plan: &Plan) -> Result<(), RepositionError> {
+        let Destination::Savepoint(savepoint) = self else { return Ok(()) };
+        let is_between = |insert: &&crate::job::Insert| {
+            let kept = savepoint.manifest.inserts.iter().find(|kept| kept.table == insert.table);
+            insert.window.is_without_end() && kept.is_some_and(|kept| kept.republish.is_some())
+        };
+        match plan.inserts.iter().find(is_between) {
+            Some(insert) => Err(RepositionError::SavepointBetween {
+                savepoint: savepoint.name.clone(),
+                table: insert.table.clone(),
+            }),
+            None => Ok(()),
+        }
     }
 
     /// The streams whose first records come from history, as in [`Positions::from_history`].

@@ -10,12 +10,12 @@ use std::collections::BTreeMap;
 use std::ops::Range;
 
 use super::{Destination, Moving, RepositionError, Repositioning, ResultMove, dropped};
-use crate::checkpoints::{Manifest, Newest, RepublishRange, TableProperties, check_not_lost};
+use crate::checkpoints::{Manifest, Newest, RepublishRange, StreamProgress, TableProperties, check_not_lost};
 use crate::event::{EventTime, Micros, ResumeOffset, Stream, TableName};
 use crate::iceberg::{IcebergError, OffsetCut, RowCut, ScanFile, ScanFilter, Table, count_cut, plan_files};
 use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, layout, rejects_table};
-use crate::windows::PublishRange;
+use crate::windows::{PublishRange, Published};
 
 /// Works out what moving a job would do. Reads only; claims nothing, so a job that runs meanwhile may change the answer.
 ///
@@ -25,6 +25,7 @@ pub async fn plan(moving: &Moving<'_>, destination: &Destination) -> Result<Repo
     let newest = moving.checkpoints.newest().await?;
     destination.check_version(moving.plan, newest.manifest.as_ref())?;
     destination.check_windows(moving.plan)?;
+    destination.check_held(moving.plan)?;
     for insert in &moving.plan.inserts {
         let Some(table) = moving.catalog.load(&insert.table).await? else { continue };
         if let Some(difference) = table.difference(&layout::result(insert)) {
@@ -70,7 +71,9 @@ pub(super) async fn moves(
         let positions = destination.positions(&stream.name).into_iter();
         (stream.name.clone(), positions.map(|(partition, new)| (partition, (old(&partition), new))).collect())
     });
-    let first_windows = moving.plan.inserts.iter().map(|insert| destination.first_window(&insert.table));
+    let of_windows = |insert: &&Insert| !insert.window.is_without_end();
+    let first_windows = moving.plan.inserts.iter().filter(of_windows);
+    let first_windows = first_windows.map(|insert| destination.first_window(&insert.table));
     Ok(Repositioning {
         checkpoint: newest.map(|newest| newest.id),
         streams: streams.collect(),
@@ -110,9 +113,54 @@ pub(super) fn read_again(
 
 /// Late rows of an INSERT over a stream that the run replaces.
 fn late_cut(stream: &Stream, newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> RowCut {
-    let windows = PublishRange::of_marks(destination.first_window(&insert.table), EventTime::MAX);
+    let from = match insert.window.is_without_end() && stood(newest, insert).is_some() {
+        true => again_from(destination, insert),
+        false => destination.first_window(&insert.table),
+    };
+    let windows = PublishRange::of_marks(from, EventTime::MAX);
     let again = read_again(newest, destination, &stream.name);
     RowCut { positions: Some(again), ..layout::late_rows(insert, stream, windows) }
+}
+
+/// What was published before of a result without a window, and isn't published again.
+pub(super) fn published(
+    newest: Option<&Manifest>,
+    destination: &Destination,
+    (plan, insert): (&Plan, &Insert),
+) -> Option<Published> {
+    let stood = stood(newest, insert).filter(|_| insert.window.is_without_end())?;
+    let stream = plan.streams[insert.only_stream()].name.as_str();
+    let none = StreamProgress::new();
+    let mut below = stood.in_table(newest.and_then(|newest| newest.streams.get(stream)).unwrap_or(&none));
+    // What is skipped on the way is a backfill's to give.
+    for (partition, position) in destination.positions(stream) {
+        let end = below.entry(partition).or_insert(position);
+        *end = position.max(*end);
+    }
+    Some(Published { below, again_from: again_from(destination, insert) })
+}
+
+/// The event time from which on a result without a window is published again: a reset says it, and else it stays as it is.
+fn again_from(destination: &Destination, insert: &Insert) -> EventTime {
+    match destination {
+        // Who wants cut-off windows too doesn't say which rows are of records below the positions, so none of them goes.
+        Destination::Reset(positions) if destination.first_window(&insert.table) == EventTime::MIN => {
+            let is_cut_off = positions.streams.values().flat_map(BTreeMap::values).any(|&at| at > ResumeOffset(0));
+            if is_cut_off { EventTime::MAX } else { EventTime::MIN }
+        }
+        Destination::Reset(_) => destination.first_window(&insert.table),
+        Destination::Upgrade(_) | Destination::Savepoint(_) => EventTime::MAX,
+    }
+}
+
+/// Start of the first window that is published from now on. Without a window, the least event time: what the job has begun
+/// with, or what it goes back to.
+pub(super) fn first_window(newest: Option<&Manifest>, destination: &Destination, insert: &Insert) -> EventTime {
+    let first = destination.first_window(&insert.table);
+    match stood(newest, insert).filter(|_| insert.window.is_without_end()) {
+        Some(stood) => first.min(stood.first_window),
+        None => first,
+    }
 }
 
 /// How many late rows of an INSERT the run replaces.
@@ -140,7 +188,10 @@ async fn result_move(
         None => (TableProperties::default(), Vec::new()),
         Some(table) => (properties(moving.plan, &table)?, files(&table, insert).await?),
     };
-    let from = published_from(insert, destination);
+    let from = match insert.window.is_without_end() && stood(newest, insert).is_some() {
+        true => again_from(destination, insert),
+        false => published_from(insert, destination),
+    };
     let ends = files.iter().map(|file| file.upper.unwrap_or(EventTime::MAX).plus(Micros(1))).max();
     let sealed = stood(newest, insert).map_or(EventTime::MIN, |stood| stood.sealed_edge);
     let sealed = sealed.max(known.sealed_edge.unwrap_or(EventTime::MIN));
@@ -155,7 +206,10 @@ async fn result_move(
     let behind = files.iter().map(|file| file.upper.map_or(EventTime::MAX, |upper| insert.range_after(upper))).max();
     // Backfills may have got up to the sealed edge or, before anything was sealed, to the first window.
     let first = known.first_window.unwrap_or(EventTime::MIN);
-    let to = [behind.unwrap_or(EventTime::MIN), sealed_edge, first].into_iter().max().expect("there are three");
+    let to = match insert.window.is_without_end() {
+        true => behind.unwrap_or(EventTime::MIN),
+        false => [behind.unwrap_or(EventTime::MIN), sealed_edge, first].into_iter().max().expect("there are three"),
+    };
     let republish = (to > from).then_some(RepublishRange { from, to });
     let sealed_edge = match destination {
         Destination::Savepoint(savepoint) => {
@@ -168,6 +222,8 @@ async fn result_move(
     let gaps = match destination {
         // What lies between was published by the same version before.
         Destination::Savepoint(_) => before,
+        // It goes on where it was.
+        Destination::Upgrade(_) if insert.window.is_without_end() => before,
         _ => match newest.and_then(|newest| gap(newest, insert, rows, from)) {
             Some(gap) => before.with(gap),
             None => before,

@@ -40,7 +40,8 @@ pub struct Upgraded {
 ///
 /// The first window of the new version is the first one at or above the sealed edges of all results, on a partition edge
 /// that all of them share: below it nothing can change any more, so the old version has said all that it has to say. Windows
-/// that a move before was publishing again are of it too.
+/// that a move before was publishing again are of it too. A result without a window has no sealed edge: of each record the
+/// version tells that has read it first, so the new one goes on behind the last record of the old.
 ///
 /// # Errors
 /// When neither the logs nor history hold the first window any more (unless `vouched` for), tables don't fit the new
@@ -51,23 +52,30 @@ pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched
         return Ok(Upgrade::UpToDate);
     }
     let edge = first_edge(moving, &newest).await?;
-    let positions = positions(moving, logs, edge, vouched).await?;
+    let positions = positions(moving, logs, (&newest, edge), vouched).await?;
     // What is published from the beginning leaves nothing of the old version.
-    let stays = |insert: &&Insert| positions.first_windows.get(&insert.table) != Some(&EventTime::MIN);
+    let stays = |insert: &&Insert| {
+        goes_on(&newest, insert) || positions.first_windows.get(&insert.table) != Some(&EventTime::MIN)
+    };
     let inserts: Vec<Insert> = moving.plan.inserts.iter().filter(stays).cloned().collect();
     let done = execute(moving, &Destination::Upgrade(positions)).await?;
     let backfill = older(moving, &inserts, edge).await?;
     Ok(Upgrade::Done(Box::new(Upgraded { from: newest.fingerprint, done, backfill })))
 }
 
-/// The partition edge, of every result, from which on the new version publishes.
-async fn first_edge(moving: &Moving<'_>, newest: &Manifest) -> Result<EventTime, RepositionError> {
+/// The partition edge, of every result over windows, from which on the new version publishes; `None`: there are none.
+async fn first_edge(moving: &Moving<'_>, newest: &Manifest) -> Result<Option<EventTime>, RepositionError> {
     let mut least: Option<EventTime> = None;
-    for insert in &moving.plan.inserts {
+    for insert in moving.plan.inserts.iter().filter(|insert| !goes_on(newest, insert)) {
         let edge = sealed_edge(moving, newest, insert).await?;
         least = Some(least.map_or(edge, |least| least.min(edge)));
     }
-    Ok(shared_edge(moving.plan, least.unwrap_or(EventTime::MIN)))
+    Ok(least.map(|least| shared_edge(moving.plan, least)))
+}
+
+/// Whether an INSERT has no window and goes on behind the last record that the old version has read.
+fn goes_on(newest: &Manifest, insert: &Insert) -> bool {
+    insert.window.is_without_end() && stood(Some(newest), insert).is_some()
 }
 
 /// Up to where an INSERT's result has been published for good.
@@ -103,13 +111,22 @@ async fn sealed_edge(moving: &Moving<'_>, newest: &Manifest, insert: &Insert) ->
 async fn positions(
     moving: &Moving<'_>,
     logs: &Arc<dyn Logs>,
-    edge: EventTime,
+    (newest, edge): (&Manifest, Option<EventTime>),
     vouched: Vouched,
 ) -> Result<Positions, RepositionError> {
     let inserts = &moving.plan.inserts;
     let mut positions = Positions::default();
     for (index, stream) in moving.plan.streams.iter().enumerate() {
-        let of_stream = || inserts.iter().filter(|insert| insert.reads(index));
+        let read_to = read_to(newest, (index, stream), inserts)?;
+        for insert in inserts.iter().filter(|insert| insert.reads(index) && goes_on(newest, insert)) {
+            let first = stood(Some(newest), insert).map_or(EventTime::MIN, |stood| stood.first_window);
+            positions.first_windows.insert(insert.table.clone(), first);
+        }
+        let of_stream = || inserts.iter().filter(|insert| insert.reads(index) && !goes_on(newest, insert));
+        let Some(edge) = edge.filter(|_| of_stream().next().is_some()) else {
+            positions.streams.insert(stream.name.clone(), read_to.unwrap_or_default());
+            continue;
+        };
         let first = of_stream().map(|insert| insert.first_mark(edge)).min().unwrap_or(edge);
         let reach = of_stream().map(Insert::reach).max().unwrap_or_default();
         let answers = ask(logs, stream, start(stream, first), reach).await?;
@@ -119,7 +136,10 @@ async fn positions(
                 let offsets = places.into_iter().map(|(partition, place)| (partition, place.offset)).collect();
                 Found { offsets, whole_from, from_history }
             }
-            Err(log @ (StartError::CutOff { .. } | StartError::Removed { .. })) if stream.history.is_some() => {
+            // History isn't in the order of offsets, by which a result without a window goes on.
+            Err(log @ (StartError::CutOff { .. } | StartError::Removed { .. }))
+                if stream.history.is_some() && read_to.is_none() =>
+            {
                 find_in_history(moving, stream, &asked, first).await.map_err(|history| match history {
                     // It may pass.
                     HandOverError::Iceberg(error) => RepositionError::Iceberg(error),
@@ -131,7 +151,12 @@ async fn positions(
         if found.from_history {
             positions.from_history.insert(stream.name.clone(), first);
         }
-        positions.streams.insert(stream.name.clone(), found.offsets);
+        let mut offsets = found.offsets;
+        for (partition, at) in read_to.into_iter().flatten() {
+            let first = offsets.entry(partition).or_insert(at);
+            *first = at.min(*first);
+        }
+        positions.streams.insert(stream.name.clone(), offsets);
         for insert in of_stream() {
             let first = insert.first_mark(edge).max(insert.window.first_mark(found.whole_from));
             let known = positions.first_windows.entry(insert.table.clone()).or_insert(first);
@@ -139,6 +164,20 @@ async fn positions(
         }
     }
     Ok(positions)
+}
+
+/// How far the old version has read a stream; `None`: nothing that goes on there reads it.
+fn read_to(
+    newest: &Manifest,
+    (index, stream): (usize, &Stream),
+    inserts: &[Insert],
+) -> Result<Option<BTreeMap<i32, ResumeOffset>>, RepositionError> {
+    let Some(insert) = inserts.iter().find(|insert| insert.reads(index) && goes_on(newest, insert)) else {
+        return Ok(None);
+    };
+    let (table, name) = (insert.table.clone(), stream.name.clone());
+    let progress = newest.streams.get(&stream.name).ok_or(RepositionError::StreamUnknown { table, stream: name })?;
+    Ok(Some(progress.iter().map(|(&partition, at)| (partition, at.next_offset)).collect()))
 }
 
 /// Where the first windows of a stream begin.
@@ -177,18 +216,23 @@ fn start(stream: &Stream, first_window: EventTime) -> Start {
     }
 }
 
-/// The published windows of `inserts` below `edge`, on partition edges that all results share.
+/// The published windows of `inserts` below `edge`, on partition edges that all results share; without an edge, all that is
+/// published.
 async fn older(
     moving: &Moving<'_>,
     inserts: &[Insert],
-    edge: EventTime,
+    edge: Option<EventTime>,
 ) -> Result<Option<Range<EventTime>>, RepositionError> {
-    let mut least: Option<EventTime> = None;
+    let (mut least, mut greatest): (Option<EventTime>, Option<EventTime>) = (None, None);
     for insert in inserts {
         let Some(table) = moving.catalog.load(&insert.table).await? else { continue };
-        let lower = files(&table, insert).await?.iter().filter_map(|file| file.lower).min();
+        let files = files(&table, insert).await?;
+        let lower = files.iter().filter_map(|file| file.lower).min();
         least = [least, lower].into_iter().flatten().min();
+        let behind = files.iter().filter_map(|file| file.upper).max();
+        greatest = greatest.max(behind.map(|upper| above(insert, upper.plus(Micros(1)))));
     }
     let from = least.map(|least| shared_edge(moving.plan, least));
-    Ok(from.filter(|&from| from < edge).map(|from| from..edge))
+    let to = edge.or(greatest).unwrap_or(EventTime::MIN);
+    Ok(from.filter(|&from| from < to).map(|from| from..to))
 }

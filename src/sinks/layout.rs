@@ -20,7 +20,7 @@ use crate::event::{
 };
 use crate::iceberg::{RowCut, TableSpec, TimeCut};
 use crate::job::Insert;
-use crate::windows::{PublishRange, Window};
+use crate::windows::PublishRange;
 
 /// A result table: the SELECT list, partitioned as the job says.
 pub fn result(insert: &Insert) -> TableSpec {
@@ -75,7 +75,7 @@ fn late_rows_between(
     let event_times = insert.late_times_of(windows);
     let equals = BTreeMap::from([("result".to_owned(), insert.table.to_string())]);
     let (window, _) = insert.judged_by(windows);
-    if matches!(window, Window::ByData(_)) {
+    if window.is_late_by_time() {
         // Which windows a record is late for, nobody knows.
         let times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
         return RowCut { times, equals, positions: None, records: None };

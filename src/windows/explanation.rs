@@ -13,7 +13,7 @@ use crate::event::Micros;
 /// How event time is cut.
 #[derive(Clone, Debug, Default, PartialEq, Serialize)]
 pub struct WindowExplanation {
-    /// `tumble`, `hop`, `cumulate`, `session`, `count_window` or `sliding`.
+    /// `tumble`, `hop`, `cumulate`, `session`, `count_window` or `sliding`; `none` for a SELECT without a window.
     pub kind: &'static str,
     /// From the start of a window to that of the next, in microseconds, for `hop`.
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -82,6 +82,7 @@ impl Window {
             Window::ByData(ByData::Sliding(Sliding { size })) => {
                 WindowExplanation { kind: "sliding", size_us: Some(size.0), ..WindowExplanation::default() }
             }
+            Window::EachRecord => WindowExplanation { kind: "none", ..WindowExplanation::default() },
             Window::Calendar(Calendar { length, zone }) => {
                 let (calendar, shift) = match length {
                     CalendarLength::Days { count, shift } => (count_of(count, "day"), shift),
@@ -106,6 +107,11 @@ fn count_of(count: i64, unit: &str) -> String {
 }
 
 impl WindowExplanation {
+    /// Whether there is no window.
+    pub fn is_none(&self) -> bool {
+        self.kind == "none"
+    }
+
     /// Whether the data makes the windows.
     pub fn is_by_data(&self) -> bool {
         matches!(self.kind, "session" | "count_window" | "sliding")
@@ -114,6 +120,9 @@ impl WindowExplanation {
 
 impl Display for WindowExplanation {
     fn fmt(&self, f: &mut Formatter<'_>) -> Result {
+        if self.is_none() {
+            return f.write_str("none: each record by itself");
+        }
         match (self.gap_us.map(Micros), self.records, self.timeout_us.map(Micros), self.size_us.map(Micros)) {
             (Some(gap), ..) => return write!(f, "SESSION with a gap of {gap}"),
             (_, Some(records), Some(timeout), _) => {

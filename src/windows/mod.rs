@@ -1,7 +1,7 @@
 //! Windows: which spans of event time a record falls in, and what is kept for each until it closes.
 //! Half-open `[start, end)`, aligned to the Unix epoch plus an offset, or to a calendar. Pure: no I/O, no clock, no async.
 //!
-//! A kind of window is one file with its arithmetic (`tumbling`, `calendar`, `hopping`, `cumulating`) and one variant of
+//! A kind of window is one file with its arithmetic (`tumbling`, `calendar`, `hopping`, `cumulating`; `each`: none) and one variant of
 //! [`Window`], whose methods say what the others need of it: they match on the kinds, nobody else looks into one. To add a
 //! kind: its file and variant here; its function in `job/window_call` and `job/query/window`; how records reach it in
 //! `engine/prepare`, and what is kept for it in `engine/keep` (their module docs say how).
@@ -11,6 +11,7 @@ mod by_data;
 mod calendar;
 pub mod counting;
 mod cumulating;
+mod each;
 mod explanation;
 mod fed;
 mod groups;
@@ -34,6 +35,7 @@ pub use by_data::ByData;
 pub use calendar::{Calendar, CalendarLength, TZDATA};
 pub use counting::{CountWindows, Counting};
 pub use cumulating::Cumulating;
+pub use each::{Others, Places, Published};
 pub use explanation::WindowExplanation;
 pub use fed::Fed;
 pub use held::{ASIDE, FrozenPart};

@@ -23,7 +23,12 @@ pub enum Window {
     /// `SESSION`, `COUNT_WINDOW` and `SLIDING`: windows that the data makes. Their marks are their starts, but they don't come
     /// in that order, so that ranges go by other columns too ([`super::PublishRange::by`]).
     ByData(ByData),
+    /// None: each record is a result of its own ([`super::Places`]). Its mark is its event time.
+    EachRecord,
 }
+
+/// Each record has an instant of its own.
+const EACH_RECORD_SIZE: Micros = Micros(1);
 
 /// Event time that is read beside a range of a window's column, at most.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,7 +44,7 @@ impl Window {
     pub fn can_be_revised(&self) -> bool {
         match self {
             Window::Tumbling(_) | Window::Calendar(_) => true,
-            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) => false,
+            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) | Window::EachRecord => false,
         }
     }
 
@@ -49,7 +54,7 @@ impl Window {
         match self {
             Window::Tumbling(tumbling) => tumbling.start(EventTime(time)).0,
             Window::Calendar(calendar) => calendar.start(EventTime(time)).0,
-            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) => time,
+            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) | Window::EachRecord => time,
         }
     }
 
@@ -60,7 +65,7 @@ impl Window {
             (_, Window::Tumbling(tumbling)) => tumbling.start_at_or_after(mark),
             (_, Window::Calendar(calendar)) => calendar.start_at_or_after(mark),
             (_, Window::Hopping(hopping)) => hopping.start_at_or_after(mark),
-            (_, Window::ByData(_)) => mark,
+            (_, Window::ByData(_) | Window::EachRecord) => mark,
             (_, Window::Cumulating(cumulating)) => {
                 cumulating.end_at_or_after(mark.plus(cumulating.size)).minus(cumulating.size)
             }
@@ -71,7 +76,10 @@ impl Window {
     pub fn first_start(&self, mark: EventTime) -> EventTime {
         match (self.mark_at_or_after(mark), self) {
             (mark @ (EventTime::MIN | EventTime::MAX), _) => mark,
-            (mark, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_)) => mark,
+            (
+                mark,
+                Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_) | Window::EachRecord,
+            ) => mark,
             (mark, Window::Cumulating(cumulating)) => EventTime(cumulating.start_of(mark.plus(cumulating.size).0)),
         }
     }
@@ -80,7 +88,10 @@ impl Window {
     pub fn first_mark(&self, time: EventTime) -> EventTime {
         match (time, self) {
             (EventTime::MIN | EventTime::MAX, _) => time,
-            (_, Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_)) => time,
+            (
+                _,
+                Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_) | Window::EachRecord,
+            ) => time,
             (_, Window::Cumulating(cumulating)) => cumulating.first_end_from(time).minus(cumulating.size),
         }
     }
@@ -95,6 +106,7 @@ impl Window {
             (_, Window::Hopping(hopping)) => hopping.start_at_or_after(behind.minus(hopping.size)),
             (_, Window::Cumulating(cumulating)) => cumulating.end_at_or_after(behind).minus(cumulating.size),
             (_, Window::ByData(by_data)) => by_data.start_by(WindowEdge::End, behind),
+            (_, Window::EachRecord) => watermark,
         }
     }
 
@@ -106,6 +118,7 @@ impl Window {
             (_, Window::Hopping(hopping)) => mark.plus(ahead(hopping.size, edge)),
             (_, Window::Cumulating(cumulating)) => mark.plus(ahead(cumulating.size, edge)),
             (_, Window::ByData(by_data)) => by_data.edge_from(edge, mark),
+            (_, Window::EachRecord) => mark.plus(ahead(EACH_RECORD_SIZE, edge)),
             (_, Window::Calendar(calendar)) => match edge {
                 WindowEdge::Start => mark,
                 WindowEdge::End => calendar.end(calendar.start_at_or_after(mark)),
@@ -122,6 +135,7 @@ impl Window {
             (_, Window::Hopping(hopping)) => time.minus(ahead(hopping.size, edge)),
             (_, Window::Cumulating(cumulating)) => time.minus(ahead(cumulating.size, edge)),
             (_, Window::ByData(by_data)) => by_data.start_by(edge, time),
+            (_, Window::EachRecord) => time.minus(ahead(EACH_RECORD_SIZE, edge)),
             (_, Window::Calendar(calendar)) => match edge {
                 WindowEdge::Start => time,
                 // The window that holds the instant before `time` ends at or after it.
@@ -141,21 +155,26 @@ impl Window {
             (_, Window::Hopping(hopping)) => hopping.end(hopping.start_at_or_before(before)),
             (_, Window::Cumulating(cumulating)) => cumulating.end_at_or_before(before.plus(cumulating.size)),
             (_, Window::ByData(by_data)) => by_data.last_end_below(WindowEdge::Start, mark),
+            (_, Window::EachRecord) => mark,
         }
     }
 
     /// How far the instant by which the late table names a window is ahead of its mark.
     pub fn name_ahead(&self) -> Micros {
         match self {
-            Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(_) => Micros(0),
             Window::Cumulating(cumulating) => cumulating.size,
+            _ => Micros(0),
         }
     }
 
     /// Whether `window_start` and `window_end` each decide the other.
     pub fn edges_decide_each_other(&self) -> bool {
         match self {
-            Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::ByData(ByData::Sliding(_)) => true,
+            Window::Tumbling(_)
+            | Window::Calendar(_)
+            | Window::Hopping(_)
+            | Window::ByData(ByData::Sliding(_))
+            | Window::EachRecord => true,
             Window::Cumulating(_) | Window::ByData(ByData::Session(_) | ByData::Counting(_)) => false,
         }
     }
@@ -167,6 +186,7 @@ impl Window {
             Window::Hopping(_) => "HOP",
             Window::Cumulating(_) => "CUMULATE",
             Window::ByData(by_data) => by_data.name(),
+            Window::EachRecord => "a SELECT without a window",
         }
     }
 
@@ -178,6 +198,16 @@ impl Window {
     /// Whether its windows have a `window_reason`.
     pub fn has_reason(&self) -> bool {
         matches!(self, Window::ByData(ByData::Counting(_)))
+    }
+
+    /// Whether no watermark tells that all of its results have come.
+    pub fn is_without_end(&self) -> bool {
+        matches!(self, Window::EachRecord)
+    }
+
+    /// Whether the late table names no windows, so that the event time of a record tells whose it is there.
+    pub fn is_late_by_time(&self) -> bool {
+        matches!(self, Window::ByData(_) | Window::EachRecord)
     }
 
     /// Whether no two windows begin at the same time. No two end at the same time in any case.
@@ -204,14 +234,15 @@ impl Window {
             Window::Cumulating(cumulating) => EventTime(cumulating.windows_of(pane.0).last_end),
             // What is kept says itself when it goes.
             Window::ByData(_) => EventTime::MAX,
+            Window::EachRecord => pane.plus(EACH_RECORD_SIZE),
         }
     }
 
     /// How far before its start the records of a window may lie.
     pub fn reach(&self) -> Micros {
         match self {
-            Window::Tumbling(_) | Window::Calendar(_) | Window::Hopping(_) | Window::Cumulating(_) => Micros(0),
             Window::ByData(by_data) => by_data.reach(),
+            _ => Micros(0),
         }
     }
 
@@ -223,6 +254,7 @@ impl Window {
             Window::Hopping(hopping) => hopping.size,
             Window::Cumulating(cumulating) => cumulating.size,
             Window::ByData(by_data) => by_data.longest(),
+            Window::EachRecord => EACH_RECORD_SIZE,
         }
     }
 
@@ -239,6 +271,7 @@ impl Window {
             }
             Window::Cumulating(cumulating) if divides(partition, size, cumulating.offset) => none,
             Window::Calendar(calendar) if calendar.zone == Tz::UTC && is_of_months(calendar, partition) => none,
+            Window::EachRecord => none,
             _ => size,
         };
         match (self, edge) {
@@ -273,6 +306,7 @@ impl Window {
                 json!({ "calendar": { "length": length, "zone": zone.name(), "tzdata": data } })
             }
             Window::ByData(by_data) => by_data.canonical(),
+            Window::EachRecord => json!("each_record"),
             Window::Hopping(Hopping { slide, size, offset }) => {
                 json!({ "hopping": { "slide_us": slide.0, "size_us": size.0, "offset_us": offset.0 } })
             }

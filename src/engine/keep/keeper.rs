@@ -9,6 +9,7 @@ use datafusion_common::DataFusionError;
 
 use super::adjacent::AdjacentWindows;
 use super::counting::OpenCounts;
+use super::each::PassingRows;
 use super::made::OpenMade;
 use super::overlapping::OverlappingWindows;
 use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
@@ -66,6 +67,7 @@ impl Keeper {
             Window::Cumulating(window) => {
                 Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
             }
+            Window::EachRecord => Box::new(PassingRows::new(preparation.keys.clone())),
             Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
         };
         Ok(Keeper {

@@ -8,6 +8,7 @@
 mod adjacent;
 mod by_data;
 mod counting;
+mod each;
 mod inputs;
 mod keeper;
 mod made;

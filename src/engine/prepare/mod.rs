@@ -9,8 +9,10 @@
 
 mod adjacent;
 mod by_data;
+mod each;
 mod overlapping;
 mod preparation;
+mod unnest;
 
 use arrow::array::ArrayRef;
 use arrow::buffer::BooleanBuffer;

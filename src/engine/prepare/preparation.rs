@@ -12,12 +12,14 @@ use datafusion_physical_expr::expressions::Literal;
 
 use super::adjacent::InOneWindow;
 use super::by_data::InTime;
+use super::each::AtOnce;
 use super::overlapping::InOverlappingWindows;
+use super::unnest::unnested;
 use super::{LateRows, Placing};
 use crate::engine::epoch::Late;
 use crate::event::{EventBatch, EventTime, Stream};
-use crate::job::{Input, Insert, Leg};
-use crate::windows::{PublishRange, Window};
+use crate::job::{Input, Insert, Leg, Unnest};
+use crate::windows::{Places, PublishRange, Window};
 
 /// Where an aggregate finds an argument: shipped with the rows, or the same for all of them.
 #[derive(Clone, Debug)]
@@ -38,14 +40,15 @@ pub(in crate::engine) struct Preparation {
     stream: Arc<Stream>,
     filter: Option<Arc<dyn PhysicalExpr>>,
     placing: Box<dyn Placing>,
+    unnest: Option<Unnest>,
     result: String,
     /// Keys, then the distinct arguments, then the distinct FILTERs; their values follow the window's columns.
     shipped: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
     /// Columns of the group keys.
     pub(in crate::engine) keys: std::ops::Range<usize>,
-    /// Those of them by which rows are dealt out to workers.
-    pub(in crate::engine) dealt_by: std::ops::Range<usize>,
+    /// Those of them by which rows are dealt out to workers; `None`: where nothing is kept, they aren't.
+    pub(in crate::engine) dealt_by: Option<std::ops::Range<usize>>,
     /// For each aggregate its arguments.
     pub(in crate::engine) arguments: Vec<Vec<Argument>>,
     /// For each aggregate its FILTER's column.
@@ -68,9 +71,9 @@ impl Preparation {
         (insert_index, insert): (usize, &Insert),
         (leg_index, leg): (usize, &Leg),
         (input, stream): (&Input, &Arc<Stream>),
-        publish: PublishRange,
+        (publish, places): (PublishRange, Places),
     ) -> Result<Self, DataFusionError> {
-        let placing = placing(insert, leg, stream.clone(), insert.marks_of(leg, publish));
+        let placing = placing(insert, leg, stream.clone(), (insert.marks_of(leg, publish), places));
         let mut fields = placing.fields();
         let before = fields.len();
         let mut shipped: Vec<Arc<dyn PhysicalExpr>> = input.keys.iter().map(|key| key.expression.clone()).collect();
@@ -98,7 +101,7 @@ impl Preparation {
             arguments.push(aggregate.arguments.iter().map(place).collect());
             filters.push(aggregate.filter.as_ref().map(&mut ship));
         }
-        let records = stream.record_schema();
+        let records = input.unnest.as_ref().map_or_else(|| stream.record_schema(), |unnest| unnest.schema.clone());
         for (index, expression) in shipped.iter().enumerate() {
             fields.push(Field::new(format!("c{index}"), expression.data_type(&records)?, true));
         }
@@ -109,10 +112,11 @@ impl Preparation {
             stream: stream.clone(),
             filter: input.filter.clone(),
             placing,
+            unnest: input.unnest.clone(),
             result: insert.table.to_string(),
             shipped,
             schema: Arc::new(Schema::new(fields)),
-            dealt_by: keys.start..keys.start + leg.partition_keys(),
+            dealt_by: (!leg.window.is_without_end()).then(|| keys.start..keys.start + leg.partition_keys()),
             keys,
             arguments,
             filters,
@@ -178,11 +182,13 @@ impl Preparation {
         for late in placed.late {
             self.add_late(late, into);
         }
-        let taken = placed.taken;
+        let (mut taken, mut columns) = (placed.taken, placed.columns);
+        if let Some(unnest) = &self.unnest {
+            (taken, columns) = unnested(unnest, &taken, &columns)?;
+        }
         if taken.num_rows() == 0 {
             return Ok(());
         }
-        let mut columns = placed.columns;
         for expression in &self.shipped {
             columns.push(expression.evaluate(&taken)?.into_array(taken.num_rows())?);
         }
@@ -203,13 +209,19 @@ impl Preparation {
     }
 }
 
-fn placing(insert: &Insert, leg: &Leg, stream: Arc<Stream>, publish: PublishRange) -> Box<dyn Placing> {
+fn placing(
+    insert: &Insert,
+    leg: &Leg,
+    stream: Arc<Stream>,
+    (publish, places): (PublishRange, Places),
+) -> Box<dyn Placing> {
     let allowed = insert.allowed;
     match leg.window {
         Window::Tumbling(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
         Window::Calendar(window) => Box::new(InOneWindow { window, stream, allowed, publish }),
         Window::Hopping(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
         Window::Cumulating(window) => Box::new(InOverlappingWindows { window, stream, allowed, publish }),
+        Window::EachRecord => Box::new(AtOnce { stream, publish, places }),
         Window::ByData(_) => {
             Box::new(InTime { stream, allowed, publish, with_positions: leg.window.goes_by_positions() })
         }

@@ -78,9 +78,18 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     if let Some(filter) = &insert.filter {
         line(f, "where", filter)?;
     }
+    if let Some(unnest) = &insert.unnest {
+        line(f, "unnest", &unnest.list)?;
+        if let Some(filter) = &unnest.filter {
+            line(f, "", format!("where {filter}"))?;
+        }
+    }
     line(f, "window", &insert.window)?;
     line(f, "late", late(insert, bound))?;
-    write_kept(f, insert.keeps_records, &insert.keys, &insert.aggregates)?;
+    // Without a window the columns say it.
+    if !insert.window.is_none() {
+        write_kept(f, insert.keeps_records, &insert.keys, &insert.aggregates)?;
+    }
     for also in &insert.also_reads {
         write_also(f, also)?;
     }
@@ -96,6 +105,7 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     line(f, "partitions", insert.partitions.join(", "))?;
     line(f, "sorted by", insert.sorted_by.join(", "))?;
     match insert.publish {
+        _ if insert.window.is_none() => line(f, "published", "each record, at the next checkpoint")?,
         "whole_partitions" => line(f, "published", "whole partitions, when no window in them can change any more")?,
         _ => line(f, "published", "each window, at the first checkpoint after the watermark has passed its end")?,
     }
@@ -108,7 +118,7 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
         if insert.window.gap_us.is_some() { "as long as records come, and then " } else { "" },
         Micros(insert.state.held_us),
     );
-    line(f, "state", state)?;
+    line(f, "state", if insert.window.is_none() { "none".to_owned() } else { state })?;
     line(f, "backfill", backfill(insert))?;
     let rows = insert.columns.iter().map(|column| {
         let from = if column.expression == column.name { "" } else { column.expression.as_str() };
@@ -161,6 +171,9 @@ fn write_kept(
 
 /// By `end + allowed <= seen - bound`, as a distance of `seen` from the window's end.
 fn late(insert: &InsertExplanation, bound: Micros) -> String {
+    if insert.window.is_none() {
+        return format!("never; records on which an expression fails go to {}", insert.late);
+    }
     let behind = Micros(bound.0.saturating_add(insert.allowed_lateness_us));
     match insert.window.is_by_data() {
         true => format!("once its partition has shown a time more than {behind} ahead of it; goes to {}", insert.late),
@@ -169,7 +182,10 @@ fn late(insert: &InsertExplanation, bound: Micros) -> String {
 }
 
 fn backfill(insert: &InsertExplanation) -> String {
-    let (around, range_column) = (&insert.backfill, insert.range_column);
+    let (around, range_column) = (&insert.backfill, insert.range_column.as_str());
+    if insert.window.is_none() {
+        return format!("ranges of {range_column}; what a live job has published since stays");
+    }
     if insert.window.gap_us.is_some() && range_column == "window_start" {
         return format!("ranges of {range_column}; history is read from the gap before the range to its end");
     }

@@ -9,6 +9,7 @@ use super::composed::{self, Composed};
 use super::names::did_you_mean;
 use super::output::{self, Parts};
 use super::partitions::{self, Named};
+use super::plain;
 use super::select::Query;
 use super::shape::shape;
 use super::window::window;
@@ -41,6 +42,9 @@ fn plan(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<Insert> {
+    if insert.windows.is_empty() {
+        return plain::plan(insert, streams, stream_definitions, problems);
+    }
     let Planned { parts, columns, window, fields, range, allowed } = if composed::is_composed(insert) {
         composed(insert, streams, stream_definitions, problems)?
     } else {
@@ -90,10 +94,6 @@ fn composed(
     stream_definitions: &[StreamDefinition],
     problems: &mut Problems,
 ) -> Option<Planned> {
-    if insert.windows.is_empty() {
-        problems.add(composed::place(insert), "a SELECT without a window isn't supported yet", NO_WINDOW);
-        return None;
-    }
     let unknown = |name: &str, span: Span, problems: &mut Problems| {
         unknown_stream((name, span), streams, stream_definitions, problems);
     };
@@ -158,8 +158,6 @@ fn late_tables(insert: &InsertDefinition, legs: &[Leg], streams: &[Arc<Stream>])
     };
     read.into_iter().map(|stream| LateTable { stream, table: table(stream) }).collect()
 }
-
-const NO_WINDOW: &str = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')";
 
 /// Says that there is no such stream; not if one of that name was refused already.
 fn unknown_stream(

@@ -4,7 +4,7 @@
 //! Invariant: every expression of a plan is immutable (no clock, no randomness, no session), typed, and bound to the
 //! record schema of its stream or to the schema of closed windows. Nothing here is executed or read from outside.
 //!
-//! A query goes through `shape` (which clauses), `select` with `names` (which columns, functions and types; then DataFusion's
+//! A query without a window is planned by `plain`. One over a window goes through `shape` (which clauses), `select` with `names` (which columns, functions and types; then DataFusion's
 //! logical plan), `window`, `output` with `aggregate` and `expression` (that plan taken apart; safe casts and divisions; bound), and
 //! `partitions`.
 
@@ -19,6 +19,7 @@ mod insert;
 mod names;
 mod output;
 mod partitions;
+mod plain;
 mod refused;
 mod select;
 mod shape;

@@ -226,6 +226,12 @@ pub(super) fn refused_function(name: &str) -> Option<(String, String)> {
         let help = "it would give another answer when the window is computed again: use a column of the record, such as its time";
         return Some((format!("`{name}` depends on more than the log"), help.to_owned()));
     }
+    if name == "unnest" {
+        let help =
+            "unnest in an INSERT without a window: SELECT …, element FROM stream CROSS JOIN UNNEST(list) AS u(element)";
+        let message = "`unnest` stands in FROM, or in the SELECT list over a stream without a window";
+        return Some((message.to_owned(), help.to_owned()));
+    }
     if let Some(refused) = refused_aggregate(name) {
         return Some(refused);
     }

@@ -98,7 +98,7 @@ pub(super) fn parts(
         }
     }
     let Grouped { keys, aggregates, closed_schema, .. } = grouped;
-    let input = Input { stream: records.stream_index, filter, keys, aggregates };
+    let input = Input { stream: records.stream_index, filter, unnest: None, keys, aggregates };
     Some(Parts {
         legs: vec![Leg { inputs: vec![input], window, within: None, kept: Kept::Groups, closed_schema }],
         having,

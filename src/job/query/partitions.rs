@@ -7,7 +7,7 @@ use super::names::did_you_mean;
 use super::types::sql_name;
 use crate::event::{PartitionField, Transform};
 use crate::job::Problems;
-use crate::job::definition::InsertDefinition;
+use crate::job::definition::{InsertDefinition, Spanned};
 use crate::job::plan::RangeColumn;
 use crate::windows::{ByData, Window, WindowEdge};
 
@@ -27,26 +27,7 @@ pub(super) fn partitions(
     problems: &mut Problems,
 ) -> Option<(Vec<PartitionField>, RangeColumn)> {
     let Some(written) = &insert.partitioned_by else { return by_default(insert, columns, window, problems) };
-    let mut unknown = false;
-    for field in written {
-        if !columns.iter().any(|column| column.name == field.value.column) {
-            let names = columns.iter().map(|column| column.name.as_str());
-            let listed = format!("columns of the result: {}", names.clone().collect::<Vec<_>>().join(", "));
-            let help = did_you_mean(&field.value.column, names, listed);
-            problems.add(field.span, format!("the result has no column `{}`", field.value.column), help);
-            unknown = true;
-        }
-    }
-    if unknown {
-        return None;
-    }
-    let fields: Vec<PartitionField> = written.iter().map(|field| field.value.clone()).collect();
-    for (second, field) in fields.iter().enumerate() {
-        if fields[..second].contains(field) {
-            problems.add(written[second].span, format!("`{field}` stands twice in PARTITIONED BY"), "leave one out");
-            return None;
-        }
-    }
+    let fields = known(written, columns, problems)?;
     let range = fields.iter().enumerate().find_map(|(partition, field)| {
         let edge = columns.iter().find(|column| column.name == field.column)?.edge?;
         (field.transform.is_time() && window.ranges_by(edge)).then_some(RangeColumn { partition, edge })
@@ -71,6 +52,35 @@ pub(super) fn partitions(
         way_out(columns),
     );
     None
+}
+
+/// The fields of PARTITIONED BY, all of columns of the result, each once.
+pub(super) fn known(
+    written: &[Spanned<PartitionField>],
+    columns: &[Named],
+    problems: &mut Problems,
+) -> Option<Vec<PartitionField>> {
+    let mut unknown = false;
+    for field in written {
+        if !columns.iter().any(|column| column.name == field.value.column) {
+            let names = columns.iter().map(|column| column.name.as_str());
+            let listed = format!("columns of the result: {}", names.clone().collect::<Vec<_>>().join(", "));
+            let help = did_you_mean(&field.value.column, names, listed);
+            problems.add(field.span, format!("the result has no column `{}`", field.value.column), help);
+            unknown = true;
+        }
+    }
+    if unknown {
+        return None;
+    }
+    let fields: Vec<PartitionField> = written.iter().map(|field| field.value.clone()).collect();
+    for (second, field) in fields.iter().enumerate() {
+        if fields[..second].contains(field) {
+            problems.add(written[second].span, format!("`{field}` stands twice in PARTITIONED BY"), "leave one out");
+            return None;
+        }
+    }
+    Some(fields)
 }
 
 fn way_out(columns: &[Named]) -> String {

@@ -204,7 +204,7 @@ fn relation(insert: &InsertDefinition, select: &Select, refusals: &mut Refusals<
     else {
         refusals.add(
             name.span(),
-            "a SELECT without a window isn't supported yet",
+            "a table beside a window isn't supported yet",
             &format!("write FROM TUMBLE({written}, time, INTERVAL '1 minute') and GROUP BY window_start, window_end"),
         );
         return None;

@@ -8,7 +8,7 @@ use super::nested::makes_windows;
 
 /// A plan of nothing but projections and filters.
 #[derive(Debug)]
-pub(super) struct Flat {
+pub(in crate::job::query) struct Flat {
     /// The table.
     pub table: String,
     /// What the plan's columns are over the table's, which are unqualified.
@@ -19,7 +19,7 @@ pub(super) struct Flat {
 
 impl Flat {
     /// `plan` as one over a table; `None` if it is anything else, or makes windows of windows on the way.
-    pub(super) fn of(plan: &LogicalPlan) -> Option<Flat> {
+    pub(in crate::job::query) fn of(plan: &LogicalPlan) -> Option<Flat> {
         let mut all = Flat::branches(plan)?;
         all.pop().filter(|_| all.is_empty())
     }

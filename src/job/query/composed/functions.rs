@@ -14,11 +14,17 @@ use super::super::shape::identifier;
 use crate::job::Problems;
 
 /// Checks all functions and tables of `query`, which may read the tables of those names.
-pub(super) fn check(query: &Query, tables: Vec<String>, fallback: Span, problems: &mut Problems) {
+pub(in crate::job::query) fn check(query: &Query, tables: Vec<String>, fallback: Span, problems: &mut Problems) {
     let mut layers = Layers { names: tables };
     // The walks never break off.
     let _ = query.visit(&mut layers);
     let _ = query.visit(&mut Walk { layers: &layers.names, problems, fallback });
+}
+
+/// Checks the functions of one expression.
+pub(in crate::job::query) fn check_expression(expression: &Expr, fallback: Span, problems: &mut Problems) {
+    // The walk never breaks off.
+    let _ = expression.visit(&mut Walk { layers: &[], problems, fallback });
 }
 
 /// Gathers the names of all CTEs.

@@ -162,6 +162,7 @@ impl Read {
             let taken = plan::Input {
                 stream: input.records.stream_index,
                 filter: filter(&flat.filters, input)?,
+                unnest: None,
                 keys: grouped.keys.clone(),
                 aggregates: grouped.aggregates.clone(),
             };
@@ -188,7 +189,7 @@ impl Read {
                 meanings: flat.columns.clone(),
             };
             let (stream, filter) = (input.records.stream_index, filter(&before, input)?);
-            Ok((plan::Input { stream, filter, keys, aggregates: Vec::new() }, grouped))
+            Ok((plan::Input { stream, filter, unnest: None, keys, aggregates: Vec::new() }, grouped))
         };
         let inputs = relation.inputs.iter().map(of_input).collect::<Result<Vec<_>>>()?;
         Ok(Read { window: relation.window, kept: Kept::Rows, inputs, having: conjunction(having) })

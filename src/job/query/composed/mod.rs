@@ -42,9 +42,11 @@ use crate::job::above::{Above, Closed, closed_table};
 use crate::job::definition::InsertDefinition;
 use crate::job::plan::{Leg, ResultColumn};
 use crate::windows::Window;
-use flat::Flat;
+pub(super) use flat::Flat;
+pub(super) use functions::{check as check_functions, check_expression};
 use inside::{Inside, inside};
 use leg::Legs;
+pub(super) use prepare::{Visible, prepared};
 use relation::{Relation, Streams, planned};
 
 /// Whether `query` has more layers than one aggregate over one window.
@@ -216,7 +218,7 @@ impl Finish {
 }
 
 /// Places of the items of the outermost SELECT list; empty where its columns can't be counted from the text.
-fn items(query: &ast::Query) -> Vec<Span> {
+pub(super) fn items(query: &ast::Query) -> Vec<Span> {
     match query.body.as_ref() {
         SetExpr::Select(select) if !select.projection.iter().any(has_star) => {
             select.projection.iter().map(|item| item.span()).collect()
@@ -230,7 +232,7 @@ fn has_star(item: &ast::SelectItem) -> bool {
 }
 
 /// Says which items of the outermost SELECT list have no name.
-fn names_are_given(query: &ast::Query, fallback: Span, problems: &mut Problems) {
+pub(super) fn names_are_given(query: &ast::Query, fallback: Span, problems: &mut Problems) {
     let SetExpr::Select(select) = query.body.as_ref() else { return };
     for item in &select.projection {
         let ast::SelectItem::UnnamedExpr(expression) = item else { continue };

@@ -77,7 +77,7 @@ impl Visitor for HasOver {
 }
 
 /// What `*` over a window stands for.
-pub(super) struct Visible<'a> {
+pub(in crate::job::query) struct Visible<'a> {
     /// The window.
     pub relation: &'a str,
     /// The columns.
@@ -85,7 +85,7 @@ pub(super) struct Visible<'a> {
 }
 
 /// `query` with each `*` over a window written out, and all edges of the window in a GROUP BY over it.
-pub(super) fn prepared(query: &Query, windows: &[Visible<'_>]) -> Query {
+pub(in crate::job::query) fn prepared(query: &Query, windows: &[Visible<'_>]) -> Query {
     let mut query = query.clone();
     // The walk never breaks off.
     let _ = VisitMut::visit(&mut query, &mut Prepare { windows });

@@ -4,6 +4,7 @@ mod aggregates;
 mod composed;
 mod expressions;
 mod plans;
+mod records;
 mod refusals;
 
 use std::sync::Arc;

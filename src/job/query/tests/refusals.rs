@@ -43,7 +43,7 @@ fn clauses_that_are_not_there_yet_are_named() {
         ("SELECT window_start, count(*) AS n FROM s GROUP BY 1 UNION ALL SELECT 1, 2", "UNION, EXCEPT and INTERSECT"),
         ("SELECT window_start, count(*) AS n FROM s JOIN x ON true GROUP BY 1", "unknown table `x`"),
         ("SELECT window_start, count(*) AS n FROM s, x GROUP BY 1", "unknown table `x`"),
-        ("SELECT window_start, count(*) AS n FROM raw GROUP BY 1", "a SELECT without a window isn't supported yet"),
+        ("SELECT window_start, count(*) AS n FROM raw GROUP BY 1", "a table beside a window isn't supported yet"),
         ("SELECT count(*) AS n FROM s", "a SELECT without GROUP BY isn't supported yet"),
         ("SELECT * FROM s GROUP BY window_start", "* would select columns that aren't in GROUP BY"),
         ("SELECT window_start, count(*) AS n FROM s GROUP BY ALL", "GROUP BY ALL isn't supported"),
