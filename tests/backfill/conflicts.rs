@@ -38,7 +38,7 @@ fn log() -> Log {
 }
 
 /// Backfills, and lets somebody else in when the first records are read.
-async fn interrupted(
+pub(super) async fn interrupted(
     rig: &Rig,
     plan: &Arc<Plan>,
     range: std::ops::Range<EventTime>,

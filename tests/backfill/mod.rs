@@ -6,6 +6,7 @@ mod archive;
 mod by_data;
 mod conflicts;
 mod drift;
+mod each_record;
 mod fidelity;
 mod hand_over;
 mod history;
