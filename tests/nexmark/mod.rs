@@ -77,6 +77,21 @@ fn events_are_the_same_every_time_and_have_nexmarks_shares() {
 }
 
 #[test]
+fn q0_pass_through() {
+    check("q0");
+}
+
+#[test]
+fn q1_currency_conversion() {
+    check("q1");
+}
+
+#[test]
+fn q2_bids_on_some_auctions() {
+    check("q2");
+}
+
+#[test]
 fn q5_hot_items() {
     check("q5");
 }
@@ -109,4 +124,9 @@ fn q16_channels_of_a_day() {
 #[test]
 fn q17_auctions_of_a_day() {
     check("q17");
+}
+
+#[test]
+fn q22_folders_of_addresses() {
+    check("q22");
 }

@@ -1,0 +1,7 @@
+-- The folders of each bid's address.
+INCLUDE 'streams.sql';
+
+INSERT INTO ICEBERG 'nexmark.q22' PARTITIONED BY (hour(dateTime))
+SELECT auction, bidder, price, channel,
+       split_part(url, '/', 4) AS dir1, split_part(url, '/', 5) AS dir2, split_part(url, '/', 6) AS dir3, dateTime
+FROM   bid;
