@@ -74,7 +74,7 @@ impl Layers {
 
     /// The query.
     pub(super) fn sql(self, case: &Case) -> String {
-        let (from, by) = (case.from_sql(), case.group_by());
+        let (from, by) = (case.windows_sql(), case.group_by());
         let groups = format!("SELECT {by}, count(*) AS c, sum(n) AS s FROM {from} GROUP BY {by}");
         let keys = &case.query.keys;
         let listed: String = keys.iter().map(|key| format!("{key}, ")).collect();
@@ -307,8 +307,11 @@ fn nulls_last(left: &Group, right: &Group) -> Ordering {
     keys(left).cmp(&keys(right))
 }
 
+/// Start and end of a window, and the keys of a group in it.
+type Named = ((i64, i64), Vec<Value>);
+
 fn groups(case: &Case, judged: &[model::Judged]) -> Vec<Group> {
-    let mut groups: BTreeMap<((i64, i64), Vec<Value>), (i64, Value)> = BTreeMap::new();
+    let mut groups: BTreeMap<Named, (i64, Value)> = BTreeMap::new();
     for record in judged {
         for &window in &record.windows {
             let keys = case.query.keys.iter().map(|key| model::grouped(&record.fields, key)).collect();

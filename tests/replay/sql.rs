@@ -55,7 +55,7 @@ impl Case {
         let aggregates = self.query.aggregates.iter().enumerate();
         let aggregates: Vec<String> =
             aggregates.map(|(at, aggregate)| format!("{} AS a{at}", aggregate_sql(aggregate))).collect();
-        format!("SELECT {keys}, {}\nFROM {}\nGROUP BY {keys}", aggregates.join(", "), self.from_sql())
+        format!("SELECT {keys}, {}\nFROM {}\nGROUP BY {keys}", aggregates.join(", "), self.windows_sql())
     }
 
     /// The window's columns, then the keys.
@@ -66,7 +66,7 @@ impl Case {
     }
 
     /// The window, and WHERE.
-    pub(super) fn from_sql(&self) -> String {
+    pub(super) fn windows_sql(&self) -> String {
         let filter = self.query.filter.as_ref();
         let filter = filter.map_or_else(String::new, |filter| format!("\nWHERE {}", condition_sql(filter)));
         format!("{}{filter}", self.window_sql())
