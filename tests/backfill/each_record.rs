@@ -313,7 +313,7 @@ impl Case {
         let (plan, log) = (self.plan(), self.log.up_to(self.there));
         let how = self.repeated(async |rig| drop(rig.live(&plan, &log, false).await)).await;
         let version = self.version;
-        for (&place, _) in &taken(&self.records, |_| self.there as i64) {
+        for &place in taken(&self.records, |_| self.there as i64).keys() {
             self.given.entry(place).or_insert(version);
         }
         let again_from = self.again_from.take().unwrap_or(i64::MAX);
