@@ -46,8 +46,10 @@ pub struct EngineOptions {
     pub complete_from: Vec<EventTime>,
     /// Open panes of a checkpoint.
     pub restored: Vec<RestoredPane>,
-    /// The checkpoint's watermark: windows that end at or before it are published.
-    pub published_below: EventTime,
+    /// The checkpoint's watermark.
+    pub watermark: EventTime,
+    /// For each INSERT, windows that end at or before it are published, as the restored state has them. Without it, none are.
+    pub published_below: Vec<EventTime>,
     /// For tests of what happens when a worker dies.
     pub fail_point: Option<FailPoint>,
 }
@@ -105,6 +107,9 @@ pub struct EpochOutput {
 pub struct InsertOutput {
     /// Rows of closed windows ([`crate::job::Insert::result_schema`]), whole windows, in no promised order.
     pub results: Vec<RecordBatch>,
+    /// Rows of earlier epochs that these, or none, take the place of: each is told by these columns of the result
+    /// ([`crate::job::Insert::told_by`]).
+    pub replaced: Vec<RecordBatch>,
     /// Windows that may come again, as late records may still change them ([`crate::job::Insert::revises`]).
     pub windows: Vec<WindowRows>,
     /// Rows for late tables.
@@ -127,8 +132,8 @@ pub struct Late {
 /// All rows of one window, as they are now.
 #[derive(Clone, Debug)]
 pub struct WindowRows {
-    /// Start of the window.
-    pub start: EventTime,
+    /// The window ([`PublishRange`]).
+    pub mark: EventTime,
     /// Its rows ([`crate::job::Insert::result_schema`]); none, if HAVING leaves none.
     pub rows: RecordBatch,
     /// Whether they replace what came of it before.
@@ -279,6 +284,7 @@ impl Engine {
             places: options.places,
             complete_from: options.complete_from,
             restored: options.restored,
+            watermark: options.watermark,
             published_below: options.published_below,
             fail_point: options.fail_point,
             outputs: outputs_in,
@@ -381,6 +387,7 @@ impl Engine {
             output.watermark = share.watermark;
             for (into, from) in output.inserts.iter_mut().zip(share.inserts) {
                 into.results.extend(from.results);
+                into.replaced.extend(from.replaced);
                 into.windows.extend(from.windows);
                 into.late.extend(from.late);
                 into.open.add(from.open);

@@ -35,8 +35,8 @@ pub(super) struct Finish {
     above: Vec<Option<Running>>,
     /// Windows that late records may still change: what each worker has closed of them, by INSERT, start and end.
     revisable: BTreeMap<(usize, i64, i64), Revisable>,
-    /// Windows that end at or before it were published before this engine was started.
-    published_below: EventTime,
+    /// For each INSERT, windows that end at or before it were published before this engine was started.
+    published_below: Vec<EventTime>,
 }
 
 /// Rows of a window, with the leg of the INSERT that they are of and the worker that they are from.
@@ -51,7 +51,7 @@ struct Revisable {
 
 impl Finish {
     /// Fails if an operator can't be set up.
-    pub(super) fn new(plan: &Arc<Plan>, published_below: EventTime) -> Result<Finish, EngineError> {
+    pub(super) fn new(plan: &Arc<Plan>, published_below: &[EventTime]) -> Result<Finish, EngineError> {
         let start = |insert: &Insert| {
             let running = insert.above.as_ref().map(|above| above.start()).transpose();
             running.map_err(|source| failed(insert, source))
@@ -59,6 +59,7 @@ impl Finish {
         let above = plan.inserts.iter().map(start).collect::<Result<_, _>>()?;
         let legs = plan.inserts.iter().enumerate();
         let legs = legs.flat_map(|(index, insert)| (0..insert.legs.len()).map(move |leg| (index, leg))).collect();
+        let published_below = published_below.to_vec();
         Ok(Finish { plan: plan.clone(), legs, above, revisable: BTreeMap::new(), published_below })
     }
 
@@ -78,7 +79,7 @@ impl Finish {
         }
         for (index, closed) in gathered {
             let insert = &plan.inserts[index];
-            if insert.revises() {
+            if insert.revises_whole_windows() {
                 output.inserts[index].windows = self.revise(index, closed)?;
                 continue;
             }
@@ -98,7 +99,7 @@ impl Finish {
         for (from, rows) in closed {
             let [start, end] =
                 [0, 1].map(|column| rows.column(column).as_primitive::<TimestampMicrosecondType>().value(0));
-            let published = EventTime(end) <= self.published_below;
+            let published = self.published_below.get(index).is_some_and(|&below| EventTime(end) <= below);
             let window = self.revisable.entry((index, start, end));
             let window = window.or_insert_with(|| Revisable { closed: BTreeMap::new(), published });
             window.closed.insert(from, rows);
@@ -112,7 +113,8 @@ impl Finish {
             let closed: Vec<Gathered> = window.closed.iter().map(|(of, rows)| (*of, rows.clone())).collect();
             let again = std::mem::replace(&mut window.published, true);
             let rows = self.results(index, closed.into_iter())?;
-            windows.push(WindowRows { start: EventTime(key.1), rows, again });
+            let mark = self.plan.inserts[index].window.mark_of(EventTime(key.1), EventTime(key.2));
+            windows.push(WindowRows { mark, rows, again });
         }
         Ok(windows)
     }

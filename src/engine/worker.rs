@@ -53,7 +53,8 @@ pub(super) struct Context {
     pub(super) places: Vec<Places>,
     pub(super) complete_from: Vec<EventTime>,
     pub(super) restored: Vec<RestoredPane>,
-    pub(super) published_below: EventTime,
+    pub(super) watermark: EventTime,
+    pub(super) published_below: Vec<EventTime>,
     pub(super) fail_point: Option<FailPoint>,
     pub(super) outputs: mpsc::Sender<WorkerOutput>,
 }
@@ -170,9 +171,11 @@ fn keepers(
 ) -> Result<Vec<Keeper>, EngineError> {
     let mut keepers = Vec::with_capacity(preparations.len());
     for preparation in first_of_legs(preparations) {
-        let complete_from = context.complete_from.get(preparation.insert).copied().unwrap_or_default();
-        let watermark = context.published_below;
-        let published = Published { range: context.publish[preparation.insert], watermark, complete_from };
+        let insert = preparation.insert;
+        let complete_from = context.complete_from.get(insert).copied().unwrap_or_default();
+        let published_below = context.published_below.get(insert).copied().unwrap_or_default();
+        let (range, watermark) = (context.publish[insert], context.watermark);
+        let published = Published { range, watermark, published_below, complete_from };
         keepers.push(Keeper::new(&context.plan, preparation, published)?);
     }
     for pane in &context.restored {
@@ -231,7 +234,7 @@ fn build(
     let keys = first_of_legs(preparations).map(|preparation| preparation.dealt_by.clone()).collect();
     let windows = context.plan.legs().map(|(_, leg)| Some(leg.gathered_by())).collect();
     let finish =
-        Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, context.published_below)).transpose()?;
+        Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, &context.published_below)).transpose()?;
     let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };
     let keeping = Keeping { step: step.clone(), plan: context.plan.clone(), keepers, ends_here: finish.is_none() };
     worker.dataflow::<u64, _, _>(|scope| {
@@ -382,13 +385,14 @@ impl Keeping {
     ) -> Result<(WorkerOutput, Vec<Rows>), EngineError> {
         let mut unfinished = Vec::new();
         for (number, keeper) in self.keepers.iter_mut().enumerate() {
-            let rows = keeper.close(closed.watermark, closed.barrier)?;
+            let results = keeper.close(closed.watermark, closed.barrier)?;
             let output = &mut inserts[keeper.insert];
+            output.replaced.extend(results.replaced);
             output.open.join(keeper.open());
             if self.plan.inserts[keeper.insert].is_gathered() {
-                unfinished.extend(rows.into_iter().map(|rows| Rows::new(number, self.step.worker, rows)));
+                unfinished.extend(results.rows.into_iter().map(|rows| Rows::new(number, self.step.worker, rows)));
             } else {
-                output.results = rows;
+                output.results = results.rows;
             }
         }
         let mut frozen = closed.barrier.then(Vec::new);

@@ -11,7 +11,10 @@ use arrow::datatypes::{Int32Type, Int64Type, TimestampMicrosecondType};
 use futures::stream::StreamExt;
 use serde::{Deserialize, Serialize};
 
-use super::{FileWriter, IcebergError, ScanFile, ScanFilter, StagedFile, Table, WriteOptions, plan_files, read_file};
+use super::like::Wanted;
+use super::{
+    FileWriter, IcebergError, LikeRows, ScanFile, ScanFilter, StagedFile, Table, WriteOptions, plan_files, read_file,
+};
 use crate::event::{EventTime, OFFSET, PARTITION, ResumeOffset};
 
 /// Which rows go: those that meet all of these conditions.
@@ -27,6 +30,9 @@ pub struct RowCut {
     /// For rows that are records of a log: they are these, offsets rising.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub records: Option<BTreeMap<i32, Vec<i64>>>,
+    /// They have the values of one of these rows.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub like: Option<LikeRows>,
 }
 
 /// A half-open range of offsets.
@@ -80,10 +86,12 @@ impl RowCut {
         self.equals.is_empty()
             && self.positions.is_none()
             && self.records.is_none()
+            && self.like.is_none()
             && partitioned_by.contains(&time.column)
             && file.times.get(&time.column).is_some_and(|&(least, most)| time.from <= least && most < time.to)
     }
 
+    /// Those of [`RowCut::like`] aside.
     fn marks(&self, rows: &RecordBatch) -> BooleanBuffer {
         let mut marks = BooleanBuffer::new_set(rows.num_rows());
         let column = |name: &str| rows.column_by_name(name).expect("all columns of the table were read");
@@ -124,14 +132,45 @@ impl RowCut {
     }
 }
 
+/// A cut, ready to be compared with rows.
+struct Prepared<'c> {
+    cut: &'c RowCut,
+    like: Option<Wanted>,
+}
+
+impl<'c> Prepared<'c> {
+    fn all(table: &Table, cuts: &'c [RowCut]) -> Result<Vec<Prepared<'c>>, IcebergError> {
+        let ready = |cut: &'c RowCut| {
+            let time = cut.times.first().map(|time| time.column.as_str());
+            let like = cut.like.as_ref().map(|like| Wanted::new(table, like, time)).transpose()?;
+            Ok(Prepared { cut, like })
+        };
+        cuts.iter().map(ready).collect()
+    }
+
+    /// The files that may hold such rows.
+    async fn files(&self, table: &Table) -> Result<Vec<ScanFile>, IcebergError> {
+        let mut found = plan_files(table, None, &self.cut.filter()).await?;
+        if let Some(like) = &self.like {
+            found.retain(|file| like.may_be_in(file.lower, file.upper));
+        }
+        Ok(found)
+    }
+
+    fn marks(&self, table: &Table, rows: &RecordBatch) -> Result<BooleanBuffer, IcebergError> {
+        let marks = self.cut.marks(rows);
+        match &self.like {
+            Some(like) if marks.count_set_bits() > 0 => Ok(&marks & &like.marks(table, rows)?),
+            _ => Ok(marks),
+        }
+    }
+}
+
 /// Finds the rows of all cuts in the newest snapshot of `table`, and writes the others of their files anew. Commits
 /// nothing: a change that removes [`CutOut::files`] and adds [`CutOut::kept`] is a conflict once one of them is gone.
 pub async fn cut_out(table: &Table, cuts: &[RowCut]) -> Result<CutOut, IcebergError> {
-    let mut files: BTreeMap<String, ScanFile> = BTreeMap::new();
-    for cut in cuts {
-        let found = plan_files(table, None, &cut.filter()).await?;
-        files.extend(found.into_iter().map(|file| (file.path.clone(), file)));
-    }
+    let prepared = Prepared::all(table, cuts)?;
+    let files = files(table, &prepared).await?;
     let by_time = table.partitions()?.into_iter().filter(|field| field.transform.is_time());
     let partitioned_by: Vec<String> = by_time.map(|field| field.column).collect();
     let mut out = CutOut::default();
@@ -140,7 +179,7 @@ pub async fn cut_out(table: &Table, cuts: &[RowCut]) -> Result<CutOut, IcebergEr
             out.rows += file.records;
             out.files.push(file.path);
         } else {
-            without(table, file, cuts, &mut out).await?;
+            without(table, file, &prepared, &mut out).await?;
         }
     }
     Ok(out)
@@ -148,29 +187,34 @@ pub async fn cut_out(table: &Table, cuts: &[RowCut]) -> Result<CutOut, IcebergEr
 
 /// Counts the rows of all cuts.
 pub async fn count_cut(table: &Table, cuts: &[RowCut]) -> Result<u64, IcebergError> {
-    let mut files: BTreeMap<String, ScanFile> = BTreeMap::new();
-    for cut in cuts {
-        let found = plan_files(table, None, &cut.filter()).await?;
-        files.extend(found.into_iter().map(|file| (file.path.clone(), file)));
-    }
+    let prepared = Prepared::all(table, cuts)?;
     let mut count = 0;
-    for file in files.into_values() {
+    for file in files(table, &prepared).await?.into_values() {
         let mut rows = read_file(table, &file, &all_columns(table)?, None).await?;
         while let Some(batch) = rows.next().await {
-            count += marks(cuts, &batch?).count_set_bits() as u64;
+            count += marks(table, &prepared, &batch?)?.count_set_bits() as u64;
         }
     }
     Ok(count)
 }
 
-async fn without(table: &Table, file: ScanFile, cuts: &[RowCut], out: &mut CutOut) -> Result<(), IcebergError> {
+/// The files that may hold rows of the cuts, by location.
+async fn files(table: &Table, cuts: &[Prepared<'_>]) -> Result<BTreeMap<String, ScanFile>, IcebergError> {
+    let mut files: BTreeMap<String, ScanFile> = BTreeMap::new();
+    for cut in cuts {
+        files.extend(cut.files(table).await?.into_iter().map(|file| (file.path.clone(), file)));
+    }
+    Ok(files)
+}
+
+async fn without(table: &Table, file: ScanFile, cuts: &[Prepared<'_>], out: &mut CutOut) -> Result<(), IcebergError> {
     let mut rows = read_file(table, &file, &all_columns(table)?, None).await?;
     // One writer a file: what is left of a sorted file is sorted.
     let mut writer = FileWriter::new(table, WriteOptions::default())?;
     let mut gone = 0;
     while let Some(batch) = rows.next().await {
         let batch = batch?;
-        let marks = marks(cuts, &batch);
+        let marks = marks(table, cuts, &batch)?;
         gone += marks.count_set_bits() as u64;
         let others = filter_record_batch(&batch, &BooleanArray::new(!&marks, None));
         let others = others.map_err(IcebergError::rows(table.name(), "take rows out"))?;
@@ -187,9 +231,12 @@ async fn without(table: &Table, file: ScanFile, cuts: &[RowCut], out: &mut CutOu
     Ok(())
 }
 
-fn marks(cuts: &[RowCut], rows: &RecordBatch) -> BooleanBuffer {
-    let none = BooleanBuffer::new_unset(rows.num_rows());
-    cuts.iter().fold(none, |marks, cut| &marks | &cut.marks(rows))
+fn marks(table: &Table, cuts: &[Prepared<'_>], rows: &RecordBatch) -> Result<BooleanBuffer, IcebergError> {
+    let mut marks = BooleanBuffer::new_unset(rows.num_rows());
+    for cut in cuts {
+        marks = &marks | &cut.marks(table, rows)?;
+    }
+    Ok(marks)
 }
 
 fn all_columns(table: &Table) -> Result<Vec<String>, IcebergError> {

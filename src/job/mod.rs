@@ -29,6 +29,7 @@ mod stream;
 mod suggest;
 mod tables;
 mod tokens;
+mod told;
 mod validate;
 mod view;
 mod window_call;

@@ -14,9 +14,15 @@ impl Insert {
         self.allowed.0 > 0 && self.publish == Publish::EachWindow && self.window.can_be_revised()
     }
 
+    /// Whether a window that late records change is replaced as a whole. Where each key has windows of its own, those of
+    /// one key are, and keys don't wait for each other.
+    pub fn revises_whole_windows(&self) -> bool {
+        self.revises() && !matches!(self.window, Window::ByData(_))
+    }
+
     /// Whether the rows of a window must come together before they are rows of the result.
     pub fn is_gathered(&self) -> bool {
-        self.above.is_some() || self.revises()
+        self.above.is_some() || self.revises_whole_windows()
     }
 
     /// The time transform that ranges go by.
@@ -116,14 +122,23 @@ impl Insert {
 
     /// The time of the range column below which every window is published at this watermark.
     pub fn published_below(&self, watermark: EventTime) -> EventTime {
+        // What is held back for late records is not published before they end.
+        let held = if self.revises() { Micros(0) } else { self.allowed };
+        self.over_below(watermark, held)
+    }
+
+    /// The time of the range column below which every window is published for good at this watermark.
+    pub fn settled_below(&self, watermark: EventTime) -> EventTime {
+        self.over_below(watermark, self.allowed)
+    }
+
+    fn over_below(&self, watermark: EventTime, held: Micros) -> EventTime {
         if watermark == EventTime::MIN || watermark == EventTime::MAX {
             return watermark;
         }
-        let held = if self.revises() { Micros(0) } else { self.allowed };
         match (self.publish, &self.window) {
-            // What is held back for late records is not published before they end.
             (Publish::EachWindow, Window::ByData(by_data)) => {
-                by_data.closed_below(self.range.edge, watermark.minus(self.allowed), EventTime::MIN)
+                by_data.closed_below(self.range.edge, watermark.minus(held), EventTime::MIN)
             }
             (Publish::EachWindow, _) => self.range_from(self.window.first_open(watermark.minus(held))),
             (Publish::WholePartitions, _) => self.sealed_edge(watermark, EventTime::MIN),

@@ -132,7 +132,8 @@ impl<'a, 'w> Loop<'a, 'w> {
             places: plan.inserts.iter().map(|insert| places(manifest, insert)).collect(),
             complete_from: plan.inserts.iter().zip(&first_windows).map(complete_from).collect(),
             restored,
-            published_below: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
+            watermark: manifest.map_or(EventTime::MIN, |manifest| manifest.watermark),
+            published_below: plan.inserts.iter().map(|insert| published_below(manifest, insert)).collect(),
             fail_point: options.fail_point.clone(),
         };
         let mut engine = Engine::start(plan, engine)?;
@@ -454,6 +455,15 @@ fn complete_from((insert, &first_window): (&Insert, &EventTime)) -> EventTime {
 fn places(manifest: Option<&Manifest>, insert: &Insert) -> Places {
     let known = manifest.and_then(|manifest| manifest.inserts.iter().find(|progress| progress.table == insert.table));
     Places { published: known.and_then(|progress| progress.published.clone()), others: None }
+}
+
+/// Windows of a checkpoint's state that end at or before it are published as they are in it.
+fn published_below(manifest: Option<&Manifest>, insert: &Insert) -> EventTime {
+    let Some(manifest) = manifest else { return EventTime::MIN };
+    let left = manifest.inserts.iter().find(|progress| progress.table == insert.table).and_then(|at| at.republish);
+    // A job that was moved back: what it has published since is replaced, revisions of older windows too.
+    let moved = left.is_some_and(|left| left.from < insert.published_below(manifest.watermark));
+    if moved { manifest.watermark.minus(insert.allowed) } else { manifest.watermark }
 }
 
 /// Below which edge of an INSERT's result nothing can change any more, as of a checkpoint.

@@ -6,20 +6,21 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use datafusion_common::DataFusionError;
 
 use super::RunError;
 use super::pending::Pending;
-use super::republish;
+use super::{replacing, republish};
 use crate::checkpoints::{
     ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, Operation, REPUBLISH, RepublishRange, StateContent,
     StateFile, StreamProgress, TableChange, TableProperties,
 };
 use crate::decode::SideInputs;
-use crate::engine::FrozenPane;
+use crate::engine::{EngineError, FrozenPane};
 use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::{RowCut, StagedFile};
 use crate::job::explain::describe;
-use crate::job::{Leg, Plan, Publish};
+use crate::job::{Insert, Leg, Plan, Publish};
 use crate::sinks::{PublishError, Publisher, Tidy, WATERMARK, layout, rejects_table, split_by_partition};
 use crate::state::{LiveFile, StateFiles};
 use crate::windows::PublishRange;
@@ -84,6 +85,14 @@ struct TableFiles {
     summary: BTreeMap<String, String>,
 }
 
+/// Published windows that late records have changed.
+struct Revised {
+    /// Their rows.
+    cuts: Vec<RowCut>,
+    /// How many there are.
+    windows: usize,
+}
+
 impl Writer {
     /// `first_windows` are those of the INSERTs.
     pub(super) fn new(
@@ -121,11 +130,17 @@ impl Writer {
         }
         written.bytes = self.write_state(cut.watermark, pending.frozen).await?;
         let mut tables: BTreeMap<TableName, TableFiles> = BTreeMap::new();
-        for (index, (mut batches, windows)) in pending.results.into_iter().zip(pending.windows).enumerate() {
+        let results = pending.results.into_iter().zip(pending.replaced).zip(pending.windows);
+        for (index, ((batches, replaced), windows)) in results.enumerate() {
             let insert = &self.plan.inserts[index];
-            let revised =
-                windows.values().filter(|window| window.again).map(|window| republish::window(insert, window.start));
-            let revised: Vec<RowCut> = revised.collect();
+            let left = replacing::settle(batches, replaced).map_err(|source| unsettled(insert, source))?;
+            let mut batches = left.results;
+            let again = windows.values().filter(|window| window.again);
+            let cuts = again.map(|window| republish::window(insert, window.mark)).chain(left.cut);
+            let revised = Revised {
+                cuts: cuts.collect(),
+                windows: windows.values().filter(|window| window.again).count() + left.windows,
+            };
             batches.extend(windows.into_values().map(|window| window.rows).filter(|rows| rows.num_rows() > 0));
             written.touched.push(Tidy::of_result(insert).partitions_of(&batches));
             let settled = insert.sealed_edge(cut.watermark, pending.opens_from[index]);
@@ -236,7 +251,7 @@ impl Writer {
     async fn stage_results(
         &mut self,
         index: usize,
-        (batches, revised): (Vec<RecordBatch>, Vec<RowCut>),
+        (batches, revised): (Vec<RecordBatch>, Revised),
         sealed: EventTime,
         cut: &Cut,
         tables: &mut BTreeMap<TableName, TableFiles>,
@@ -272,16 +287,15 @@ impl Writer {
             false => republish::advance(insert, &mut self.inserts[index], cut.watermark),
         };
         let progress = &mut self.inserts[index];
-        if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() && revised.is_empty() {
+        if files.is_empty() && sealed <= progress.sealed_edge && piece.is_none() && revised.cuts.is_empty() {
             return Ok(());
         }
-        let revisions = revised.len();
         // Windows that are published again lie below it: it stays, for those who go by it.
         progress.sealed_edge = progress.sealed_edge.max(sealed);
         let change = tables.entry(insert.table.clone()).or_default();
         change.files = files;
         change.cuts.extend(piece);
-        change.cuts.extend(revised);
+        change.cuts.extend(revised.cuts);
         let properties = TableProperties {
             sealed_edge: (!insert.window.is_without_end()).then_some(progress.sealed_edge),
             first_window: Some(progress.first_window),
@@ -301,7 +315,7 @@ impl Writer {
         change.summary = BTreeMap::from([
             ("kappa.accepted".to_owned(), progress.accepted.values().sum::<u64>().to_string()),
             ("kappa.late".to_owned(), progress.late.values().sum::<u64>().to_string()),
-            ("kappa.revised".to_owned(), revisions.to_string()),
+            ("kappa.revised".to_owned(), revised.windows.to_string()),
             ("kappa.rejected".to_owned(), rejected.to_string()),
             ("kappa.fingerprint".to_owned(), plan.fingerprint.clone()),
             (WATERMARK.to_owned(), cut.watermark.to_string()),
@@ -340,7 +354,7 @@ impl Writer {
         Ok(Some(RowCut::of_times(&insert.partitions[insert.range.partition].column, from, to)))
     }
 
-    fn unreadable(&self, insert: &crate::job::Insert, error: &serde_json::Error) -> PublishError {
+    fn unreadable(&self, insert: &Insert, error: &serde_json::Error) -> PublishError {
         let id = self.publisher.begun().id(self.number);
         PublishError::Staged { table: insert.table.clone(), id, detail: error.to_string() }
     }
@@ -388,6 +402,12 @@ impl Writer {
             from_history: BTreeMap::new(),
         }
     }
+}
+
+/// Rows couldn't be compared with those that they take the place of.
+fn unsettled(insert: &Insert, source: arrow::error::ArrowError) -> RunError {
+    let source = Box::new(DataFusionError::from(source));
+    EngineError::Evaluate { table: insert.table.clone(), window: None, source }.into()
 }
 
 fn to_value(file: &StagedFile) -> serde_json::Value {

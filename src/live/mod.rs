@@ -11,6 +11,7 @@ mod bootstrap;
 mod checkpoint;
 mod inflow;
 mod pending;
+mod replacing;
 mod republish;
 mod sealing;
 mod starting;

@@ -5,6 +5,7 @@ use std::collections::btree_map::Entry;
 
 use arrow::record_batch::RecordBatch;
 
+use super::replacing::Replaced;
 use crate::engine::{Counts, EpochOutput, FrozenPane, WindowRows};
 use crate::event::EventTime;
 
@@ -17,7 +18,9 @@ pub(super) const PENDING_ROWS_MAX: usize = 4_000_000;
 pub(super) struct Pending {
     /// For each INSERT, rows of closed windows.
     pub(super) results: Vec<Vec<RecordBatch>>,
-    /// For each INSERT, windows that may come again, as they are now.
+    /// For each INSERT, what tells rows that later ones take the place of.
+    pub(super) replaced: Vec<Vec<Replaced>>,
+    /// For each INSERT, windows that may come again, as they are now, by their marks.
     pub(super) windows: Vec<BTreeMap<EventTime, WindowRows>>,
     /// For each INSERT and stream, rows for its late table.
     pub(super) late: Vec<BTreeMap<usize, Vec<RecordBatch>>>,
@@ -36,6 +39,7 @@ impl Pending {
     pub(super) fn new(inserts: usize) -> Pending {
         Pending {
             results: vec![Vec::new(); inserts],
+            replaced: vec![Vec::new(); inserts],
             windows: vec![BTreeMap::new(); inserts],
             late: vec![BTreeMap::new(); inserts],
             counts: vec![BTreeMap::new(); inserts],
@@ -50,18 +54,14 @@ impl Pending {
     pub(super) fn take(&mut self, output: EpochOutput) {
         for (index, insert) in output.inserts.into_iter().enumerate() {
             self.opens_from[index] = insert.open.opens_from.unwrap_or(EventTime::MIN);
-            let late = || insert.late.iter().map(|late| &late.rows);
-            let rows = || insert.results.iter().chain(late()).chain(insert.windows.iter().map(|window| &window.rows));
-            self.rows += rows().map(RecordBatch::num_rows).sum::<usize>();
-            self.bytes += rows().map(RecordBatch::get_array_memory_size).sum::<usize>();
+            insert.results.iter().for_each(|rows| self.came(rows));
+            insert.late.iter().for_each(|late| self.came(&late.rows));
+            let before = self.results[index].len();
+            let replaced = insert.replaced.into_iter().map(|told_by| Replaced { told_by, before });
+            self.replaced[index].extend(replaced);
             self.results[index].extend(insert.results);
-            for mut window in insert.windows {
-                let place = self.windows[index].entry(window.start);
-                // What this checkpoint would have published of it is replaced before anybody sees it.
-                if let Entry::Occupied(before) = &place {
-                    window.again = before.get().again;
-                }
-                place.insert_entry(window);
+            for window in insert.windows {
+                self.take_window(index, window);
             }
             for late in insert.late {
                 self.late[index].entry(late.stream).or_default().push(late.rows);
@@ -74,6 +74,23 @@ impl Pending {
             }
         }
         self.frozen.extend(output.frozen.unwrap_or_default());
+    }
+
+    fn take_window(&mut self, index: usize, mut window: WindowRows) {
+        self.came(&window.rows);
+        let place = self.windows[index].entry(window.mark);
+        // What this checkpoint would have published of it is replaced before anybody sees it.
+        if let Entry::Occupied(before) = &place {
+            window.again = before.get().again;
+            self.rows -= before.get().rows.num_rows();
+            self.bytes -= before.get().rows.get_array_memory_size();
+        }
+        place.insert_entry(window);
+    }
+
+    fn came(&mut self, rows: &RecordBatch) {
+        self.rows += rows.num_rows();
+        self.bytes += rows.get_array_memory_size();
     }
 
     /// Rows of results and late tables in here.

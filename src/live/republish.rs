@@ -22,10 +22,10 @@ pub(super) fn advance(insert: &Insert, progress: &mut InsertProgress, watermark:
     Some(RowCut::of_times(column, from, reached))
 }
 
-/// The published rows of the window that starts at `start`.
-pub(super) fn window(insert: &Insert, start: EventTime) -> RowCut {
+/// The published rows of the window with this mark.
+pub(super) fn window(insert: &Insert, mark: EventTime) -> RowCut {
     let column = &insert.partitions[insert.range.partition].column;
-    let at = insert.range_from(start);
+    let at = insert.range_from(mark);
     RowCut::of_times(column, at, at.plus(Micros(1)))
 }
 

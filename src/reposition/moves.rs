@@ -273,8 +273,8 @@ fn published_from(insert: &Insert, destination: &Destination) -> EventTime {
     let first = insert.range_from(destination.first_window(&insert.table));
     match destination {
         Destination::Reset(_) | Destination::Upgrade(_) => first,
-        // Older ones were published before it was made.
-        Destination::Savepoint(savepoint) => first.max(insert.published_below(savepoint.manifest.watermark)),
+        // Older ones were published before it was made, and are what they were then.
+        Destination::Savepoint(savepoint) => first.max(insert.settled_below(savepoint.manifest.watermark)),
     }
 }
 

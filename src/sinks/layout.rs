@@ -78,7 +78,7 @@ fn late_rows_between(
     if window.is_late_by_time() {
         // Which windows a record is late for, nobody knows.
         let times = vec![TimeCut { column: event_time, from: event_times.start, to: event_times.end }];
-        return RowCut { times, equals, positions: None, records: None };
+        return RowCut { times, equals, ..RowCut::default() };
     }
     let ahead = window.name_ahead();
     let named = |marks: Range<EventTime>| marks.start.plus(ahead)..marks.end.plus(ahead);
@@ -90,8 +90,7 @@ fn late_rows_between(
     RowCut {
         times: columns.map(|(column, times)| TimeCut { column, from: times.start, to: times.end }).to_vec(),
         equals,
-        positions: None,
-        records: None,
+        ..RowCut::default()
     }
 }
 

@@ -8,8 +8,9 @@ use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, BooleanArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, new_null_array};
 use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
 use super::pane::{Aggregation, Frozen, Pane, PaneError};
@@ -33,6 +34,9 @@ pub struct FrozenPart {
 #[derive(Debug)]
 pub(super) struct Held {
     aggregation: Arc<Aggregation>,
+    /// Layout of what is set aside and of frozen rows: the aggregation's state, then columns of the kind's own, BIGINT and
+    /// null in rows out of panes.
+    layout: SchemaRef,
     /// By start, in microseconds.
     panes: BTreeMap<i64, Pane>,
     aside: Option<RecordBatch>,
@@ -42,9 +46,14 @@ pub(super) struct Held {
 }
 
 impl Held {
-    pub(super) fn new(aggregation: &Arc<Aggregation>) -> Held {
+    /// Nothing yet. What is set aside has these columns of its own.
+    pub(super) fn new(aggregation: &Arc<Aggregation>, own: &[&str]) -> Held {
+        let state = aggregation.state_schema();
+        let own = own.iter().map(|name| Arc::new(Field::new(*name, DataType::Int64, true)));
+        let fields: Vec<Arc<Field>> = state.fields().iter().cloned().chain(own).collect();
         Held {
             aggregation: Arc::clone(aggregation),
+            layout: Arc::new(Schema::new(fields)),
             panes: BTreeMap::new(),
             aside: None,
             aside_changed: false,
@@ -80,17 +89,28 @@ impl Held {
         self.panes.keys().next().copied()
     }
 
+    /// Layout of what is set aside.
+    pub(super) fn layout(&self) -> SchemaRef {
+        Arc::clone(&self.layout)
+    }
+
+    /// How many columns of it are the aggregation's.
+    pub(super) fn state_columns(&self) -> usize {
+        self.aggregation.state_schema().fields().len()
+    }
+
     /// Takes the first pane out if it starts at or before `time`.
     pub(super) fn take_first(&mut self, time: EventTime) -> Result<Option<(i64, RecordBatch)>, PaneError> {
         let Some(first) = self.panes.first_entry().filter(|first| *first.key() <= time.0) else { return Ok(None) };
         let (start, pane) = first.remove_entry();
         self.gone.insert(start);
-        Ok(Some((start, pane.into_state()?)))
+        Ok(Some((start, with_own(&self.layout, &pane.into_state()?))))
     }
 
-    /// Gives partial states to the pane that starts at `start`.
+    /// Gives states out of panes to the pane that starts at `start`.
     pub(super) fn merge(&mut self, start: i64, states: &RecordBatch) -> Result<(), PaneError> {
-        self.pane(start)?.merge(states)
+        let of_pane: Vec<usize> = (0..self.state_columns()).collect();
+        self.pane(start)?.merge(&states.project(&of_pane).expect("the layout begins with the state"))
     }
 
     /// What is set aside.
@@ -108,13 +128,13 @@ impl Held {
     pub(super) fn together(&self, parts: &[RecordBatch]) -> RecordBatch {
         match parts {
             [one] => one.clone(),
-            several => concat_batches(&self.aggregation.state_schema(), several).expect("parts have one layout"),
+            several => concat_batches(&self.layout, several).expect("parts have one layout"),
         }
     }
 
     /// What changed since the last call.
     pub(super) fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError> {
-        let nothing = || RecordBatch::new_empty(self.aggregation.state_schema());
+        let nothing = || RecordBatch::new_empty(Arc::clone(&self.layout));
         let mut frozen = Vec::new();
         if std::mem::take(&mut self.aside_changed) {
             let rows = self.aside.clone().unwrap_or_else(nothing);
@@ -125,19 +145,39 @@ impl Held {
         for (&pane, open) in &mut self.panes {
             match open.freeze()? {
                 Frozen::Nothing => {}
-                Frozen::Delta(rows) => frozen.push(FrozenPart { pane, rows, whole: false }),
-                Frozen::Whole(rows) => frozen.push(FrozenPart { pane, rows, whole: true }),
+                Frozen::Delta(rows) => {
+                    frozen.push(FrozenPart { pane, rows: with_own(&self.layout, &rows), whole: false });
+                }
+                Frozen::Whole(rows) => {
+                    frozen.push(FrozenPart { pane, rows: with_own(&self.layout, &rows), whole: true });
+                }
             }
         }
         Ok(frozen)
     }
 
+    /// Frozen rows with only those values of an own column that `stays` says of, by row and value.
+    pub(super) fn with_own_where(
+        &self,
+        rows: &RecordBatch,
+        own: usize,
+        stays: impl Fn(usize, i64) -> bool,
+    ) -> Result<RecordBatch, PaneError> {
+        PaneError::unless_laid_out_as(&self.layout, rows)?;
+        let index = self.state_columns() + own;
+        let values = rows.column(index).as_primitive::<Int64Type>().iter().enumerate();
+        let values: Int64Array = values.map(|(row, value)| value.filter(|&value| stays(row, value))).collect();
+        let mut columns = rows.columns().to_vec();
+        columns[index] = Arc::new(values);
+        Ok(RecordBatch::try_new(Arc::clone(&self.layout), columns).expect("the layout was checked"))
+    }
+
     /// Takes rows that [`Held::freeze`] gave, as if they came now.
     pub(super) fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
+        PaneError::unless_laid_out_as(&self.layout, rows)?;
         if pane != ASIDE {
             return self.merge(pane, rows);
         }
-        self.aggregation.check_layout(rows)?;
         let parts: Vec<RecordBatch> = self.aside.take().into_iter().chain([rows.clone()]).collect();
         let together = self.together(&parts);
         self.set_aside(Some(together));
@@ -160,4 +200,16 @@ impl Held {
         });
         aside.chain(self.panes.iter().map(|(&start, pane)| (EventTime(start), pane.bytes())))
     }
+}
+
+/// The rows of a pane in the layout of what is set aside.
+fn with_own(layout: &SchemaRef, states: &RecordBatch) -> RecordBatch {
+    if states.num_columns() == layout.fields().len() {
+        return states.clone();
+    }
+    let mut columns = states.columns().to_vec();
+    for field in &layout.fields()[columns.len()..] {
+        columns.push(new_null_array(field.data_type(), states.num_rows()));
+    }
+    RecordBatch::try_new(Arc::clone(layout), columns).expect("the layout begins with the state")
 }

@@ -11,7 +11,34 @@ use super::fed::Fed;
 use super::held::FrozenPart;
 use super::pane::PaneError;
 use super::split::Split;
-use crate::event::{EventTime, TIMESTAMP_ZONE};
+use crate::event::{EventTime, Micros, TIMESTAMP_ZONE};
+
+/// How far time has come.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reached {
+    /// Windows that end at or before it are over.
+    pub over: EventTime,
+    /// No record before it comes any more. The same, or earlier: then late records may still change windows that are over.
+    pub settled: EventTime,
+}
+
+/// That windows are given before late records have come, and again.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Revised {
+    /// How long late records may change windows that are over.
+    pub allowed: Micros,
+    /// Windows of the restored state that end behind it are shown no more: they are given as if they never were.
+    pub published_below: EventTime,
+}
+
+/// Windows on their way out.
+#[derive(Debug, Default)]
+pub struct Settled {
+    /// Those that are over, and new or changed.
+    pub given: Vec<MadeWindows>,
+    /// Those that were given before and are given anew, or are no windows any more: the keys that tell them apart.
+    pub replaced: Option<MadeWindows>,
+}
 
 /// Windows of one kind that are made from records in panes.
 ///
@@ -24,8 +51,9 @@ pub trait Making {
     /// Adds rows of one pane ([`Making::split`]), with their times.
     fn add(&mut self, pane: i64, times: &Int64Array, fed: Fed) -> Result<(), PaneError>;
 
-    /// The windows that are over when no record before `settled` can come any more. They are given once.
-    fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError>;
+    /// The windows that are over. They are given once if no record can change them any more; else again, at most once in
+    /// [`super::REVISION_INTERVAL`], when records have changed them.
+    fn settle(&mut self, at: Reached) -> Result<Settled, PaneError>;
 
     /// The earliest time at which a window that is open, or opens later on records from `settled` on, can begin; `None` where
     /// the settled time tells as much.

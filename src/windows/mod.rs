@@ -40,7 +40,7 @@ pub use explanation::WindowExplanation;
 pub use fed::Fed;
 pub use held::{ASIDE, FrozenPart};
 pub use hopping::Hopping;
-pub use made::{Made, MadeWindows, Making, Reason};
+pub use made::{Made, MadeWindows, Making, Reached, Reason, Revised, Settled};
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
 pub use session::{Session, Sessions};
 pub use sliding::{Sliding, SlidingWindows};
@@ -48,7 +48,7 @@ pub use split::{Split, split};
 pub use tumbling::Tumbling;
 pub use window::{ReadAround, Window};
 
-use crate::event::EventTime;
+use crate::event::{EventTime, Micros};
 
 /// Window columns in the rows of a closed window, in this order, before the keys.
 pub const WINDOW_COLUMNS: [&str; 3] = ["window_start", "window_end", "window_time"];
@@ -63,6 +63,9 @@ pub enum WindowEdge {
     /// `window_time`, the last microsecond inside
     Time,
 }
+
+/// How far the watermark goes between two revisions of a window, at least; the last comes when its lateness ends.
+pub const REVISION_INTERVAL: Micros = Micros::from_seconds(60);
 
 /// Those of count windows: why it closed comes behind [`WINDOW_COLUMNS`].
 pub const COUNT_WINDOW_COLUMNS: [&str; 4] = ["window_start", "window_end", "window_time", "window_reason"];

@@ -8,34 +8,45 @@
 //!
 //! Records go into panes as long as the gap: all records of one key in one pane stand less than a gap apart, so they are of
 //! one session. A pane is what it is for a tumbling window, with the least and the greatest time of each group beside the
-//! aggregates. When no record can come into a pane any more, its groups are *pieces* of sessions, and pieces of one key that
-//! lie less than a gap apart are put together.
+//! aggregates. When a pane is over, its groups are *pieces* of sessions, and pieces of one key that lie less than a gap apart
+//! are put together.
+//!
+//! Where late records may change sessions that are over, these are given early and stay: as one piece for each group, which
+//! says when it was given. A late record makes a piece that wasn't given, so a session with pieces of both kinds has changed,
+//! and those that were given are what it replaces: they may be several sessions that the record has joined.
 //!
 //! Invariants: pieces of different sessions of a key stand at least a gap apart, so sorting them by their first times and
-//! walking along them gives the sessions; what a session evaluates to is a function of its records alone, however often it
-//! was asked what is over. Nothing here judges lateness: the caller brings no record before a time that it has settled.
+//! walking along them gives the sessions; the pieces that were given, by themselves, give those that are shown. What a
+//! session evaluates to is a function of its records alone, however often it was asked what is over. Nothing here judges
+//! lateness: the caller brings no record before a time that it has settled.
 
-use std::ops::Range;
+mod fate;
+mod grouped;
+mod walk;
+
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, UInt32Array};
 use arrow::compute::{take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
-use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion_physical_expr::expressions::Column;
 
+use self::fate::Fate;
+use self::walk::{Found, Piece, Walk};
 use super::fed::Fed;
-use super::held::{FrozenPart, Held};
+use super::held::{ASIDE, FrozenPart, Held};
 use super::identities::Identities;
-use super::made::{Made, MadeWindows, Making};
-use super::numbered::Numbered;
+use super::made::{Made, MadeWindows, Making, Reached, Revised, Settled};
 use super::pane::{Aggregation, PaneError};
 use super::split::{Split, split};
 use super::{Adjacent, Tumbling};
 use crate::event::{EventTime, Micros};
+
+/// The column of a piece that says at which watermark it was given; null: it wasn't.
+const GIVEN: &str = "_given";
 
 /// `SESSION`: a new window after a silence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,6 +61,10 @@ impl Session {
     fn end(&self, last: i64) -> i64 {
         last.saturating_add(self.gap.0)
     }
+
+    fn window(&self, first: i64, last: i64) -> Made {
+        Made { start: first, end: self.end(last), reason: None, whole: true }
+    }
 }
 
 /// The open sessions of one INSERT.
@@ -60,17 +75,22 @@ pub struct Sessions {
     aggregation: Arc<Aggregation>,
     partition: SchemaRef,
     closed: SchemaRef,
-    /// Panes, and the pieces of open sessions that lie in no pane any more.
+    /// `None`: sessions are given when no record can change them any more.
+    revised: Option<Revised>,
+    /// Panes, and the pieces that lie in no pane any more.
     held: Held,
+    /// Before it nothing becomes of the pieces unless others come.
+    look_again: EventTime,
 }
 
 impl Sessions {
-    /// No sessions yet. `functions` are the user's aggregates over groups of `keys`.
-    /// Fails if a function can't say what its state looks like.
+    /// No sessions yet. `functions` are the user's aggregates over groups of `keys`. Sessions are given early, and again while
+    /// they are `revised`. Fails if a function can't say what its state looks like.
     pub fn new(
         window: Session,
         keys: SchemaRef,
         mut functions: Vec<Arc<AggregateFunctionExpr>>,
+        revised: Option<Revised>,
     ) -> Result<Sessions, PaneError> {
         let partition: Vec<usize> = (0..window.partition_keys).collect();
         let partition = Arc::new(keys.project(&partition).expect("keys that tell sessions apart are group keys"));
@@ -83,54 +103,42 @@ impl Sessions {
         let aggregation = Arc::new(Aggregation::new(keys, functions)?);
         let of_user: Vec<usize> = (0..aggregation.closed_schema().fields().len() - 2).collect();
         let closed = Arc::new(aggregation.closed_schema().project(&of_user).expect("the two times come last"));
-        let held = Held::new(&aggregation);
-        Ok(Sessions { window, aggregation, partition, closed, held })
-    }
-
-    /// Whether some piece is old enough to be the end of a session.
-    fn may_be_over(&self, settled: EventTime) -> bool {
-        let Some(pieces) = self.held.aside() else { return false };
-        self.lasts(pieces).values().iter().any(|&last| self.window.end(last) <= settled.0)
+        let held = Held::new(&aggregation, revised.as_ref().map_or(&[], |_| &[GIVEN]));
+        Ok(Sessions { window, aggregation, partition, closed, revised, held, look_again: EventTime::MIN })
     }
 
     fn firsts<'b>(&self, pieces: &'b RecordBatch) -> &'b Int64Array {
-        pieces.column(pieces.num_columns() - 2).as_primitive::<Int64Type>()
+        pieces.column(self.held.state_columns() - 2).as_primitive::<Int64Type>()
     }
 
     fn lasts<'b>(&self, pieces: &'b RecordBatch) -> &'b Int64Array {
-        pieces.column(pieces.num_columns() - 1).as_primitive::<Int64Type>()
+        pieces.column(self.held.state_columns() - 1).as_primitive::<Int64Type>()
     }
 
-    /// Walks along the pieces of each key, in order of time, and cuts where a gap lies between.
+    /// The sessions that some pieces make.
     fn walk(&self, pieces: &RecordBatch, keys: &[usize]) -> Walk {
         let (firsts, lasts) = (self.firsts(pieces).values(), self.lasts(pieces).values());
-        let mut order: Vec<(usize, i64, u32)> =
-            (0_u32..).zip(keys.iter().zip(firsts)).map(|(row, (&key, &first))| (key, first, row)).collect();
-        order.sort_unstable();
-        let mut found: Vec<Found> = Vec::new();
-        for (place, &(key, first, row)) in order.iter().enumerate() {
-            let last = lasts[row as usize];
-            match found.last_mut() {
-                Some(session) if session.key == key && first < self.window.end(session.last) => {
-                    session.last = session.last.max(last);
-                    session.rows.end = place + 1;
-                }
-                _ => found.push(Found { key, first, last, rows: place..place + 1, is_over: false }),
-            }
-        }
-        Walk { order: order.into_iter().map(|(_, _, row)| row).collect(), found }
+        let given = self.revised.map(|_| pieces.column(self.held.state_columns()).as_primitive::<Int64Type>());
+        let given = |row: usize| given.and_then(|given| given.is_valid(row).then(|| given.value(row)));
+        let piece = |(row, &key): (usize, &usize)| Piece {
+            key,
+            first: firsts[row],
+            last: lasts[row],
+            row: u32::try_from(row).expect("fewer than 2^32 pieces"),
+            given: given(row),
+        };
+        Walk::along(keys.iter().enumerate().map(piece).collect(), self.window)
     }
 
-    /// Marks the sessions that are over. The pane in which the settled time lies may hold a record that goes on with one.
-    fn mark_over(&mut self, walk: &mut Walk, keys: &mut Keys, settled: EventTime) -> Result<(), PaneError> {
+    /// Marks the sessions that the pane goes on with in which the end of time that is over lies.
+    fn mark_going_on(&mut self, walk: &mut Walk, keys: &mut Keys, over: EventTime) -> Result<(), PaneError> {
         let next_pane = self.held.first_start().unwrap_or(i64::MAX);
-        let mut goes_on = false;
-        for session in &mut walk.found {
-            let end = self.window.end(session.last);
-            session.is_over = end <= settled.0;
-            goes_on |= session.is_over && end > next_pane;
-        }
-        if !goes_on {
+        let window = self.window;
+        let may_go_on = |session: &Found| {
+            let end = window.end(session.last);
+            next_pane < end && end <= over.0
+        };
+        if !walk.found.iter().any(may_go_on) {
             return Ok(());
         }
         let (_, pane) = self.held.first().expect("a pane was seen");
@@ -148,95 +156,71 @@ impl Sessions {
         }
         for session in &mut walk.found {
             // Only the last session of a key can go on; one before it ends before that one's first record.
-            session.is_over &= earliest[session.key] >= self.window.end(session.last);
+            session.goes_on = may_go_on(session) && earliest[session.key] < window.end(session.last);
         }
         Ok(())
     }
 
-    /// Pieces of open sessions, those of one group put together.
-    fn join(&self, pieces: &RecordBatch, order: &[u32], open: &[Found]) -> Result<Option<RecordBatch>, PaneError> {
-        if open.is_empty() {
-            return Ok(None);
-        }
-        let grouped = self.group(pieces, order, open)?;
-        let rows = taken(pieces, &grouped.rows);
-        if grouped.heads.len() == grouped.rows.len() {
-            return Ok(Some(rows));
-        }
-        let (mut columns, states) = self.columns(pieces, &rows, &grouped);
-        let mut together = Numbered::new(&self.aggregation)?;
-        together.merge(&grouped.numbers, grouped.heads.len(), &states)?;
-        columns.extend(together.take_states(EmitTo::All)?);
-        let joined = RecordBatch::try_new(self.aggregation.state_schema(), columns);
-        Ok(Some(joined.expect("accumulators emit what their state fields say")))
+    /// What becomes of each session, in `walk`'s order.
+    fn fates(&mut self, walk: &Walk, at: Reached) -> Vec<Fate> {
+        let allowed = self.revised.map_or(Micros(0), |revised| revised.allowed);
+        let of_each = walk.found.iter().map(|session| Fate::of(session, &self.window, allowed, at));
+        let (fates, next): (Vec<Fate>, Vec<EventTime>) = of_each.unzip();
+        self.look_again = next.into_iter().min().unwrap_or(EventTime::MAX);
+        fates
     }
 
-    fn evaluate(&self, pieces: &RecordBatch, order: &[u32], over: &[Found]) -> Result<Vec<MadeWindows>, PaneError> {
-        if over.is_empty() {
-            return Ok(Vec::new());
+    /// The pieces that stay.
+    fn kept(
+        &self,
+        pieces: &RecordBatch,
+        walk: &Walk,
+        fates: &[Fate],
+        at: Reached,
+    ) -> Result<Option<RecordBatch>, PaneError> {
+        let (mut joined, mut given, mut as_they_are) = (Vec::new(), Vec::new(), Vec::new());
+        for (session, fate) in walk.found.iter().zip(fates) {
+            match fate {
+                Fate::Wait if session.given.is_some() => as_they_are.extend(walk.rows(session)),
+                Fate::Wait | Fate::Withdraw => {
+                    joined.push(session);
+                    given.push(None);
+                }
+                Fate::Give { stays: true } => {
+                    joined.push(session);
+                    given.push(Some(at.over.0));
+                }
+                Fate::Give { stays: false } | Fate::Drop => {}
+            }
         }
-        let grouped = self.group(pieces, order, over)?;
-        let rows = taken(pieces, &grouped.rows);
-        let (mut columns, states) = self.columns(pieces, &rows, &grouped);
-        let mut together = Numbered::new(&self.aggregation)?;
-        together.merge(&grouped.numbers, grouped.heads.len(), &states)?;
-        let mut results = together.take_results(EmitTo::All, &columns)?;
-        results.truncate(results.len() - 2);
-        columns.extend(results);
-        let windows = grouped.sessions.iter().map(|&session| &over[session]).map(|session| Made {
-            start: session.first,
-            end: self.window.end(session.last),
-            reason: None,
-            whole: true,
-        });
-        let windows = windows.collect();
-        Ok(vec![MadeWindows::new(windows, &self.closed, columns)])
+        let mut parts = Vec::new();
+        if !joined.is_empty() {
+            parts.push(self.join(pieces, walk, &joined, &given)?);
+        }
+        if !as_they_are.is_empty() {
+            parts.push(taken(pieces, &as_they_are));
+        }
+        Ok((!parts.is_empty()).then(|| self.held.together(&parts)))
     }
 
-    /// The keys of the groups, and the states of `rows`.
-    fn columns(&self, pieces: &RecordBatch, rows: &RecordBatch, grouped: &Grouped) -> (Vec<ArrayRef>, Vec<ArrayRef>) {
-        let count = self.aggregation.keys.fields().len();
-        let heads = UInt32Array::from(grouped.heads.clone());
-        let keys = pieces.columns()[..count].iter();
-        let keys = keys.map(|key| take(key, &heads, None).expect("row numbers are in range")).collect();
-        (keys, rows.columns()[count..].to_vec())
-    }
-
-    /// Numbers the groups of some sessions: one a session, or several where further keys split it.
-    fn group(&self, pieces: &RecordBatch, order: &[u32], sessions: &[Found]) -> Result<Grouped, PaneError> {
-        let mut grouped = Grouped::default();
-        let others = &pieces.columns()[self.window.partition_keys..self.aggregation.keys.fields().len()];
-        if others.is_empty() {
-            for (number, session) in sessions.iter().enumerate() {
-                grouped.heads.push(order[session.rows.start]);
-                grouped.sessions.push(number);
-                for &row in &order[session.rows.clone()] {
-                    grouped.rows.push(row);
-                    grouped.numbers.push(number);
+    /// The sessions that were given, of those whose fate is to be given anew, or no more.
+    fn replaced(&self, pieces: &RecordBatch, walk: &Walk, fates: &[Fate]) -> Option<MadeWindows> {
+        let (mut windows, mut heads) = (Vec::new(), Vec::new());
+        for (session, fate) in walk.found.iter().zip(fates) {
+            if matches!(fate, Fate::Give { .. } | Fate::Withdraw) {
+                for shown in walk.given_of(session, self.window) {
+                    windows.push(self.window.window(shown.first, shown.last));
+                    heads.push(shown.row);
                 }
             }
-            return Ok(grouped);
         }
-        let mut fields = vec![Field::new("session", DataType::Int64, false)];
-        let of_others = &self.aggregation.keys.fields()[self.window.partition_keys..];
-        fields.extend(of_others.iter().map(|field| field.as_ref().clone()));
-        let mut groups = Identities::new(&Arc::new(Schema::new(fields)))?;
-        let mut of_rows: Vec<i64> = Vec::new();
-        for (number, session) in (0_i64..).zip(sessions) {
-            grouped.rows.extend(&order[session.rows.clone()]);
-            of_rows.resize(grouped.rows.len(), number);
+        if windows.is_empty() {
+            return None;
         }
-        let rows = UInt32Array::from(grouped.rows.clone());
-        let mut columns: Vec<ArrayRef> = vec![Arc::new(Int64Array::from(of_rows.clone()))];
-        columns.extend(others.iter().map(|key| take(key, &rows, None).expect("row numbers are in range")));
-        groups.resolve(&columns, grouped.rows.len(), &mut grouped.numbers)?;
-        for (place, &group) in grouped.numbers.iter().enumerate() {
-            if group == grouped.heads.len() {
-                grouped.heads.push(grouped.rows[place]);
-                grouped.sessions.push(usize::try_from(of_rows[place]).expect("a number of a session"));
-            }
-        }
-        Ok(grouped)
+        let heads = UInt32Array::from(heads);
+        let keys = pieces.columns()[..self.window.partition_keys].iter();
+        let keys = keys.map(|key| take(key, &heads, None).expect("row numbers are in range"));
+        Some(MadeWindows::new(windows, &self.partition, keys.collect()))
     }
 }
 
@@ -254,14 +238,14 @@ impl Making for Sessions {
         self.held.add(pane, &fed.keys, &fed.arguments, &fed.filters)
     }
 
-    /// Those with `last + gap <= settled`.
-    fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError> {
+    /// Over are those with `last + gap <= over`.
+    fn settle(&mut self, at: Reached) -> Result<Settled, PaneError> {
         let mut parts = Vec::new();
-        while let Some((_, pieces)) = self.held.take_first(settled.minus(self.window.gap))? {
+        while let Some((_, pieces)) = self.held.take_first(at.over.minus(self.window.gap))? {
             parts.push(pieces);
         }
-        if parts.is_empty() && !self.may_be_over(settled) {
-            return Ok(Vec::new());
+        if parts.is_empty() && (self.held.aside().is_none() || at.over < self.look_again) {
+            return Ok(Settled::default());
         }
         parts.extend(self.held.set_aside(None));
         let pieces = self.held.together(&parts);
@@ -269,11 +253,14 @@ impl Making for Sessions {
         let columns = &pieces.columns()[..self.window.partition_keys];
         keys.identities.resolve(columns, pieces.num_rows(), &mut keys.numbers)?;
         let mut walk = self.walk(&pieces, &keys.numbers);
-        self.mark_over(&mut walk, &mut keys, settled)?;
-        let (over, open): (Vec<Found>, Vec<Found>) = walk.found.iter().cloned().partition(|session| session.is_over);
-        let joined = self.join(&pieces, &walk.order, &open)?;
-        self.held.set_aside(joined);
-        self.evaluate(&pieces, &walk.order, &over)
+        self.mark_going_on(&mut walk, &mut keys, at.over)?;
+        let fates = self.fates(&walk, at);
+        let kept = self.kept(&pieces, &walk, &fates, at)?;
+        self.held.set_aside(kept);
+        let over = walk.found.iter().zip(&fates).filter(|(_, fate)| matches!(fate, Fate::Give { .. }));
+        let over: Vec<&Found> = over.map(|(session, _)| session).collect();
+        let given = self.evaluate(&pieces, &walk, &over)?.into_iter().collect();
+        Ok(Settled { given, replaced: self.replaced(&pieces, &walk, &fates) })
     }
 
     fn opens_from(&self, settled: EventTime) -> Option<EventTime> {
@@ -287,7 +274,11 @@ impl Making for Sessions {
     }
 
     fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
-        self.held.restore(pane, rows)
+        self.look_again = EventTime::MIN;
+        let Some(revised) = self.revised.filter(|_| pane == ASIDE) else { return self.held.restore(pane, rows) };
+        // All that is held of sessions that were given may still change, so they end behind what is settled.
+        let is_shown = |given: i64| EventTime(given) <= revised.published_below;
+        self.held.restore(pane, &self.held.with_own_where(rows, 0, |_, given| is_shown(given))?)
     }
 
     fn is_empty(&self) -> bool {
@@ -299,38 +290,10 @@ impl Making for Sessions {
     }
 }
 
-/// Pieces in the order of keys and times, and the sessions that they make.
-struct Walk {
-    order: Vec<u32>,
-    found: Vec<Found>,
-}
-
 /// The keys of pieces, and the number of each piece's key.
 struct Keys {
     identities: Identities,
     numbers: Vec<usize>,
-}
-
-/// A session that some pieces make.
-#[derive(Clone, Debug)]
-struct Found {
-    key: usize,
-    first: i64,
-    last: i64,
-    /// Its pieces, as places in [`Walk::order`].
-    rows: Range<usize>,
-    is_over: bool,
-}
-
-/// Pieces of some sessions with the numbers of their groups.
-#[derive(Default)]
-struct Grouped {
-    /// Piece by piece: its row, and its group.
-    rows: Vec<u32>,
-    numbers: Vec<usize>,
-    /// Group by group: a row that has its keys, and its session.
-    heads: Vec<u32>,
-    sessions: Vec<usize>,
 }
 
 fn taken(pieces: &RecordBatch, rows: &[u32]) -> RecordBatch {

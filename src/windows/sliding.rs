@@ -8,12 +8,19 @@
 //! What is kept is partial states by (key, time). Windows of one key are runs of them, in the order of time; a run is put
 //! together from blocks of 1, 2, 4, … neighbours, so a window costs the logarithm of its length, whatever the aggregate.
 //!
-//! Invariant: a window is given once, when no record before the settled time can come any more and its own time lies before
-//! that; states are kept until no window that is still to come holds them.
+//! Where late records may change windows that are over, these are given early: the state of a window's own time says when,
+//! and whether records have come since that it holds. A late record of time t makes a window, and changes those of its key
+//! with times up to t + size.
+//!
+//! Invariant: a window is given when its own time lies before the end of what is over, once, or again when it has changed;
+//! states are kept until no window that is still to come, or may still change, holds them.
+
+mod course;
+mod runs;
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
 use arrow::compute::{filter_record_batch, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
@@ -21,18 +28,20 @@ use arrow::record_batch::RecordBatch;
 use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
+use self::course::{Course, Place};
 use super::fed::Fed;
-use super::held::{FrozenPart, Held};
+use super::held::{ASIDE, FrozenPart, Held};
 use super::identities::Identities;
-use super::made::{Made, MadeWindows, Making};
+use super::made::{Made, MadeWindows, Making, Reached, Revised, Settled};
 use super::numbered::Numbered;
 use super::pane::{Aggregation, PaneError};
 use super::split::{Split, split};
 use super::{Adjacent, Tumbling};
 use crate::event::{EventTime, Micros};
 
-/// Windows that are put together at a time: bounds the memory that takes.
-const WINDOWS_AT_ONCE: usize = 65_536;
+/// Columns of a state: the watermark at which the window that ends with it was given, and 1 if it has changed since.
+const GIVEN: &str = "_given";
+const CHANGED: &str = "_changed";
 
 /// `SLIDING`: a window for each record, ending with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -55,17 +64,23 @@ pub struct SlidingWindows {
     aggregation: Arc<Aggregation>,
     keys: SchemaRef,
     closed: SchemaRef,
-    /// States that aren't settled, in panes as long as a window; and settled ones that windows to come hold, one for each
-    /// key and time.
+    /// `None`: windows are given when no record can change them any more.
+    revised: Option<Revised>,
+    /// States of times that aren't over, in panes as long as a window; and states before, one for each key and time, that
+    /// other windows may need.
     held: Held,
+    /// Before it nothing becomes of the windows that were given unless records come.
+    look_again: EventTime,
 }
 
 impl SlidingWindows {
-    /// No windows yet. Fails if a function can't say what its state looks like.
+    /// No windows yet. They are given early, and again while they are `revised`. Fails if a function can't say what its state
+    /// looks like.
     pub fn new(
         window: Sliding,
         keys: SchemaRef,
         functions: Vec<Arc<AggregateFunctionExpr>>,
+        revised: Option<Revised>,
     ) -> Result<SlidingWindows, PaneError> {
         let mut fields: Vec<Field> = keys.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.push(Field::new("_t", DataType::Int64, false));
@@ -74,30 +89,27 @@ impl SlidingWindows {
         let without_time: Vec<usize> =
             (0..closed.fields().len()).filter(|&column| column != keys.fields().len()).collect();
         let closed = Arc::new(closed.project(&without_time).expect("columns of its own"));
-        let held = Held::new(&aggregation);
-        Ok(SlidingWindows { window, aggregation, keys, closed, held })
+        let held = Held::new(&aggregation, revised.as_ref().map_or(&[], |_| &[GIVEN, CHANGED]));
+        Ok(SlidingWindows { window, aggregation, keys, closed, revised, held, look_again: EventTime::MIN })
     }
 
     fn times<'b>(&self, states: &'b RecordBatch) -> &'b Int64Array {
         states.column(self.keys.fields().len()).as_primitive::<Int64Type>()
     }
 
-    /// States of times before `settled` out of the panes.
-    fn take_fresh(&mut self, settled: EventTime) -> Result<Option<RecordBatch>, PaneError> {
+    /// States of times before `over` out of the panes.
+    fn take_fresh(&mut self, over: EventTime) -> Result<Option<RecordBatch>, PaneError> {
         let mut fresh = Vec::new();
         let mut later = Vec::new();
-        while let Some((start, states)) = self.held.take_first(settled.minus(Micros(1)))? {
+        while let Some((start, states)) = self.held.take_first(over.minus(Micros(1)))? {
             let times = self.times(&states).values();
-            let is_fresh = BooleanBuffer::collect_bool(times.len(), |row| times[row] < settled.0);
-            let split = |mask: BooleanBuffer| {
-                filter_record_batch(&states, &BooleanArray::new(mask, None)).expect("the mask is as long as the states")
-            };
+            let is_fresh = BooleanBuffer::collect_bool(times.len(), |row| times[row] < over.0);
             match is_fresh.count_set_bits() {
                 0 => later.push((start, states)),
                 all if all == states.num_rows() => fresh.push(states),
                 _ => {
-                    later.push((start, split(!&is_fresh)));
-                    fresh.push(split(is_fresh));
+                    later.push((start, filtered(&states, !&is_fresh)));
+                    fresh.push(filtered(&states, is_fresh));
                 }
             }
         }
@@ -107,8 +119,8 @@ impl SlidingWindows {
         Ok((!fresh.is_empty()).then(|| self.held.together(&fresh)))
     }
 
-    /// The order of the states by key and time, and the windows of all states but the first `known`: runs in that order.
-    fn runs(&self, states: &RecordBatch, known: usize) -> Result<(Vec<u32>, Vec<Run>), PaneError> {
+    /// The states in the order of key and time, one for each, and their places. The first `known` of them were there before.
+    fn in_order(&self, states: &RecordBatch, known: usize) -> Result<(RecordBatch, Vec<Place>), PaneError> {
         let mut identities = Identities::new(&self.keys)?;
         let mut keys = Vec::new();
         identities.resolve(&states.columns()[..self.keys.fields().len()], states.num_rows(), &mut keys)?;
@@ -116,62 +128,73 @@ impl SlidingWindows {
         let mut order: Vec<(usize, i64, u32)> =
             (0_u32..).zip(keys.iter().zip(times)).map(|(row, (&key, &time))| (key, time, row)).collect();
         order.sort_unstable();
-        let mut runs = Vec::new();
-        let mut from = 0;
-        for (place, &(key, time, row)) in order.iter().enumerate() {
-            while order[from].0 != key || order[from].1 <= time.saturating_sub(self.window.size.0) {
-                from += 1;
+        let own = |column: usize| states.column(self.held.state_columns() + column).as_primitive::<Int64Type>();
+        let own = self.revised.map(|_| [own(0), own(1)]);
+        let mut places: Vec<Place> = Vec::with_capacity(order.len());
+        // The place of each row, in order: a late record may have come for a time that has a state.
+        let mut numbers = Vec::with_capacity(order.len());
+        for &(key, time, row) in &order {
+            let (at, is_fresh) = (row as usize, row as usize >= known);
+            let mut place = match own {
+                // What isn't revised was given when it came.
+                None => Place { given: (!is_fresh).then_some(i64::MIN), ..Place::fresh(key, time) },
+                Some([given, _]) if given.is_null(at) => Place::fresh(key, time),
+                Some([given, changed]) => Place {
+                    given: Some(given.value(at)),
+                    changed: changed.is_valid(at) && changed.value(at) != 0,
+                    ..Place::fresh(key, time)
+                },
+            };
+            place.is_fresh = is_fresh;
+            match places.last_mut() {
+                Some(before) if (before.key, before.time) == (key, time) => before.join(&place),
+                _ => places.push(place),
             }
-            if row as usize >= known {
-                runs.push(Run { from, upto: place + 1 });
-            }
+            numbers.push(places.len() - 1);
         }
-        Ok((order.into_iter().map(|(_, _, row)| row).collect(), runs))
+        let order = UInt32Array::from_iter_values(order.into_iter().map(|(_, _, row)| row));
+        let states = take_record_batch(states, &order).expect("row numbers are in range");
+        if places.len() == states.num_rows() {
+            return Ok((states, places));
+        }
+        Ok((self.merged(&states, &numbers, places.len())?, places))
     }
 
-    /// The windows of runs of `states`, which stand in order.
-    fn evaluate(&self, states: &RecordBatch, runs: &[Run]) -> Result<Vec<MadeWindows>, PaneError> {
-        let levels = self.levels(states, runs)?;
-        let mut made = Vec::with_capacity(runs.len().div_ceil(WINDOWS_AT_ONCE));
-        for runs in runs.chunks(WINDOWS_AT_ONCE) {
-            let mut windows = Numbered::new(&self.aggregation)?;
-            let last = |run: &Run| u32::try_from(run.upto - 1).expect("states are counted in u32");
-            let lasts = UInt32Array::from_iter_values(runs.iter().map(last));
-            // Accumulators must meet each group first in the call that brings its number.
-            let numbers: Vec<usize> = (0..runs.len()).collect();
-            windows.merge(&numbers, runs.len(), &taken(&levels[0], &lasts))?;
-            let mut rest: Vec<Run> = runs.iter().map(|run| Run { upto: run.upto - 1, ..*run }).collect();
-            for level in &levels {
-                let (blocks, numbers) = take_blocks(&mut rest);
-                windows.merge(&numbers, runs.len(), &taken(level, &UInt32Array::from(blocks)))?;
-            }
-            let mut columns = taken(&states.columns()[..self.keys.fields().len()], &lasts);
-            let results = windows.take_results(EmitTo::All, &columns)?;
-            columns.extend(results);
-            let times = self.times(states).values();
-            let bounds = runs.iter().map(|run| self.window.window(times[run.upto - 1])).collect();
-            made.push(MadeWindows::new(bounds, &self.closed, columns));
-        }
-        Ok(made)
+    /// States of one key and time, which stand together, put together. Their own columns are left to the places.
+    fn merged(&self, states: &RecordBatch, numbers: &[usize], count: usize) -> Result<RecordBatch, PaneError> {
+        let keys = self.aggregation.keys.fields().len();
+        let mut together = Numbered::new(&self.aggregation)?;
+        together.merge(numbers, count, &states.columns()[keys..self.held.state_columns()])?;
+        let is_first = |row: usize| row == 0 || numbers[row - 1] != numbers[row];
+        let heads = filtered(states, BooleanBuffer::collect_bool(numbers.len(), is_first));
+        let mut columns = heads.columns()[..keys].to_vec();
+        columns.extend(together.take_states(EmitTo::All)?);
+        columns.extend_from_slice(&heads.columns()[self.held.state_columns()..]);
+        Ok(RecordBatch::try_new(self.held.layout(), columns).expect("accumulators emit what their state fields say"))
     }
 
-    /// States of blocks of 1, 2, 4, … neighbours, as far as windows take blocks of that length.
-    fn levels(&self, states: &RecordBatch, runs: &[Run]) -> Result<Vec<Vec<ArrayRef>>, PaneError> {
-        let mut level = states.columns()[self.aggregation.keys.fields().len()..].to_vec();
-        let mut blocks = states.num_rows();
-        let mut longest = runs.iter().map(|run| run.upto - run.from).max().unwrap_or(0);
-        let mut levels = Vec::new();
-        while longest > 1 {
-            longest /= 2;
-            let numbers: Vec<usize> = (0..blocks).map(|block| block / 2).collect();
-            blocks = blocks.div_ceil(2);
-            let mut pairs = Numbered::new(&self.aggregation)?;
-            pairs.merge(&numbers, blocks, &level)?;
-            let above = pairs.take_states(EmitTo::All)?;
-            levels.push(std::mem::replace(&mut level, above));
+    /// The states that are needed on, with what their windows have become.
+    fn kept(&self, states: &RecordBatch, places: &[Place], at: Reached) -> RecordBatch {
+        let oldest = at.settled.0.saturating_sub(self.window.size.0);
+        let mut columns = states.columns()[..self.held.state_columns()].to_vec();
+        if self.revised.is_some() {
+            let given: Int64Array = places.iter().map(|place| place.given).collect();
+            let changed: Int64Array = places.iter().map(|place| Some(i64::from(place.changed))).collect();
+            columns.extend([Arc::new(given) as ArrayRef, Arc::new(changed)]);
         }
-        levels.push(level);
-        Ok(levels)
+        let states = RecordBatch::try_new(self.held.layout(), columns).expect("one value for each state");
+        filtered(&states, BooleanBuffer::collect_bool(places.len(), |place| places[place].time > oldest))
+    }
+
+    /// The windows at some places, by their keys.
+    fn shown(&self, states: &RecordBatch, places: &[Place], again: &[usize]) -> Option<MadeWindows> {
+        if again.is_empty() {
+            return None;
+        }
+        let rows = UInt32Array::from_iter_values(again.iter().map(|&place| as_row(place)));
+        let windows = again.iter().map(|&place| self.window.window(places[place].time)).collect();
+        let keys = taken(&states.columns()[..self.keys.fields().len()], &rows);
+        Some(MadeWindows::new(windows, &self.keys, keys))
     }
 }
 
@@ -185,27 +208,25 @@ impl Making for SlidingWindows {
         self.held.add(pane, &fed.keys, &fed.arguments, &fed.filters)
     }
 
-    /// Those of times before `settled`.
-    fn settle(&mut self, settled: EventTime) -> Result<Vec<MadeWindows>, PaneError> {
-        let oldest = settled.0.saturating_sub(self.window.size.0);
-        let Some(fresh) = self.take_fresh(settled)? else {
-            let is_old = |states: &RecordBatch| self.times(states).values().iter().all(|&time| time <= oldest);
-            if self.held.aside().is_some_and(is_old) {
-                self.held.set_aside(None);
-            }
-            return Ok(Vec::new());
-        };
+    /// Over are those of times before `over`.
+    fn settle(&mut self, at: Reached) -> Result<Settled, PaneError> {
+        let fresh = self.take_fresh(at.over)?;
+        if fresh.is_none() && (self.held.aside().is_none() || at.over < self.look_again) {
+            return Ok(Settled::default());
+        }
         let before = self.held.set_aside(None);
         let known = before.as_ref().map_or(0, RecordBatch::num_rows);
-        let states = self.held.together(&before.into_iter().chain([fresh]).collect::<Vec<_>>());
-        let (order, runs) = self.runs(&states, known)?;
-        let states = take_record_batch(&states, &UInt32Array::from(order)).expect("row numbers are in range");
-        let made = self.evaluate(&states, &runs)?;
-        let times = self.times(&states).values();
-        let is_needed = BooleanBuffer::collect_bool(times.len(), |row| times[row] > oldest);
-        let kept = filter_record_batch(&states, &BooleanArray::new(is_needed, None));
-        self.held.set_aside(Some(kept.expect("the mask is as long as the states")));
-        Ok(made)
+        let states = self.held.together(&before.into_iter().chain(fresh).collect::<Vec<_>>());
+        let (states, mut places) = self.in_order(&states, known)?;
+        let course =
+            Course { size: self.window.size, allowed: self.revised.map_or(Micros(0), |revised| revised.allowed), at };
+        let due = course.run(&mut places);
+        self.look_again = due.look_again;
+        let given = self.evaluate(&states, &due.runs)?;
+        let replaced = self.shown(&states, &places, &due.again);
+        let kept = self.kept(&states, &places, at);
+        self.held.set_aside(Some(kept));
+        Ok(Settled { given, replaced })
     }
 
     fn opens_from(&self, _settled: EventTime) -> Option<EventTime> {
@@ -218,7 +239,14 @@ impl Making for SlidingWindows {
     }
 
     fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
-        self.held.restore(pane, rows)
+        self.look_again = EventTime::MIN;
+        let Some(revised) = self.revised.filter(|_| pane == ASIDE) else { return self.held.restore(pane, rows) };
+        let time = self.keys.fields().len();
+        let rows = self.held.with_own_where(rows, 0, |row, _| {
+            let times = rows.column(time).as_primitive::<Int64Type>();
+            EventTime(self.window.window(times.value(row)).end) <= revised.published_below
+        })?;
+        self.held.restore(pane, &rows)
     }
 
     fn is_empty(&self) -> bool {
@@ -230,61 +258,14 @@ impl Making for SlidingWindows {
     }
 }
 
+fn as_row(place: usize) -> u32 {
+    u32::try_from(place).expect("states are counted in u32")
+}
+
 fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
     columns.iter().map(|column| take(column, rows, None).expect("row numbers are in range")).collect()
 }
 
-/// Neighbouring states, or blocks of them.
-#[derive(Clone, Copy, Debug)]
-struct Run {
-    from: usize,
-    upto: usize,
-}
-
-/// The blocks at the ends of runs that don't belong to a block twice as long within it, and the run of each. What is left of
-/// the runs is counted in blocks twice as long.
-fn take_blocks(runs: &mut [Run]) -> (Vec<u32>, Vec<usize>) {
-    let (mut blocks, mut numbers) = (Vec::new(), Vec::new());
-    let mut push = |block: usize, number: usize| {
-        blocks.push(u32::try_from(block).expect("states are counted in u32"));
-        numbers.push(number);
-    };
-    for (number, run) in runs.iter_mut().enumerate() {
-        if run.from < run.upto && run.from % 2 == 1 {
-            push(run.from, number);
-            run.from += 1;
-        }
-        if run.from < run.upto && run.upto % 2 == 1 {
-            run.upto -= 1;
-            push(run.upto, number);
-        }
-        (run.from, run.upto) = (run.from.div_ceil(2), run.upto / 2);
-    }
-    (blocks, numbers)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn a_run_is_made_of_few_disjoint_blocks() {
-        for from in 0..40 {
-            for upto in from + 1..40 {
-                let mut rest = [Run { from, upto }];
-                let (mut covered, mut taken) = (vec![0; 40], 0);
-                for level in 0..7 {
-                    let (blocks, _) = take_blocks(&mut rest);
-                    taken += blocks.len();
-                    for block in blocks {
-                        let first = (block as usize) << level;
-                        covered[first..first + (1 << level)].iter_mut().for_each(|times| *times += 1);
-                    }
-                }
-                let expected: Vec<i32> = (0..40).map(|at| i32::from((from..upto).contains(&at))).collect();
-                assert_eq!(covered, expected, "{from}..{upto}");
-                assert!(taken <= 2 * (upto - from).ilog2() as usize + 2);
-            }
-        }
-    }
+fn filtered(states: &RecordBatch, wanted: BooleanBuffer) -> RecordBatch {
+    filter_record_batch(states, &BooleanArray::new(wanted, None)).expect("the mask is as long as the states")
 }

@@ -6,6 +6,7 @@ mod collected;
 mod made;
 mod model;
 mod pairs;
+mod revised;
 mod roundabout;
 mod tables;
 

@@ -40,11 +40,16 @@ pub struct ReadAround {
 }
 
 impl Window {
-    /// Whether its kind can give a window early and again.
+    /// Whether its kind can give a window early and again. One late record would move all count windows behind it.
     pub fn can_be_revised(&self) -> bool {
+        !matches!(self, Window::ByData(ByData::Counting(_)) | Window::EachRecord)
+    }
+
+    /// The mark of the window of these bounds.
+    pub fn mark_of(&self, start: EventTime, end: EventTime) -> EventTime {
         match self {
-            Window::Tumbling(_) | Window::Calendar(_) => true,
-            Window::Hopping(_) | Window::Cumulating(_) | Window::ByData(_) | Window::EachRecord => false,
+            Window::Cumulating(cumulating) => end.minus(cumulating.size),
+            _ => start,
         }
     }
 

@@ -9,6 +9,7 @@ mod memory;
 mod message;
 mod processes;
 mod random;
+mod revised;
 mod revisions;
 mod sql;
 

@@ -10,16 +10,14 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
+use super::given::Given;
+use super::{Changed, Closed, Closing, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
 use crate::engine::prepare::PANE_COLUMN;
 use crate::event::{EventTime, Micros};
 use crate::job::Insert;
 use crate::windows::pane::{Frozen, PaneError};
 use crate::windows::{Adjacent, Pane, Split, split};
-
-/// How far the watermark goes between two revisions of a window, at least; the last comes when its lateness ends.
-const REVISION_INTERVAL: Micros = Micros::from_seconds(60);
 
 /// The open panes, by start.
 pub(super) struct AdjacentWindows<W> {
@@ -36,10 +34,7 @@ pub(super) struct AdjacentWindows<W> {
 /// A window that records may still reach.
 struct Open {
     pane: Pane,
-    /// The watermark at which its rows were given last.
-    given: Option<EventTime>,
-    /// Whether records have come since.
-    changed: bool,
+    given: Given,
 }
 
 impl<W: Adjacent> AdjacentWindows<W> {
@@ -53,10 +48,10 @@ impl<W: Adjacent> AdjacentWindows<W> {
         let open = match self.panes.entry(start) {
             Entry::Occupied(open) => open.into_mut(),
             Entry::Vacant(free) => {
-                free.insert(Open { pane: Pane::new(self.inputs.aggregation())?, given: None, changed: false })
+                free.insert(Open { pane: Pane::new(self.inputs.aggregation())?, given: Given::default() })
             }
         };
-        open.changed = true;
+        open.given.changed = true;
         Ok(open)
     }
 
@@ -76,11 +71,10 @@ impl<W: Adjacent> AdjacentWindows<W> {
             if end > watermark {
                 break;
             }
-            let is_due = open.given.is_none_or(|at| open.changed && at.plus(REVISION_INTERVAL) <= watermark);
-            if is_due {
+            if open.given.is_due(watermark, false) {
                 let rows = open.pane.evaluate().map_err(|source| Fault::from(source).at(start))?;
                 given.push(Closed::of_one(start, end, rows));
-                (open.given, open.changed) = (Some(watermark), false);
+                open.given = Given { at: Some(watermark), changed: false };
             }
         }
         Ok(given)
@@ -99,7 +93,7 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
         }
     }
 
-    fn close(&mut self, watermark: EventTime, _barrier: bool) -> Result<Vec<Closed>, KeepError> {
+    fn close(&mut self, watermark: EventTime, _barrier: bool) -> Result<Closing, KeepError> {
         let mut closed = Vec::new();
         while let Some(first) = self.panes.first_entry() {
             let start = EventTime(*first.key());
@@ -108,7 +102,7 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
                 break;
             }
             let open = first.remove();
-            if open.changed {
+            if open.given.is_due(watermark, true) {
                 let rows = open.pane.close().map_err(|source| Fault::from(source).at(start))?;
                 closed.push(Closed::of_one(start, end, rows));
             }
@@ -116,7 +110,7 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
         if self.revises {
             closed.extend(self.give_early(watermark)?);
         }
-        Ok(closed)
+        Ok(closed.into())
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {
@@ -138,7 +132,7 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
         let published_below = self.published_below;
         let restored = self.open_at(pane.0).and_then(|open| {
             // Whether it has changed since it was published isn't kept: it is given again, at the latest in the end.
-            open.given = published.then_some(published_below);
+            open.given.at = published.then_some(published_below);
             open.pane.merge(rows)
         });
         restored.map_err(|source| Fault::from(source).at(pane))

@@ -4,7 +4,7 @@
 use super::Closed;
 use crate::engine::epoch::OpenWindows;
 use crate::event::{EventTime, Micros};
-use crate::windows::{ByData, MadeWindows, PublishRange};
+use crate::windows::{ByData, MadeWindows, PublishRange, Reached};
 
 /// Which windows are given on.
 #[derive(Clone, Copy)]
@@ -16,11 +16,21 @@ pub(in crate::engine) struct Wanted {
     pub(in crate::engine) complete_from: EventTime,
 }
 
+/// When windows are given.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum GivenWhen {
+    /// When no record can change them any more.
+    Settled,
+    /// When they are over, and again when late records have changed them.
+    Over,
+}
+
 /// Windows on their way out of a keeper.
 pub(super) struct Gate {
     wanted: Wanted,
     allowed: Micros,
-    /// The settled time when windows were last looked for.
+    when: GivenWhen,
+    /// What was over when windows were last looked for.
     looked_at: EventTime,
     /// Windows of the published range that weren't given on, as they may be cut off.
     cut_off: u64,
@@ -29,20 +39,25 @@ pub(super) struct Gate {
 }
 
 impl Gate {
-    pub(super) fn new(wanted: Wanted, allowed: Micros) -> Gate {
-        Gate { wanted, allowed, looked_at: EventTime::MIN, cut_off: 0, latest_end: EventTime::MIN }
+    /// Late records may come for `allowed` behind the watermark.
+    pub(super) fn new(wanted: Wanted, allowed: Micros, when: GivenWhen) -> Gate {
+        Gate { wanted, allowed, when, looked_at: EventTime::MIN, cut_off: 0, latest_end: EventTime::MIN }
     }
 
-    /// The time before which no record comes any more, if windows are to be looked for now. A checkpoint must have all that
-    /// closed; else it can wait until `step` has passed, as looking costs what is held.
-    pub(super) fn settled(&mut self, watermark: EventTime, barrier: bool, step: Micros) -> Option<EventTime> {
+    /// How far time has come, if windows are to be looked for now. A checkpoint must have all that closed; else it can wait
+    /// until `step` has passed, as looking costs what is held.
+    pub(super) fn reached(&mut self, watermark: EventTime, barrier: bool, step: Micros) -> Option<Reached> {
         let settled = watermark.minus(self.allowed);
-        let is_due = barrier || settled == EventTime::MAX || settled >= self.looked_at.plus(step);
-        if settled == EventTime::MIN || !is_due {
+        let over = match self.when {
+            GivenWhen::Settled => settled,
+            GivenWhen::Over => watermark,
+        };
+        let is_due = barrier || over == EventTime::MAX || over >= self.looked_at.plus(step);
+        if over == EventTime::MIN || !is_due {
             return None;
         }
-        self.looked_at = settled;
-        Some(settled)
+        self.looked_at = over;
+        Some(Reached { over, settled })
     }
 
     /// The rows of windows that are published.
@@ -59,6 +74,13 @@ impl Gate {
             columns: whole.window_columns(with_reason),
             rows: whole.rows().clone(),
         })
+    }
+
+    /// Windows that have passed before, out of some that were given before.
+    pub(super) fn pass_again(&self, replaced: MadeWindows) -> Option<MadeWindows> {
+        let Wanted { window, range, complete_from } = self.wanted;
+        let passed = replaced.only(|made| range.contains_made(made) && window.is_whole(made, complete_from));
+        (!passed.windows().is_empty()).then_some(passed)
     }
 
     /// What there is to say of the windows that have passed, added to what is open.

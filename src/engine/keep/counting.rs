@@ -5,8 +5,8 @@ use std::ops::Range;
 use arrow::datatypes::SchemaRef;
 use arrow::record_batch::RecordBatch;
 
-use super::by_data::{Gate, Wanted};
-use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
+use super::by_data::{Gate, GivenWhen, Wanted};
+use super::{Changed, Closing, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
 use crate::event::{EventTime, Micros};
 use crate::windows::{CountWindows, Counting};
@@ -25,7 +25,7 @@ impl OpenCounts {
     pub(super) fn new(window: Counting, inputs: Inputs, shipped: &SchemaRef, wanted: Wanted) -> OpenCounts {
         let windows = CountWindows::new(window, inputs.aggregation(), shipped, wanted.complete_from);
         // A late record would move every window behind it, so none is waited for.
-        let gate = Gate::new(wanted, Micros(0));
+        let gate = Gate::new(wanted, Micros(0), GivenWhen::Settled);
         OpenCounts { window, inputs, windows, gate, opens_from: EventTime::MIN }
     }
 }
@@ -36,13 +36,14 @@ impl Keep for OpenCounts {
         Ok(())
     }
 
-    fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Vec<Closed>, KeepError> {
+    fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Closing, KeepError> {
         let step = if self.windows.should_settle() { Micros(0) } else { Micros(i64::MAX) };
-        let Some(settled) = self.gate.settled(watermark, barrier, step) else { return Ok(Vec::new()) };
+        let Some(at) = self.gate.reached(watermark, barrier, step) else { return Ok(Closing::default()) };
         let inputs = &self.inputs;
-        let made = self.windows.settle(settled, |rows| inputs.read(rows)).map_err(Fault::anywhere)?;
-        self.opens_from = self.windows.opens_from(settled);
-        Ok(made.and_then(|made| self.gate.pass(made, true)).into_iter().collect())
+        let made = self.windows.settle(at.settled, |rows| inputs.read(rows)).map_err(Fault::anywhere)?;
+        self.opens_from = self.windows.opens_from(at.settled);
+        let closed: Vec<_> = made.and_then(|made| self.gate.pass(made, true)).into_iter().collect();
+        Ok(closed.into())
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {

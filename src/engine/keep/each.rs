@@ -4,7 +4,7 @@ use std::ops::Range;
 
 use arrow::record_batch::RecordBatch;
 
-use super::{Changed, Closed, Fault, Keep, KeepError};
+use super::{Changed, Closed, Closing, Fault, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
 use crate::event::EventTime;
 
@@ -28,9 +28,11 @@ impl Keep for PassingRows {
         Ok(())
     }
 
-    fn close(&mut self, _watermark: EventTime, _barrier: bool) -> Result<Vec<Closed>, KeepError> {
-        let rows = std::mem::take(&mut self.rows);
-        Ok(rows.into_iter().map(|rows| Closed { window: EventTime::MIN, columns: Vec::new(), rows }).collect())
+    fn close(&mut self, _watermark: EventTime, _barrier: bool) -> Result<Closing, KeepError> {
+        let rows = std::mem::take(&mut self.rows).into_iter();
+        let closed: Vec<Closed> =
+            rows.map(|rows| Closed { window: EventTime::MIN, columns: Vec::new(), rows }).collect();
+        Ok(closed.into())
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {

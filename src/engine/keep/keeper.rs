@@ -2,17 +2,18 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray};
+use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray, new_null_array};
 use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
 use super::adjacent::AdjacentWindows;
+use super::by_data::{Gate, GivenWhen};
 use super::counting::OpenCounts;
 use super::each::PassingRows;
 use super::made::OpenMade;
 use super::overlapping::OverlappingWindows;
-use super::{Closed, Fault, Inputs, Keep, KeepError, Wanted};
+use super::{Closed, Closing, Fault, Inputs, Keep, KeepError, Wanted};
 use crate::engine::epoch::{EngineError, FrozenPane, OpenWindows, RestoredPane};
 use crate::engine::exchange::rows_of_worker;
 use crate::engine::prepare::Preparation;
@@ -20,17 +21,28 @@ use crate::engine::result::selected;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::job::{Insert, Leg, Plan};
 use crate::windows::pane::PaneError;
-use crate::windows::{ByData, PublishRange, Sessions, SlidingWindows, Window};
+use crate::windows::{ByData, MadeWindows, PublishRange, Revised, Sessions, SlidingWindows, Window};
 
 /// Which windows of an INSERT are published, and which of them are already.
 #[derive(Clone, Copy)]
 pub(in crate::engine) struct Published {
     /// Those that are published at all.
     pub(in crate::engine) range: PublishRange,
-    /// What restored state was frozen at: windows that this closed are published. [`EventTime::MIN`]: none.
+    /// What restored state was frozen at: windows that this closed for good aren't in it. [`EventTime::MIN`]: there is none.
     pub(in crate::engine) watermark: EventTime,
+    /// Windows of the restored state that end at or before it are published as they are in it.
+    pub(in crate::engine) published_below: EventTime,
     /// The event time from which on all records are read.
     pub(in crate::engine) complete_from: EventTime,
+}
+
+/// What has come of windows on one worker.
+#[derive(Default)]
+pub(in crate::engine) struct Results {
+    /// Rows of windows that are over.
+    pub(in crate::engine) rows: Vec<RecordBatch>,
+    /// What tells the rows that they take the place of ([`Insert::told_by`]).
+    pub(in crate::engine) replaced: Option<RecordBatch>,
 }
 
 /// The open windows of one leg on one worker.
@@ -55,19 +67,20 @@ impl Keeper {
         let (_, leg) = plan.legs().nth(preparation.leg).expect("what is prepared is for a leg");
         let failed = |source: PaneError| told(insert, KeepError { window: None, fault: source.into() });
         let inputs = Inputs::new(leg, preparation).map_err(failed)?;
-        let allowed = insert.allowed;
-        let (range, watermark) = (insert.marks_of(leg, published.range), leg.closes_at(published.watermark));
-        let published = Published { range, watermark, ..published };
+        let range = insert.marks_of(leg, published.range);
+        let [watermark, published_below] =
+            [published.watermark, published.published_below].map(|watermark| leg.closes_at(watermark));
+        let published = Published { range, watermark, published_below, ..published };
         let keep: Box<dyn Keep> = match leg.window {
-            Window::Tumbling(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
-            Window::Calendar(window) => Box::new(AdjacentWindows::new(window, insert, inputs, published.watermark)),
-            Window::Hopping(window) => {
-                Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
+            Window::Tumbling(window) => {
+                Box::new(AdjacentWindows::new(window, insert, inputs, published.published_below))
             }
-            Window::Cumulating(window) => {
-                Box::new(OverlappingWindows::new(window, allowed, published.range, published.watermark, inputs))
+            Window::Calendar(window) => {
+                Box::new(AdjacentWindows::new(window, insert, inputs, published.published_below))
             }
             Window::EachRecord => Box::new(PassingRows::new(preparation.keys.clone())),
+            Window::Hopping(window) => Box::new(OverlappingWindows::new(window, insert, inputs, published)),
+            Window::Cumulating(window) => Box::new(OverlappingWindows::new(window, insert, inputs, published)),
             Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
         };
         Ok(Keeper {
@@ -107,21 +120,23 @@ impl Keeper {
 
     /// Closes windows at `watermark`, and gives the result's rows, earliest window first; the closed windows' own rows where
     /// they are gathered ([`Insert::is_gathered`]).
-    pub(in crate::engine) fn close(
-        &mut self,
-        watermark: EventTime,
-        barrier: bool,
-    ) -> Result<Vec<RecordBatch>, EngineError> {
+    pub(in crate::engine) fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Results, EngineError> {
         let watermark = self.leg.closes_at(watermark);
-        let closed = self.keep.close(watermark, barrier).map_err(|error| told(self.insert(), error))?;
-        let mut results = Vec::with_capacity(closed.len());
+        let Closing { closed, replaced } =
+            self.keep.close(watermark, barrier).map_err(|error| told(self.insert(), error))?;
+        let mut results = Results::default();
         for closed in closed {
             let window = closed.window;
             let rows =
                 self.result_rows(closed).map_err(|source| told(self.insert(), Fault::from(source).at(window)))?;
             if rows.num_rows() > 0 {
-                results.push(rows);
+                results.rows.push(rows);
             }
+        }
+        if let Some(replaced) = replaced {
+            let replaced = named_in_result(self.insert(), &replaced);
+            let replaced = replaced.map_err(|source| told(self.insert(), Fault::from(source).anywhere()))?;
+            results.replaced = Some(replaced);
         }
         Ok(results)
     }
@@ -169,15 +184,35 @@ fn keep_by_data(
 ) -> Result<Box<dyn Keep>, PaneError> {
     let wanted = Wanted { window, range: published.range, complete_from: published.complete_from };
     let (keys, functions) = (inputs.aggregation().keys.clone(), inputs.aggregation().functions.clone());
+    let (allowed, published_below) = (insert.allowed, published.published_below);
+    let revised = insert.revises().then_some(Revised { allowed, published_below });
+    let when = if insert.revises() { GivenWhen::Over } else { GivenWhen::Settled };
+    let gate = Gate::new(wanted, insert.allowed, when);
     Ok(match window {
         ByData::Session(window) => {
-            Box::new(OpenMade::new(Sessions::new(window, keys, functions)?, insert.allowed, inputs, wanted))
+            Box::new(OpenMade::new(Sessions::new(window, keys, functions, revised)?, gate, inputs, wanted))
         }
         ByData::Sliding(window) => {
-            Box::new(OpenMade::new(SlidingWindows::new(window, keys, functions)?, insert.allowed, inputs, wanted))
+            Box::new(OpenMade::new(SlidingWindows::new(window, keys, functions, revised)?, gate, inputs, wanted))
         }
         ByData::Counting(window) => Box::new(OpenCounts::new(window, inputs, preparation.schema(), wanted)),
     })
+}
+
+/// What tells the rows of windows in the result: the columns [`Insert::told_by`].
+fn named_in_result(insert: &Insert, windows: &MadeWindows) -> Result<RecordBatch, DataFusionError> {
+    let mut columns = windows.window_columns(insert.window.has_reason());
+    columns.extend(windows.rows().columns().iter().cloned());
+    // What doesn't tell them isn't asked for.
+    let closed_schema = &insert.legs[0].closed_schema;
+    for field in &closed_schema.fields()[columns.len()..] {
+        columns.push(new_null_array(field.data_type(), windows.windows().len()));
+    }
+    let closed = RecordBatch::try_new(closed_schema.clone(), columns)?;
+    let told_by = insert.told_by();
+    let value = |&column: &usize| insert.columns[column].expression.evaluate(&closed)?.into_array(closed.num_rows());
+    let values: Result<Vec<ArrayRef>, DataFusionError> = told_by.iter().map(value).collect();
+    Ok(RecordBatch::try_new(Arc::new(insert.result_schema.project(&told_by)?), values?)?)
 }
 
 /// The error as the driver is told.

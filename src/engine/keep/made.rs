@@ -8,11 +8,11 @@ use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
 use super::by_data::{Gate, Wanted};
-use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
+use super::{Changed, Closing, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
 use crate::engine::prepare::TIME_COLUMN;
 use crate::event::{EventTime, Micros};
-use crate::windows::{Making, Split};
+use crate::windows::{Making, Settled, Split};
 
 /// The open windows.
 pub(super) struct OpenMade<M> {
@@ -25,10 +25,10 @@ pub(super) struct OpenMade<M> {
 }
 
 impl<M: Making> OpenMade<M> {
-    pub(super) fn new(windows: M, allowed: Micros, inputs: Inputs, wanted: Wanted) -> OpenMade<M> {
+    pub(super) fn new(windows: M, gate: Gate, inputs: Inputs, wanted: Wanted) -> OpenMade<M> {
         // Before the first look, any may begin any time where the settled time doesn't tell.
         let opens_from = windows.opens_from(EventTime::MIN);
-        OpenMade { wanted, inputs, windows, gate: Gate::new(wanted, allowed), opens_from }
+        OpenMade { wanted, inputs, windows, gate, opens_from }
     }
 
     fn add_to(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
@@ -50,12 +50,15 @@ impl<M: Making> Keep for OpenMade<M> {
         }
     }
 
-    fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Vec<Closed>, KeepError> {
+    fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Closing, KeepError> {
         let step = Micros(self.wanted.window.longest().0 / 2);
-        let Some(settled) = self.gate.settled(watermark, barrier, step) else { return Ok(Vec::new()) };
-        let made = self.windows.settle(settled).map_err(Fault::from).map_err(Fault::anywhere)?;
-        self.opens_from = self.windows.opens_from(settled);
-        Ok(made.into_iter().filter_map(|made| self.gate.pass(made, false)).collect())
+        let Some(at) = self.gate.reached(watermark, barrier, step) else { return Ok(Closing::default()) };
+        let settled = self.windows.settle(at).map_err(Fault::from).map_err(Fault::anywhere)?;
+        self.opens_from = self.windows.opens_from(at.settled);
+        let Settled { given, replaced } = settled;
+        let replaced = replaced.and_then(|replaced| self.gate.pass_again(replaced));
+        let closed = given.into_iter().filter_map(|made| self.gate.pass(made, false)).collect();
+        Ok(Closing { closed, replaced })
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {

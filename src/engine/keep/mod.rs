@@ -9,6 +9,7 @@ mod adjacent;
 mod by_data;
 mod counting;
 mod each;
+mod given;
 mod inputs;
 mod keeper;
 mod made;
@@ -23,8 +24,8 @@ use datafusion_common::DataFusionError;
 
 use super::epoch::OpenWindows;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
-use crate::windows::FrozenPart;
 use crate::windows::pane::PaneError;
+use crate::windows::{FrozenPart, MadeWindows};
 
 pub(super) use by_data::Wanted;
 pub(super) use inputs::Inputs;
@@ -39,9 +40,9 @@ pub(super) trait Keep {
     fn add(&mut self, rows: &RecordBatch) -> Result<(), KeepError>;
 
     /// Closes every window that can't change any more at `watermark`, in order of time, each once; where late records revise
-    /// windows ([`crate::job::Insert::revises`]), each comes when the watermark passes its end, and again when they have changed it.
-    /// With `barrier`, a checkpoint is taken right behind it.
-    fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Vec<Closed>, KeepError>;
+    /// windows ([`crate::job::Insert::revises`]), each comes when the watermark passes its end, and again when they have
+    /// changed it. With `barrier`, a checkpoint is taken right behind it.
+    fn close(&mut self, watermark: EventTime, barrier: bool) -> Result<Closing, KeepError>;
 
     /// What changed since the last call. What can be derived from it again is left out.
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError>;
@@ -55,6 +56,21 @@ pub(super) trait Keep {
 
     /// What the open windows hold, about.
     fn open(&self) -> OpenWindows;
+}
+
+/// Windows on their way out.
+#[derive(Default)]
+pub(super) struct Closing {
+    /// Rows of windows that are over.
+    pub(super) closed: Vec<Closed>,
+    /// Windows that the data makes, that were given before and that these take the place of: each by its keys.
+    pub(super) replaced: Option<MadeWindows>,
+}
+
+impl From<Vec<Closed>> for Closing {
+    fn from(closed: Vec<Closed>) -> Closing {
+        Closing { closed, replaced: None }
+    }
 }
 
 /// Rows of windows that have closed.

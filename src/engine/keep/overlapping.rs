@@ -1,7 +1,10 @@
 //! Windows that share panes (HOP, CUMULATE): rows go into panes, and a window is put together when it closes.
 //!
-//! Invariants: windows close in the order of their ends, each once, also across a restart; a row never reaches a pane's
-//! part that a closed window has taken, so what is merged stays right; a pane is gone when its last window has closed.
+//! Where late records revise windows, a window is put together when the watermark has passed its end, and again while records
+//! may still reach its panes. What was merged on the way is forgotten when a row comes to a pane that it holds.
+//!
+//! Invariants: windows are over in the order of their ends, each once, also across a restart; a row never reaches a pane's
+//! part that a window has taken which is closed for good; a pane is gone when its last window is.
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
@@ -12,10 +15,12 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::{Changed, Closed, Fault, Inputs, Keep, KeepError};
+use super::given::Given;
+use super::{Changed, Closed, Closing, Fault, Inputs, Keep, KeepError, Published};
 use crate::engine::epoch::OpenWindows;
 use crate::engine::prepare::{FROM_ALL, FROM_COLUMN, PANE_COLUMN};
 use crate::event::{EventTime, Micros};
+use crate::job::Insert;
 use crate::windows::pane::{Frozen, PaneError};
 use crate::windows::shared::{Bounds, Merging, SharedPane, SharesPanes};
 use crate::windows::{PublishRange, Split, split};
@@ -24,26 +29,40 @@ use crate::windows::{PublishRange, Split, split};
 pub(super) struct OverlappingWindows<W: SharesPanes> {
     window: W,
     allowed: Micros,
+    /// Whether windows are given before their lateness ends.
+    revises: bool,
     publish: PublishRange,
     inputs: Inputs,
     panes: BTreeMap<i64, SharedPane>,
     merged: W::Merged,
-    /// End of the last window that closed.
+    /// Whether rows have come to panes that are merged.
+    is_stale: bool,
+    /// End of the last window that was over when it was asked for.
+    over_through: i64,
+    /// Records reach no window that ends at or before it.
     closed_through: i64,
+    /// Windows that are over, but that records may still reach, by end.
+    revisable: BTreeMap<i64, Given>,
 }
 
 impl<W: SharesPanes> OverlappingWindows<W> {
-    /// Goes on where windows up to `watermark` are closed.
-    pub(super) fn new(
-        window: W,
-        allowed: Micros,
-        publish: PublishRange,
-        watermark: EventTime,
-        inputs: Inputs,
-    ) -> OverlappingWindows<W> {
-        let closed_through = watermark.minus(allowed).0;
-        let (panes, merged) = (BTreeMap::new(), W::Merged::default());
-        OverlappingWindows { window, allowed, publish, inputs, panes, merged, closed_through }
+    /// Goes on where windows are closed and published as `published` says.
+    pub(super) fn new(window: W, insert: &Insert, inputs: Inputs, published: Published) -> OverlappingWindows<W> {
+        let (allowed, revises) = (insert.allowed, insert.revises());
+        let closed_through = published.watermark.minus(allowed).0;
+        OverlappingWindows {
+            window,
+            allowed,
+            revises,
+            publish: published.range,
+            inputs,
+            panes: BTreeMap::new(),
+            merged: W::Merged::default(),
+            is_stale: false,
+            over_through: if revises { published.published_below.0 } else { closed_through },
+            closed_through,
+            revisable: BTreeMap::new(),
+        }
     }
 
     /// The pane that starts at `start`, made if there is none.
@@ -72,6 +91,7 @@ impl<W: SharesPanes> OverlappingWindows<W> {
             first_end > self.closed_through,
             "rows go to windows that are open: preparing judged them by the watermark"
         );
+        self.revise_from(start, first_end, Given::default());
         let failed = |fault: Fault| fault.at(EventTime(start));
         self.pane(start).map_err(|source| failed(source.into()))?;
         let pane = self.panes.get_mut(&start).expect("it was just there");
@@ -79,11 +99,50 @@ impl<W: SharesPanes> OverlappingWindows<W> {
         self.inputs.update(part, rows).map_err(failed)
     }
 
-    /// End of the first window that is open.
+    /// Notes that windows of a pane have changed that are over: those from the one on that ends at `first_end`. Of new ones
+    /// `given` is noted.
+    fn revise_from(&mut self, pane: i64, first_end: i64, given: Given) {
+        if first_end > self.over_through {
+            return;
+        }
+        self.is_stale = true;
+        let run = self.window.windows_of(pane);
+        let ends = (0..).map(|later| first_end + later * run.spacing);
+        for end in ends.take_while(|&end| end <= self.over_through.min(run.last_end)) {
+            if self.publish.contains(self.window.mark_of(end)) {
+                self.revisable.entry(end).or_insert(given).changed = true;
+            }
+        }
+    }
+
+    /// End of the first window that isn't over yet.
     fn next_end(&self) -> Option<i64> {
-        let (&first, _) = self.panes.first_key_value()?;
-        let end = self.window.windows_of(first).first_after(self.closed_through);
-        Some(end.expect("a pane is gone when its last window has closed"))
+        self.panes.keys().find_map(|&pane| self.window.windows_of(pane).first_after(self.over_through))
+    }
+
+    fn evaluate(&mut self, end: i64) -> Result<Closed, KeepError> {
+        let start = self.window.start_of(end);
+        let rows = self.merged.evaluate(self.inputs.aggregation(), &mut self.panes, Bounds { start, end });
+        let rows = rows.map_err(|source| Fault::from(source).at(EventTime(start)))?;
+        Ok(Closed::of_one(EventTime(start), EventTime(end), rows))
+    }
+
+    /// The windows that were over before, and that have changed since they were given, as far as it is time.
+    fn give_again(&mut self, watermark: EventTime) -> Result<Vec<Closed>, KeepError> {
+        let is_final = |end: i64| EventTime(end).plus(self.allowed) <= watermark;
+        let due = self.revisable.iter().filter(|(end, given)| given.is_due(watermark, is_final(**end)));
+        let due: Vec<i64> = due.map(|(&end, _)| end).collect();
+        if self.is_stale || !due.is_empty() {
+            // Merging goes from one end to the next, and these lie before.
+            self.merged = W::Merged::default();
+            self.is_stale = false;
+        }
+        let mut again = Vec::with_capacity(due.len());
+        for end in due {
+            again.push(self.evaluate(end)?);
+            self.revisable.insert(end, Given { at: Some(watermark), changed: false });
+        }
+        Ok(again)
     }
 
     fn drop_closed_panes(&mut self) {
@@ -108,25 +167,29 @@ impl<W: SharesPanes> Keep for OverlappingWindows<W> {
         }
     }
 
-    fn close(&mut self, watermark: EventTime, _barrier: bool) -> Result<Vec<Closed>, KeepError> {
-        let mut closed = Vec::new();
-        while let Some(end) = self.next_end() {
-            if EventTime(end).plus(self.allowed) > watermark {
-                break;
-            }
-            let start = self.window.start_of(end);
+    fn close(&mut self, watermark: EventTime, _barrier: bool) -> Result<Closing, KeepError> {
+        let mut closed = if self.revises { self.give_again(watermark)? } else { Vec::new() };
+        let limit = watermark.minus(self.allowed);
+        let over = if self.revises { watermark } else { limit };
+        while let Some(end) = self.next_end().filter(|&end| end <= over.0) {
             if self.publish.contains(self.window.mark_of(end)) {
-                let aggregation = self.inputs.aggregation();
-                let rows = self.merged.evaluate(aggregation, &mut self.panes, Bounds { start, end });
-                let rows = rows.map_err(|source| Fault::from(source).at(EventTime(start)))?;
-                if rows.num_rows() > 0 {
-                    closed.push(Closed::of_one(EventTime(start), EventTime(end), rows));
+                let window = self.evaluate(end)?;
+                if window.rows.num_rows() > 0 {
+                    closed.push(window);
+                    if self.revises {
+                        self.revisable.insert(end, Given { at: Some(watermark), changed: false });
+                    }
                 }
             }
-            self.closed_through = end;
+            self.over_through = end;
+            // Not further yet: later windows may hold the same panes.
+            self.closed_through = self.closed_through.max(end.min(limit.0));
             self.drop_closed_panes();
         }
-        Ok(closed)
+        self.closed_through = limit.0;
+        self.drop_closed_panes();
+        self.revisable = self.revisable.split_off(&self.closed_through.saturating_add(1));
+        Ok(closed.into())
     }
 
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {
@@ -144,6 +207,11 @@ impl<W: SharesPanes> Keep for OverlappingWindows<W> {
     }
 
     fn restore(&mut self, pane: EventTime, rows: &RecordBatch) -> Result<(), KeepError> {
+        // Whether its windows have changed since they were given isn't kept: they are given again, at the latest in the end.
+        let first = self.window.windows_of(pane.0).first_after(self.closed_through);
+        if let Some(first) = first.filter(|_| self.revises) {
+            self.revise_from(pane.0, first, Given { at: Some(EventTime(self.over_through)), changed: true });
+        }
         self.pane(pane.0).and_then(|open| open.merge(rows)).map_err(|source| Fault::from(source).at(pane))
     }
 

@@ -52,8 +52,14 @@ pub(super) fn run(case: &Case, options: &Options, random: &mut StdRng) -> Outcom
 }
 
 fn start(case: &Case, workers: usize, restored: Vec<RestoredPane>, published_below: EventTime) -> Engine {
-    let options =
-        EngineOptions { workers, publish: vec![case.publish], restored, published_below, ..EngineOptions::default() };
+    let options = EngineOptions {
+        workers,
+        publish: vec![case.publish],
+        restored,
+        watermark: published_below,
+        published_below: vec![published_below],
+        ..EngineOptions::default()
+    };
     Engine::start(&case.plan, options).unwrap_or_else(|error| panic!("{error}"))
 }
 

@@ -107,7 +107,11 @@ fn write_insert(f: &mut Formatter<'_>, insert: &InsertExplanation, bound: Micros
     match insert.publish {
         _ if insert.window.is_none() => line(f, "published", "each record, at the next checkpoint")?,
         "whole_partitions" => line(f, "published", "whole partitions, when no window in them can change any more")?,
-        _ => line(f, "published", "each window, at the first checkpoint after the watermark has passed its end")?,
+        _ => {
+            let again = if allowed.0 > 0 { ", and again when late records have changed it" } else { "" };
+            let each = "each window, at the first checkpoint after the watermark has passed its end";
+            line(f, "published", format!("{each}{again}"))?;
+        }
     }
     let end = if insert.state.per.iter().any(|part| part == "pane") { "the end of its last window" } else { "its end" };
     let state = format!(

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::composed::{self, Composed};
+use super::lateness;
 use super::names::did_you_mean;
 use super::output::{self, Parts};
 use super::partitions::{self, Named};
@@ -100,7 +101,7 @@ fn composed(
     let composed = composed::plan(insert, streams, &unknown, problems)?;
     let Composed { parts, columns, window } = composed;
     let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
-    let allowed = allowed(insert, &window, &columns, problems);
+    let allowed = lateness::allowed(insert, &columns, problems);
     if let Some(clause) = insert.allow_lateness.as_ref().filter(|_| parts.legs.iter().any(|leg| leg.within.is_some())) {
         let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
         problems.add(clause.span, "ALLOW LATENESS isn't supported for windows over windowed results yet", help);
@@ -135,13 +136,14 @@ fn of_one_layer(
         .filter(|_| can_tell)
         .and_then(|columns| partitions::partitions(insert, columns, &window, problems));
     let (columns, (fields, range)) = (columns?, partitions?);
-    let allowed = allowed(insert, &window, &columns, problems);
+    let allowed = lateness::allowed(insert, &columns, problems);
     if !problems.is_empty() {
         return None;
     }
     let mut parts = query.take_apart(&columns, problems)?;
     let partition_keys = query.partition_keys(&parts, problems)?;
     let window = by_partition_keys(window, partition_keys);
+    lateness::check_keys(insert, &parts, partition_keys, problems);
     parts.legs[0].window = window;
     Some(Planned { parts, columns, window, fields, range, allowed })
 }
@@ -205,21 +207,4 @@ fn by_data_allows(insert: &InsertDefinition, window: &Window, edge: WindowEdge, 
         problems.add(publish.span, message, "partition by a transform of window_end, or PUBLISH EACH WINDOW");
     }
     (problems.len() == before).then_some(())
-}
-
-/// ALLOW LATENESS; it needs to be told from the result which window a row belongs to.
-fn allowed(insert: &InsertDefinition, window: &Window, columns: &[Named], problems: &mut Problems) -> Micros {
-    let Some(allowed) = &insert.allow_lateness else { return Micros::default() };
-    // Count windows will never take it, and say so themselves.
-    if !window.can_be_revised() && !window.has_reason() {
-        let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
-        problems.add(allowed.span, "ALLOW LATENESS isn't supported for this window yet", help);
-    }
-    for (edge, name) in [(WindowEdge::Start, "window_start"), (WindowEdge::End, "window_end")] {
-        if allowed.value.0 > 0 && !columns.iter().any(|column| column.edge == Some(edge)) {
-            let message = format!("ALLOW LATENESS revises rows by window, and the result has no {name}");
-            problems.add(allowed.span, message, format!("select {name}"));
-        }
-    }
-    allowed.value
 }

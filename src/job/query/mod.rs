@@ -16,6 +16,7 @@ mod error;
 mod expression;
 mod float_key;
 mod insert;
+mod lateness;
 mod names;
 mod output;
 mod partitions;

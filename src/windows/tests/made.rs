@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::event::{EventTime, Micros};
 use crate::windows::{
-    CountWindows, Counting, Fed, FrozenPart, Made, MadeWindows, Making, Reason, Session, Sessions, Sliding,
-    SlidingWindows, Split,
+    CountWindows, Counting, Fed, FrozenPart, Made, MadeWindows, Making, Reached, Reason, Revised, Session, Sessions,
+    Settled, Sliding, SlidingWindows, Split,
 };
 
 /// A window as a model tells it: bounds, then the rows of one group.
@@ -132,12 +132,35 @@ pub(super) struct Workers {
     workers: Vec<Open>,
     stored: BTreeMap<(usize, i64), Vec<RecordBatch>>,
     given: Vec<MadeWindows>,
+    /// What is shown, where windows are given early: those that were given and not replaced since.
+    shown: Shown,
+    revised: Option<Revised>,
 }
+
+/// Lines by the window and the key that tell them.
+type Shown = BTreeMap<(Made, String), Vec<Vec<ScalarValue>>>;
 
 impl Workers {
     pub(super) fn new(kind: &Kind, calls: &[Call], workers: usize) -> Workers {
-        let workers = (0..workers).map(|_| open(kind, calls)).collect();
-        Workers { kind: kind.clone(), calls: calls.to_vec(), workers, stored: BTreeMap::new(), given: Vec::new() }
+        Workers::settling(kind, calls, workers, None)
+    }
+
+    /// Late records may change windows that are over for so long.
+    pub(super) fn revising(kind: &Kind, calls: &[Call], workers: usize, allowed: Micros) -> Workers {
+        let revised = Revised { allowed, published_below: EventTime::MAX };
+        Workers::settling(kind, calls, workers, Some(revised))
+    }
+
+    fn settling(kind: &Kind, calls: &[Call], workers: usize, revised: Option<Revised>) -> Workers {
+        Workers {
+            kind: kind.clone(),
+            calls: calls.to_vec(),
+            workers: (0..workers).map(|_| open(kind, calls, revised)).collect(),
+            stored: BTreeMap::new(),
+            given: Vec::new(),
+            shown: Shown::new(),
+            revised,
+        }
     }
 
     pub(super) fn add(&mut self, rows: &[Row]) {
@@ -151,18 +174,30 @@ impl Workers {
     }
 
     pub(super) fn settle(&mut self, time: i64) {
-        let settled = EventTime(time);
+        let over = EventTime(time);
+        let at = Reached { over, settled: over.minus(self.revised.map_or(Micros(0), |revised| revised.allowed)) };
         for worker in &mut self.workers {
-            match worker {
-                Open::Session(sessions) => self.given.extend(sessions.settle(settled).expect("no overflow")),
+            let settled = match worker {
+                Open::Session(sessions) => sessions.settle(at).expect("no overflow"),
                 Open::Counting(windows) => {
                     let (keys, calls) = (self.kind.keys(), &self.calls);
                     let read = |rows: &RecordBatch| Ok::<Fed, PaneError>(fed(rows, &keys, calls));
-                    self.given.extend(windows.settle(settled, read).expect("no overflow"));
+                    let given = windows.settle(over, read).expect("no overflow").into_iter().collect();
+                    Settled { given, replaced: None }
                 }
-                Open::Sliding(windows) => self.given.extend(windows.settle(settled).expect("no overflow")),
-            }
+                Open::Sliding(windows) => windows.settle(at).expect("no overflow"),
+            };
+            show(&mut self.shown, &settled);
+            self.given.extend(settled.given);
         }
+    }
+
+    /// What is shown now, a line for each row of a window.
+    pub(super) fn shown(&self) -> Vec<(Made, Vec<ScalarValue>)> {
+        let lines = self.shown.iter().flat_map(|((made, _), rows)| rows.iter().map(|row| (*made, row.clone())));
+        let mut lines: Vec<_> = lines.collect();
+        sort(&mut lines);
+        lines
     }
 
     pub(super) fn freeze(&mut self) {
@@ -187,7 +222,7 @@ impl Workers {
     /// What the checkpoint holds goes to another number of workers.
     pub(super) fn restart(&mut self, workers: usize) {
         self.freeze();
-        self.workers = (0..workers).map(|_| open(&self.kind, &self.calls)).collect();
+        self.workers = (0..workers).map(|_| open(&self.kind, &self.calls, self.revised)).collect();
         for ((_, pane), batches) in std::mem::take(&mut self.stored) {
             for (index, worker) in self.workers.iter_mut().enumerate() {
                 for rows in &batches {
@@ -231,16 +266,42 @@ impl Workers {
     }
 }
 
+/// Takes what is replaced out of what is shown, and puts in what is given: as a table would.
+fn show(shown: &mut Shown, settled: &Settled) {
+    for (row, window) in settled.replaced.iter().flat_map(|gone| gone.windows().iter().enumerate()) {
+        let key = key_of(settled.replaced.as_ref().expect("it has rows").rows(), row);
+        assert!(shown.remove(&(*window, key.clone())).is_some(), "{window:?} of {key} isn't shown");
+    }
+    for made in &settled.given {
+        let mut fresh = Shown::new();
+        for (row, window) in made.windows().iter().enumerate() {
+            fresh.entry((*window, key_of(made.rows(), row))).or_default().push(values(made.rows(), row));
+        }
+        for (told, rows) in fresh {
+            assert!(shown.insert(told.clone(), rows).is_none(), "{told:?} is shown already");
+        }
+    }
+}
+
+/// The first column: the key that has windows of its own.
+fn key_of(rows: &RecordBatch, row: usize) -> String {
+    ScalarValue::try_from_array(rows.column(0), row).expect("inside").to_string()
+}
+
 /// What should have been given.
 pub(super) fn expected(kind: &Kind, calls: &[Call], rows: &[Row]) -> Vec<(Made, Vec<ScalarValue>)> {
+    lines_of(kind, calls, kind.model(rows))
+}
+
+/// The lines of windows that hold these rows.
+pub(super) fn lines_of(kind: &Kind, calls: &[Call], windows: Vec<Expected>) -> Vec<(Made, Vec<ScalarValue>)> {
     let (keys, aggregation) = (kind.keys(), aggregation(&kind.keys(), calls));
     let mut lines: Vec<(Made, Vec<ScalarValue>)> = Vec::new();
-    for (made, rows) in kind.model(rows) {
+    for (made, rows) in windows {
         let mut pane = Pane::new(&aggregation).expect("known functions");
         update(&mut pane, &keys, calls, &rows).expect("rows of the schema");
         let closed = pane.close().expect("no overflow");
-        assert_eq!(closed.num_rows(), 1, "a window of the model is one group");
-        lines.push((made, values(&closed, 0)));
+        lines.extend((0..closed.num_rows()).map(|row| (made, values(&closed, row))));
     }
     sort(&mut lines);
     lines
@@ -262,13 +323,13 @@ fn worker_of(key: Option<u8>, workers: usize) -> usize {
     key.map_or(0, |key| usize::from(key) % workers)
 }
 
-fn open(kind: &Kind, calls: &[Call]) -> Open {
+fn open(kind: &Kind, calls: &[Call], revised: Option<Revised>) -> Open {
     let keys = Arc::new(schema().project(&kind.keys()).expect("columns of the schema"));
     let functions: Vec<_> = calls.iter().map(Call::expression).collect();
     match *kind {
         Kind::Session { gap, .. } => {
             let window = Session { gap: Micros(gap), partition_keys: 1 };
-            Open::Session(Sessions::new(window, keys, functions).expect("states with a layout"))
+            Open::Session(Sessions::new(window, keys, functions, revised).expect("states with a layout"))
         }
         Kind::Counting { size, timeout, complete_from, .. } => {
             let window = Counting { size, timeout: Micros(timeout), partition_keys: 1 };
@@ -278,7 +339,7 @@ fn open(kind: &Kind, calls: &[Call]) -> Open {
         }
         Kind::Sliding { size } => {
             let window = Sliding { size: Micros(size) };
-            Open::Sliding(SlidingWindows::new(window, keys, functions).expect("states with a layout"))
+            Open::Sliding(SlidingWindows::new(window, keys, functions, revised).expect("states with a layout"))
         }
     }
 }

@@ -7,7 +7,7 @@ LIVE    FROM KAFKA   'requests' FORMAT JSON
 HISTORY FROM ICEBERG 'raw.requests';
 
 INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
-SELECT window_start, window_end, host, count(*) AS hits
-FROM   HOP(requests, event_time, INTERVAL '1 minute', INTERVAL '1 hour')
+SELECT window_start, window_end, upper(host) AS host, count(*) AS hits
+FROM   SLIDING(requests PARTITION BY host, event_time, INTERVAL '10 minutes')
 GROUP  BY window_start, window_end, host
 ALLOW LATENESS INTERVAL '5 minutes';

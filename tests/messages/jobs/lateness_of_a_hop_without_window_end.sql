@@ -1,0 +1,13 @@
+CREATE STREAM requests (
+  url TEXT, host TEXT, ip TEXT, bytes BIGINT,
+  event_time TIMESTAMP NOT NULL,
+  WATERMARK FOR event_time AS event_time - INTERVAL '15 seconds'
+)
+LIVE    FROM KAFKA   'requests' FORMAT JSON
+HISTORY FROM ICEBERG 'raw.requests';
+
+INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
+SELECT window_start, host, count(*) AS hits
+FROM   HOP(requests, event_time, INTERVAL '1 minute', INTERVAL '1 hour')
+GROUP  BY window_start, window_end, host
+ALLOW LATENESS INTERVAL '5 minutes';
