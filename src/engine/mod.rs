@@ -15,6 +15,7 @@
 mod container;
 mod epoch;
 mod exchange;
+mod given;
 mod judged;
 mod keep;
 mod prepare;

@@ -12,6 +12,7 @@ use datafusion_common::DataFusionError;
 
 use super::container::Rows;
 use super::epoch::{EngineError, WindowRows};
+use super::given::Given;
 use super::worker::WorkerOutput;
 use crate::event::EventTime;
 use crate::job::{Insert, Plan, Running};
@@ -46,7 +47,8 @@ type Gathered = ((usize, usize), RecordBatch);
 struct Revisable {
     /// Each worker's rows of it, by leg.
     closed: BTreeMap<(usize, usize), RecordBatch>,
-    published: bool,
+    /// Workers give their rows at different times, so here it is seen to that it isn't published more often than it may be.
+    given: Given,
 }
 
 impl Finish {
@@ -80,7 +82,7 @@ impl Finish {
         for (index, closed) in gathered {
             let insert = &plan.inserts[index];
             if insert.revises_whole_windows() {
-                output.inserts[index].windows = self.revise(index, closed)?;
+                self.take(index, closed);
                 continue;
             }
             let results = self.results(index, closed.into_iter())?;
@@ -88,35 +90,43 @@ impl Finish {
                 output.inserts[index].results.push(results);
             }
         }
-        let can_change = |insert: usize, end: i64| EventTime(end).plus(plan.inserts[insert].allowed) > output.watermark;
-        self.revisable.retain(|&(insert, _, end), _| can_change(insert, end));
+        let watermark = output.watermark;
+        let is_final =
+            |&(insert, _, end): &(usize, i64, i64)| EventTime(end).plus(plan.inserts[insert].allowed) <= watermark;
+        let due = self.revisable.iter().filter(|(key, window)| window.given.is_due(watermark, is_final(key)));
+        let due: Vec<(usize, i64, i64)> = due.map(|(&key, _)| key).collect();
+        for key in due {
+            let window = self.give(key, watermark)?;
+            output.inserts[key.0].windows.push(window);
+        }
+        self.revisable.retain(|key, _| !is_final(key));
         Ok(())
     }
 
-    /// Windows whose rows a worker has closed or changed.
-    fn revise(&mut self, index: usize, closed: Vec<Gathered>) -> Result<Vec<WindowRows>, EngineError> {
-        let mut touched = Vec::new();
+    /// Takes rows of windows that a worker has closed or changed.
+    fn take(&mut self, index: usize, closed: Vec<Gathered>) {
+        let published_below = self.published_below.get(index).copied().unwrap_or_default();
         for (from, rows) in closed {
             let [start, end] =
                 [0, 1].map(|column| rows.column(column).as_primitive::<TimestampMicrosecondType>().value(0));
-            let published = self.published_below.get(index).is_some_and(|&below| EventTime(end) <= below);
-            let window = self.revisable.entry((index, start, end));
-            let window = window.or_insert_with(|| Revisable { closed: BTreeMap::new(), published });
+            let window = self.revisable.entry((index, start, end)).or_insert_with(|| Revisable {
+                closed: BTreeMap::new(),
+                given: Given { at: (EventTime(end) <= published_below).then_some(published_below), changed: false },
+            });
             window.closed.insert(from, rows);
-            touched.push((index, start, end));
+            window.given.changed = true;
         }
-        touched.sort_unstable();
-        touched.dedup();
-        let mut windows = Vec::with_capacity(touched.len());
-        for key in touched {
-            let window = self.revisable.get_mut(&key).expect("it was just there");
-            let closed: Vec<Gathered> = window.closed.iter().map(|(of, rows)| (*of, rows.clone())).collect();
-            let again = std::mem::replace(&mut window.published, true);
-            let rows = self.results(index, closed.into_iter())?;
-            let mark = self.plan.inserts[index].window.mark_of(EventTime(key.1), EventTime(key.2));
-            windows.push(WindowRows { mark, rows, again });
-        }
-        Ok(windows)
+    }
+
+    /// A window as it is now.
+    fn give(&mut self, key: (usize, i64, i64), watermark: EventTime) -> Result<WindowRows, EngineError> {
+        let (index, start, end) = key;
+        let window = self.revisable.get_mut(&key).expect("it was just there");
+        let closed: Vec<Gathered> = window.closed.iter().map(|(of, rows)| (*of, rows.clone())).collect();
+        let again = window.given.at.is_some();
+        window.given = Given { at: Some(watermark), changed: false };
+        let mark = self.plan.inserts[index].window.mark_of(EventTime(start), EventTime(end));
+        Ok(WindowRows { mark, rows: self.results(index, closed.into_iter())?, again })
     }
 
     /// The result's rows for all rows of some windows.

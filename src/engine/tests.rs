@@ -1,6 +1,7 @@
 //! Random logs through the engine, in epochs, with restarts, against a model that looks at each record and each window.
 
 mod model;
+mod revised;
 mod run;
 mod worked;
 

@@ -10,9 +10,9 @@ use arrow::compute::take_record_batch;
 use arrow::datatypes::Int64Type;
 use arrow::record_batch::RecordBatch;
 
-use super::given::Given;
 use super::{Changed, Closed, Closing, Fault, Inputs, Keep, KeepError};
 use crate::engine::epoch::OpenWindows;
+use crate::engine::given::Given;
 use crate::engine::prepare::PANE_COLUMN;
 use crate::event::{EventTime, Micros};
 use crate::job::Insert;

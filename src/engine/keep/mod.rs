@@ -9,7 +9,6 @@ mod adjacent;
 mod by_data;
 mod counting;
 mod each;
-mod given;
 mod inputs;
 mod keeper;
 mod made;

@@ -25,7 +25,7 @@ pub(super) enum Cut {
 
 impl Cut {
     /// All windows that may hold records of the tests, in order of their ends.
-    fn windows(&self) -> Vec<(i64, i64)> {
+    pub(super) fn windows(&self) -> Vec<(i64, i64)> {
         let mut windows = Vec::new();
         match *self {
             Cut::Hop { slide, size, offset } => {
@@ -64,7 +64,7 @@ impl Cut {
 }
 
 /// What a published range goes by, and what the late table names a window by.
-fn mark_and_name(cut: Cut, (start, end): (i64, i64)) -> (i64, i64) {
+pub(super) fn mark_and_name(cut: Cut, (start, end): (i64, i64)) -> (i64, i64) {
     match cut {
         Cut::Cumulate { size, .. } => (end - size, end),
         _ => (start, start),

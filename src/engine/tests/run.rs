@@ -26,6 +26,24 @@ pub(super) struct Options {
 
 pub(super) fn run(case: &Case, options: &Options, random: &mut StdRng) -> Outcome {
     let mut outcome = Outcome::default();
+    run_with(case, options, random, &mut |number, happened| {
+        if let Happened::Output(output) = happened {
+            take(output, number, &mut outcome);
+        }
+    });
+    outcome
+}
+
+/// What happens in a step.
+pub(super) enum Happened {
+    /// Its output.
+    Output(EpochOutput),
+    /// The engine is started anew behind it.
+    Restart,
+}
+
+/// Runs a case, and tells what happens in each step.
+pub(super) fn run_with(case: &Case, options: &Options, random: &mut StdRng, tell: &mut dyn FnMut(usize, Happened)) {
     let mut files: StateFiles<Vec<u8>> = StateFiles::default();
     let mut engine = start(case, options.workers, Vec::new(), EventTime::MIN);
     let mut closed_below = EventTime::MIN;
@@ -38,17 +56,17 @@ pub(super) fn run(case: &Case, options: &Options, random: &mut StdRng) -> Outcom
         engine.close_epoch(step.watermark, barrier);
         let output = block_on(engine.next()).unwrap_or_else(|error| panic!("{error}"));
         keep_files(case, &mut files, &output);
-        take(output, number, &mut outcome);
+        tell(number, Happened::Output(output));
         closed_below = step.watermark;
         if barrier && random.random_bool(options.restarts) {
             let workers = random.random_range(1..4);
+            tell(number, Happened::Restart);
             drop(engine);
             engine = start(case, workers, restored(&files), step.watermark);
             // A new run deals keys out anew and writes all of its state again.
             files = StateFiles::default();
         }
     }
-    outcome
 }
 
 fn start(case: &Case, workers: usize, restored: Vec<RestoredPane>, published_below: EventTime) -> Engine {

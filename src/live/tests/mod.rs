@@ -7,6 +7,7 @@ mod overlapping;
 mod quiet;
 mod reposition;
 mod restarts;
+mod revised;
 mod starts;
 mod time;
 

@@ -20,8 +20,13 @@ GROUP BY window_start, window_end, window_time, host;
 
 /// Windows by their ends, with the hosts' rows.
 async fn by_ends(world: &World) -> [Rows; 2] {
-    let mut found = [Rows::new(), Rows::new()];
-    for (rows_of, table) in found.iter_mut().zip(["marts.hops", "marts.so_far"]) {
+    by_ends_of(world, ["marts.hops", "marts.so_far"]).await
+}
+
+/// Windows of some tables by their ends, with the hosts' rows.
+pub(super) async fn by_ends_of<const N: usize>(world: &World, tables: [&str; N]) -> [Rows; N] {
+    let mut found = [const { Rows::new() }; N];
+    for (rows_of, table) in found.iter_mut().zip(tables) {
         let batches = world.batches(table, &["window_end", "host", "hits", "bytes"]).await;
         *rows_of = rows(&batches, |batch, row| batch.column(1).as_string::<i32>().value(row).to_owned());
     }
@@ -29,7 +34,7 @@ async fn by_ends(world: &World) -> [Rows; 2] {
 }
 
 impl World {
-    async fn go_to(&self, destination: &Destination) {
+    pub(super) async fn go_to(&self, destination: &Destination) {
         let setup = self.setup().await;
         let moving = Moving {
             plan: &self.plan,
@@ -41,7 +46,7 @@ impl World {
         execute(&moving, destination).await.unwrap_or_else(|error| panic!("{error}"));
     }
 
-    async fn stop_after(&self, records: usize) {
+    pub(super) async fn stop_after(&self, records: usize) {
         let stop = CancellationToken::new();
         self.logs.cancel_after(records, &stop);
         self.run(&to_end(2), &stop).await.expect("it stops in order");
