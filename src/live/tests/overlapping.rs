@@ -70,6 +70,9 @@ async fn stops_savepoints_and_resets_show_in_no_window() {
         for records in [500, 130, 270] {
             world.stop_after(records).await;
         }
+        while world.manifest().await.watermark == EventTime::MIN {
+            world.stop_after(100).await;
+        }
         // In the middle of windows that begin together.
         let name: SavepointName = "early".parse().expect("a name");
         let label = SavepointLabel { name: name.clone(), created: EventTime(NOON), reason: "a test".into() };
