@@ -119,6 +119,9 @@ fn canonical_leg(leg: &Leg) -> Value {
     if leg.kept == Kept::Rows {
         canonical["rows"] = json!(true);
     }
+    if !leg.sets.is_empty() {
+        canonical["sets"] = leg.sets.iter().map(|set| json!([set.holds, set.id])).collect();
+    }
     canonical
 }
 

@@ -41,7 +41,9 @@ pub use above::{Above, Running};
 pub use compile::{compile, compile_streams, compile_streams_with, compile_with};
 pub use declaration::{Declaration, DeclarationError, DeclaredColumn, DeclaredOrigin, Difference, Log};
 pub use include::ReadFile;
-pub use plan::{Aggregate, Input, Insert, Kept, Key, LateTable, Leg, Plan, Publish, RangeColumn, ResultColumn, Unnest};
+pub use plan::{
+    Aggregate, GroupingSet, Input, Insert, Kept, Key, LateTable, Leg, Plan, Publish, RangeColumn, ResultColumn, Unnest,
+};
 pub use problem::{Problem, Problems};
 pub use query::{plan_computed, plan_insert};
 pub use render::{Colour, JobErrors};

@@ -76,9 +76,20 @@ pub struct Leg {
     pub within: Option<Window>,
     /// Whether records are put together into groups or kept one by one.
     pub kept: Kept,
+    /// Grouping sets: each record counts once in each of them. None: all keys are the only one.
+    pub sets: Vec<GroupingSet>,
     /// Layout of a closed window's rows: [`crate::windows::WINDOW_COLUMNS`] (and the reason, for count windows), keys,
     /// aggregates.
     pub closed_schema: SchemaRef,
+}
+
+/// One of several sets of keys that records are grouped by. The last key of their leg tells the sets apart.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct GroupingSet {
+    /// For each key but the last whether it is in the set; in the set's rows the others are null.
+    pub holds: Vec<bool>,
+    /// The value of the last key in the set's rows.
+    pub id: i64,
 }
 
 /// The records of one stream, as a leg takes them.

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{AsArray, StringArray};
+use arrow::array::{ArrayRef, AsArray, Int64Array, StringArray, new_null_array};
 use arrow::compute::filter_record_batch;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
@@ -18,7 +18,7 @@ use super::unnest::unnested;
 use super::{LateRows, Placing};
 use crate::engine::epoch::Late;
 use crate::event::{EventBatch, EventTime, Stream};
-use crate::job::{Input, Insert, Leg, Unnest};
+use crate::job::{GroupingSet, Input, Insert, Leg, Unnest};
 use crate::windows::{Places, PublishRange, Window};
 
 /// Where an aggregate finds an argument: shipped with the rows, or the same for all of them.
@@ -45,6 +45,8 @@ pub(in crate::engine) struct Preparation {
     /// Keys, then the distinct arguments, then the distinct FILTERs; their values follow the window's columns.
     shipped: Vec<Arc<dyn PhysicalExpr>>,
     schema: SchemaRef,
+    /// Grouping sets, if there are several.
+    sets: Vec<GroupingSet>,
     /// Columns of the group keys.
     pub(in crate::engine) keys: std::ops::Range<usize>,
     /// Those of them by which rows are dealt out to workers; `None`: where nothing is kept, they aren't.
@@ -111,6 +113,7 @@ impl Preparation {
             stream_index: input.stream,
             stream: stream.clone(),
             filter: input.filter.clone(),
+            sets: leg.sets.clone(),
             placing,
             unnest: input.unnest.clone(),
             result: insert.table.to_string(),
@@ -192,8 +195,26 @@ impl Preparation {
         for expression in &self.shipped {
             columns.push(expression.evaluate(&taken)?.into_array(taken.num_rows())?);
         }
-        into.rows.push(RecordBatch::try_new(self.schema.clone(), columns)?);
+        if self.sets.is_empty() {
+            into.rows.push(RecordBatch::try_new(self.schema.clone(), columns)?);
+            return Ok(());
+        }
+        for set in &self.sets {
+            into.rows.push(RecordBatch::try_new(self.schema.clone(), self.of_set(set, &columns))?);
+        }
         Ok(())
+    }
+
+    /// Prepared columns as rows of one grouping set: they differ from others in their keys alone.
+    fn of_set(&self, set: &GroupingSet, columns: &[ArrayRef]) -> Vec<ArrayRef> {
+        let mut columns = columns.to_vec();
+        let rows = columns[0].len();
+        let (id, keys) = columns[self.keys.clone()].split_last_mut().expect("the last key tells sets apart");
+        for (key, _) in keys.iter_mut().zip(&set.holds).filter(|(_, holds)| !**holds) {
+            *key = new_null_array(key.data_type(), rows);
+        }
+        *id = Arc::new(Int64Array::from_value(set.id, rows));
+        columns
     }
 
     fn add_late(&self, late: LateRows, into: &mut Prepared) {

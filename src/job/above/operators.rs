@@ -4,12 +4,13 @@ use std::sync::Arc;
 
 use arrow::compute::SortOptions;
 use arrow::datatypes::Schema;
-use datafusion_common::{DFSchemaRef, JoinSide, Result, not_impl_err, plan_datafusion_err};
+use datafusion_common::{DFSchemaRef, JoinSide, Result, ScalarValue, not_impl_err, plan_datafusion_err};
 use datafusion_expr::expr::{NullTreatment, WindowFunction};
 use datafusion_expr::logical_plan::{self, Distinct, FetchType, SkipType};
+use datafusion_expr::utils::grouping_set_to_exprlist;
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
-use datafusion_physical_expr::expressions::Column;
+use datafusion_physical_expr::expressions::{Column, lit};
 use datafusion_physical_expr::window::WindowExpr;
 use datafusion_physical_expr::{LexOrdering, PhysicalExpr, PhysicalSortExpr};
 use datafusion_physical_plan::ExecutionPlan;
@@ -25,7 +26,7 @@ use datafusion_physical_plan::windows::{WindowAggExec, create_window_expr};
 
 use super::leg_of;
 use super::rows::Rows;
-use crate::job::query::bind;
+use crate::job::query::{Sets, bind};
 
 type Operators = Arc<dyn ExecutionPlan>;
 
@@ -50,7 +51,7 @@ pub(super) fn operators(plan: &LogicalPlan, rows: &[Arc<Rows>]) -> Result<Operat
         LogicalPlan::Distinct(Distinct::All(input)) => {
             let input_operators = below(input)?;
             let columns = columns(&input_operators.schema());
-            grouped(columns, Vec::new(), input_operators)
+            grouped(PhysicalGroupBy::new_single(columns), Vec::new(), input_operators)
         }
         LogicalPlan::Window(window) => over(window, below(&window.input)?),
         LogicalPlan::Sort(sort) => {
@@ -83,25 +84,34 @@ fn unaliased(expression: &Expr) -> &Expr {
 fn group(aggregate: &logical_plan::Aggregate, input: Operators) -> Result<Operators> {
     let schema = aggregate.input.schema();
     let names = aggregate.schema.fields().iter().map(|field| field.name().clone());
-    let keys =
-        aggregate.group_expr.iter().zip(names).map(|(key, name)| Ok((bind(unaliased(key).clone(), schema)?, name)));
+    let keys = grouping_set_to_exprlist(&aggregate.group_expr)?;
+    let keys = keys.into_iter().zip(names).map(|(key, name)| Ok((bind(unaliased(key).clone(), schema)?, name)));
     let keys = keys.collect::<Result<Vec<_>>>()?;
-    let names = aggregate.schema.fields().iter().skip(keys.len()).map(|field| field.name().clone());
+    let keys = match Sets::of(aggregate)? {
+        None => PhysicalGroupBy::new_single(keys),
+        Some(sets) => by_sets(keys, &sets, &input.schema())?,
+    };
+    let names = aggregate.schema.fields().iter().skip(keys.num_group_exprs()).map(|field| field.name().clone());
     let functions =
         aggregate.aggr_expr.iter().zip(names).map(|(call, name)| aggregated(call, name, schema, &input.schema()));
     grouped(keys, functions.collect::<Result<Vec<_>>>()?, input)
 }
 
+fn by_sets(keys: Vec<(Arc<dyn PhysicalExpr>, String)>, sets: &Sets, input: &Schema) -> Result<PhysicalGroupBy> {
+    let null = |(key, name): &(Arc<dyn PhysicalExpr>, String)| {
+        let null = ScalarValue::try_new_null(&key.data_type(input)?)?;
+        Ok((lit(null), name.clone()))
+    };
+    let nulls = keys.iter().map(null).collect::<Result<Vec<_>>>()?;
+    let lacks = sets.holds().iter().map(|holds| holds.iter().map(|holds| !holds).collect());
+    Ok(PhysicalGroupBy::new(keys, nulls, lacks.collect(), true))
+}
+
 type Filtered = (Arc<AggregateFunctionExpr>, Option<Arc<dyn PhysicalExpr>>);
 
-fn grouped(
-    keys: Vec<(Arc<dyn PhysicalExpr>, String)>,
-    functions: Vec<Filtered>,
-    input: Operators,
-) -> Result<Operators> {
+fn grouped(keys: PhysicalGroupBy, functions: Vec<Filtered>, input: Operators) -> Result<Operators> {
     let (functions, filters) = functions.into_iter().unzip();
     let schema = input.schema();
-    let keys = PhysicalGroupBy::new_single(keys);
     Ok(Arc::new(AggregateExec::try_new(AggregateMode::Single, keys, functions, filters, input, schema)?))
 }
 

@@ -43,7 +43,8 @@ fn canonical_operator(plan: &dyn ExecutionPlan) -> Value {
         let calls: Vec<Value> = calls
             .map(|(function, filter)| canonical_function(function, &function.expressions(), filter.as_ref()))
             .collect();
-        return json!([keys, calls]);
+        let sets = aggregate.group_expr();
+        return if sets.has_grouping_set() { json!([keys, calls, sets.groups()]) } else { json!([keys, calls]) };
     }
     if let Some(window) = plan.downcast_ref::<WindowAggExec>() {
         return window.window_expr().iter().map(canonical_window_function).collect();

@@ -9,10 +9,14 @@ use datafusion_common::{Result, TableReference, plan_err};
 use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::planner::{ContextProvider, ExprPlanner, TypePlanner};
 use datafusion_expr::{AggregateUDF, HigherOrderUDF, ScalarUDF, TableSource, Volatility, WindowUDF};
+use datafusion_functions_aggregate::grouping::grouping_udaf;
 use datafusion_sql::planner::ParserOptions;
 use datafusion_sql::sqlparser::ast;
 
 use crate::event::timestamp_type;
+
+/// `grouping(key)`: whether a row's grouping set lacks a key.
+pub(super) const GROUPING: &str = "grouping";
 
 /// The functions that a query may call. The same for every query.
 pub(super) struct Functions {
@@ -123,7 +127,9 @@ impl ContextProvider for Catalog {
     }
 
     fn get_aggregate_meta(&self, name: &str) -> Option<Arc<AggregateUDF>> {
-        FUNCTIONS.aggregates.get(name).cloned()
+        // No aggregate, but it stands where one does; planning makes an expression of it.
+        let grouping = || (name == GROUPING).then(grouping_udaf);
+        FUNCTIONS.aggregates.get(name).cloned().or_else(grouping)
     }
 
     fn get_window_meta(&self, name: &str) -> Option<Arc<WindowUDF>> {

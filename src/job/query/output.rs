@@ -15,11 +15,12 @@ use super::error::problem;
 use super::expression::{bind, cast, unaliased, unqualified};
 use super::float_key::{float_key, has_float};
 use super::partitions::Named;
+use super::sets::Sets;
 use super::types::result_type;
 use crate::event::timestamp_type;
 use crate::job::Problems;
 use crate::job::above::Above;
-use crate::job::plan::{Aggregate, Input, Kept, Key, Leg, ResultColumn};
+use crate::job::plan::{Aggregate, GroupingSet, Input, Kept, Key, Leg, ResultColumn};
 use crate::windows::{COUNT_WINDOW_COLUMNS, WINDOW_COLUMNS, Window};
 
 /// The pieces of an INSERT that come from the query.
@@ -97,10 +98,10 @@ pub(super) fn parts(
             Err(refusal) => refusal.tell(*span, problems),
         }
     }
-    let Grouped { keys, aggregates, closed_schema, .. } = grouped;
+    let Grouped { keys, aggregates, sets, closed_schema, .. } = grouped;
     let input = Input { stream: records.stream_index, filter, unnest: None, keys, aggregates };
     Some(Parts {
-        legs: vec![Leg { inputs: vec![input], window, within: None, kept: Kept::Groups, closed_schema }],
+        legs: vec![Leg { inputs: vec![input], window, within: None, kept: Kept::Groups, sets, closed_schema }],
         having,
         columns,
         result_schema: Arc::new(Schema::new(fields)),
@@ -112,7 +113,8 @@ pub(super) fn parts(
 /// row: window columns and plain keys.
 pub(super) fn sort(columns: &[Named], parts: &Parts) -> (Vec<usize>, usize) {
     let keys = match (&parts.above, parts.legs.as_slice()) {
-        (None, [leg]) => {
+        // A key that isn't in a set is null there, as it may be in another.
+        (None, [leg]) if leg.sets.is_empty() => {
             let window_columns = leg.window_columns().len();
             window_columns..window_columns + leg.keys().len()
         }
@@ -189,6 +191,7 @@ fn filter(plan: &LogicalPlan) -> (Option<&Expr>, &LogicalPlan) {
 pub(super) struct Grouped {
     pub keys: Vec<Key>,
     pub aggregates: Vec<Aggregate>,
+    pub sets: Vec<GroupingSet>,
     pub closed_schema: SchemaRef,
     /// For each column of DataFusion's aggregate what it is over the closed schema.
     pub meanings: Vec<Expr>,
@@ -208,19 +211,21 @@ impl Grouped {
             let span = layers.aggregate_span(index, places);
             Ok((unqualified(expression.clone()).map_err(|error| (error.into(), span))?, span))
         });
-        Grouped::of(groups.collect::<Result<_, _>>()?, calls.collect::<Result<_, _>>()?, records)
+        Grouped::of(groups.collect::<Result<_, _>>()?, None, calls.collect::<Result<_, _>>()?, records)
     }
 
-    /// Groups and aggregates over the record's columns and the window's, unqualified, each with its place.
+    /// Groups, the sets of them if there are several, and aggregates over the record's columns and the window's,
+    /// unqualified, each with its place.
     pub(super) fn of(
         groups: Vec<(Expr, Span)>,
+        sets: Option<&Sets>,
         calls: Vec<(Expr, Span)>,
         records: &Records<'_>,
     ) -> Result<Grouped, (Refusal, Span)> {
         let mut fields = window_fields(records.window_columns);
         let mut taken: HashSet<String> = COUNT_WINDOW_COLUMNS.iter().map(|name| (*name).to_owned()).collect();
         let (mut keys, mut aggregates, mut meanings) = (Vec::new(), Vec::new(), Vec::new());
-        for (expression, span) in groups {
+        for (index, (expression, span)) in groups.into_iter().enumerate() {
             let at = |error: DataFusionError| (Refusal::DataFusion(error), span);
             if over_window(&expression) {
                 meanings.push(expression);
@@ -229,13 +234,21 @@ impl Grouped {
             let name = free_name(&expression, &mut taken);
             let (bound, data_type, meaning) = key(expression, &name, records).map_err(at)?;
             meanings.push(meaning);
-            keys.push((Key { name, expression: bound }, data_type));
+            keys.push((Key { name, expression: bound }, data_type, index));
         }
         // Those that tell windows apart come first.
         let place = |key: &Key| records.partition_by.iter().position(|other| other == &key.expression);
-        keys.sort_by_key(|(key, _)| place(key).unwrap_or(usize::MAX));
-        fields.extend(keys.iter().map(|(key, data_type)| Field::new(&key.name, data_type.clone(), true)));
-        let keys: Vec<Key> = keys.into_iter().map(|(key, _)| key).collect();
+        keys.sort_by_key(|(key, ..)| place(key).unwrap_or(usize::MAX));
+        fields.extend(keys.iter().map(|(key, data_type, _)| Field::new(&key.name, data_type.clone(), true)));
+        let of_key: Vec<usize> = keys.iter().map(|(.., index)| *index).collect();
+        let mut keys: Vec<Key> = keys.into_iter().map(|(key, ..)| key).collect();
+        let sets = sets.map_or_else(Vec::new, |sets| {
+            let (key, field, meaning) = sets.key(numbered("grouping set", &mut taken));
+            keys.push(key);
+            fields.push(field);
+            meanings.push(meaning);
+            sets.of_keys(&of_key)
+        });
         for (expression, span) in calls {
             let at = |refusal: Refusal| (refusal, span);
             let name = free_name(&expression, &mut taken);
@@ -247,7 +260,7 @@ impl Grouped {
             meanings.push(Expr::Column(Column::new_unqualified(name)));
             aggregates.push(aggregate);
         }
-        Ok(Grouped { keys, aggregates, closed_schema: Arc::new(Schema::new(fields)), meanings })
+        Ok(Grouped { keys, aggregates, sets, closed_schema: Arc::new(Schema::new(fields)), meanings })
     }
 
     fn over_closed<'g>(&'g self, layers: &Layers<'g>) -> OverClosed<'g> {
@@ -294,7 +307,12 @@ fn free_name(expression: &Expr, taken: &mut HashSet<String>) -> String {
         Expr::AggregateFunction(call) if is_count_all(call) => "count(*)".to_owned(),
         other => other.schema_name().to_string(),
     };
-    let mut name = plain.clone();
+    numbered(&plain, taken)
+}
+
+/// The name, with a number behind it if it is taken.
+fn numbered(plain: &str, taken: &mut HashSet<String>) -> String {
+    let mut name = plain.to_owned();
     let mut number = 2;
     while !taken.insert(name.clone()) {
         name = format!("{plain} #{number}");

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use super::catalog::FUNCTIONS;
 
 /// By name: why it isn't there, and the way out.
-const REFUSED: [(&str, &str, &str); 13] = [
+const REFUSED: [(&str, &str, &str); 14] = [
     ("any_value", ANY, "write min(x), max(x), or first_value(x), the first by event time, partition and offset"),
     ("approx_count_distinct", RENAMED, "write approx_distinct(x)"),
     ("approx_median", DIGEST, "write approx_quantile(x, 0.5), which is within 1 %, or median(x), which is exact"),
@@ -16,6 +16,11 @@ const REFUSED: [(&str, &str, &str); 13] = [
         "write approx_quantile(x, 0.95) over records that come as often as they weigh",
     ),
     ("group_concat", RENAMED, "write string_agg(x, ', ')"),
+    (
+        "grouping",
+        "it tells grouping sets apart, and this query has none",
+        "group by GROUPING SETS, ROLLUP or CUBE, or leave it out",
+    ),
     ("listagg", RENAMED, "write string_agg(x, ', ')"),
     (
         "mode",

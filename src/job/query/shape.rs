@@ -255,20 +255,6 @@ fn group<'a>(select: &'a Select, refusals: &mut Refusals<'_>) -> Option<&'a [Exp
             return None;
         }
     };
-    for expression in expressions {
-        let several = match expression {
-            Expr::GroupingSets(_) => "GROUPING SETS",
-            Expr::Rollup(_) => "ROLLUP",
-            Expr::Cube(_) => "CUBE",
-            _ => continue,
-        };
-        let span = [expression.span(), select.group_by.span()].into_iter().find(|span| *span != Span::empty());
-        refusals.add(
-            span.unwrap_or_else(Span::empty),
-            &format!("{several} isn't supported yet"),
-            "write one INSERT for each set of keys",
-        );
-    }
     if !modifiers.is_empty() {
         refusals.add(
             select.group_by.span(),

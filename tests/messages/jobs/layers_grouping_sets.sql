@@ -12,4 +12,4 @@ SELECT window_start, window_end, host, count(*) AS hits FROM TUMBLE(requests, ev
 INSERT INTO ICEBERG 'marts.hits' PARTITIONED BY (hour(window_start))
 SELECT window_start, window_end, host, max(hits) AS most
 FROM   hits
-GROUP  BY GROUPING SETS ((window_start, window_end), (window_start, window_end, host));
+GROUP  BY ROLLUP (window_start, window_end, host);

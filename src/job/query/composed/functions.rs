@@ -8,7 +8,7 @@ use datafusion_sql::sqlparser::ast::{
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
-use super::super::catalog::FUNCTIONS;
+use super::super::catalog::{FUNCTIONS, GROUPING};
 use super::super::names;
 use super::super::shape::identifier;
 use crate::job::Problems;
@@ -89,7 +89,7 @@ impl Visitor for Walk<'_> {
             Expr::Function(function) => {
                 let name = names::function_name(function);
                 let is_window_function = function.over.is_some() && FUNCTIONS.windows.contains_key(&name);
-                if is_window_function {
+                if is_window_function || (function.over.is_none() && name == GROUPING) {
                     None
                 } else {
                     names::refused_order(function).or_else(|| names::refused_function(&name))

@@ -3,10 +3,12 @@
 
 use datafusion_common::JoinType;
 use datafusion_expr::logical_plan::{Distinct, Join};
+use datafusion_expr::utils::grouping_set_to_exprlist;
 use datafusion_expr::{Expr, LogicalPlan, WindowFunctionDefinition};
 
 use super::super::aggregate::Refusal;
 use super::super::expression::unaliased;
+use super::super::sets::Sets;
 use super::nested::window_above;
 use super::relation::Relation;
 use crate::windows::{Window, WindowEdge};
@@ -58,13 +60,12 @@ pub(super) fn inside(plan: &LogicalPlan, relations: &[Relation<'_>]) -> Result<I
         }
         LogicalPlan::Aggregate(aggregate) => {
             let below = Below { plan: &aggregate.input, inside: below(&aggregate.input)? };
-            if matches!(aggregate.group_expr.as_slice(), [Expr::GroupingSet(_)]) {
-                let help = "write one INSERT for each set of keys";
-                return Err(Refusal::Words("GROUPING SETS, ROLLUP and CUBE aren't supported yet".into(), help.into()));
+            let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
+            let mut edges: Vec<Option<WindowEdge>> = groups.into_iter().map(|group| below.edge(group)).collect();
+            match Sets::of(aggregate)? {
+                None => told(&edges, "GROUP BY above a window")?,
+                Some(sets) => edges = edges_of_sets(&edges, &sets)?,
             }
-            let mut edges: Vec<Option<WindowEdge>> =
-                aggregate.group_expr.iter().map(|group| below.edge(group)).collect();
-            told(&edges, "GROUP BY above a window")?;
             edges.resize(aggregate.schema.fields().len(), None);
             Ok(Inside::of(below.inside.window, edges, below.inside.is_nested))
         }
@@ -94,6 +95,17 @@ pub(super) fn inside(plan: &LogicalPlan, relations: &[Relation<'_>]) -> Result<I
             Err(Refusal::Words(message, "write one INSERT for each part of the query".to_owned()))
         }
     }
+}
+
+/// The edges that all sets hold: what a set lacks is null in its rows.
+fn edges_of_sets(edges: &[Option<WindowEdge>], sets: &Sets) -> Result<Vec<Option<WindowEdge>>, Refusal> {
+    for set in sets.holds() {
+        let held: Vec<Option<WindowEdge>> =
+            edges.iter().zip(set).map(|(edge, holds)| edge.filter(|_| *holds)).collect();
+        told(&held, "every grouping set over a window")?;
+    }
+    let in_all = |index: usize| sets.holds().iter().all(|set| set[index]);
+    Ok(edges.iter().enumerate().map(|(index, edge)| edge.filter(|_| in_all(index))).collect())
 }
 
 /// The layer below another.

@@ -8,14 +8,15 @@ use datafusion_common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion_common::{Column, DFSchemaRef, Result, TableReference};
 use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::logical_plan::{self, Projection, TableScan};
-use datafusion_expr::utils::conjunction;
+use datafusion_expr::utils::{conjunction, grouping_set_to_exprlist};
 use datafusion_expr::{Expr, LogicalPlan};
 use datafusion_physical_expr::PhysicalExpr;
 use datafusion_sql::sqlparser::tokenizer::Span;
 
 use super::super::aggregate::{Records, Refusal};
 use super::super::expression::{bind, over};
-use super::super::output::{Grouped, distinct, over_window, window_fields};
+use super::super::output::{Grouped, over_window, window_fields};
+use super::super::sets::Sets;
 use super::flat::Flat;
 use super::relation::{Relation, RelationInput};
 use super::used_columns;
@@ -122,8 +123,8 @@ impl Read {
     fn numbered(self, number: usize, within: Option<Window>) -> (plan::Leg, Taken) {
         let Read { window, kept, inputs, having } = self;
         let (inputs, mut grouped): (Vec<plan::Input>, Vec<Grouped>) = inputs.into_iter().unzip();
-        let Grouped { closed_schema, meanings, .. } = grouped.swap_remove(0);
-        let leg = plan::Leg { inputs, window, within, kept, closed_schema };
+        let Grouped { sets, closed_schema, meanings, .. } = grouped.swap_remove(0);
+        let leg = plan::Leg { inputs, window, within, kept, sets, closed_schema };
         let taken = Taken { number, schema: leg.gathered_schema(), having, meanings };
         (leg, taken)
     }
@@ -140,7 +141,10 @@ impl Read {
         }
         let schema = aggregate.input.schema();
         let placed = |expression: &Expr| Ok((flat.over_table(expression.clone(), schema)?, fallback));
-        let groups = distinct(&aggregate.group_expr).into_iter().map(placed).collect::<Result<Vec<_>>>()?;
+        let groups = grouping_set_to_exprlist(&aggregate.group_expr)?;
+        let groups = groups.into_iter().map(placed).collect::<Result<Vec<_>>>()?;
+        let sets = Sets::of(aggregate)?;
+        sets.iter().try_for_each(|sets| all_hold_the_window(sets, &groups))?;
         let mixes = |expression: &Expr| {
             over_window(expression) && expression.column_refs().iter().any(|column| !is_window_column(column))
         };
@@ -158,7 +162,8 @@ impl Read {
             ));
         }
         let of_input = |input: &RelationInput<'_>| {
-            let grouped = Grouped::of(groups.clone(), calls.clone(), &input.records).map_err(|(refusal, _)| refusal)?;
+            let grouped = Grouped::of(groups.clone(), sets.as_ref(), calls.clone(), &input.records);
+            let grouped = grouped.map_err(|(refusal, _)| refusal)?;
             let taken = plan::Input {
                 stream: input.records.stream_index,
                 filter: filter(&flat.filters, input)?,
@@ -185,6 +190,7 @@ impl Read {
             let grouped = Grouped {
                 keys: keys.clone(),
                 aggregates: Vec::new(),
+                sets: Vec::new(),
                 closed_schema: Arc::new(Schema::new(fields)),
                 meanings: flat.columns.clone(),
             };
@@ -208,6 +214,16 @@ fn keys_of_rows(above: &[Expr], records: &Records<'_>) -> Result<Vec<Key>> {
         Ok(Key { name, expression: records.bind(column)? })
     };
     columns.into_iter().map(key).collect()
+}
+
+/// Refuses sets of which some lack what others hold of the window: the rows of windows always have all of it.
+fn all_hold_the_window(sets: &Sets, groups: &[(Expr, Span)]) -> Result<(), Refusal> {
+    let in_all = |index: usize| sets.holds().iter().all(|set| set[index]);
+    let lacked = groups.iter().enumerate().find(|(index, (group, _))| over_window(group) && !in_all(*index));
+    let Some((_, (group, _))) = lacked else { return Ok(()) };
+    let message = format!("`{group}` isn't in every grouping set");
+    let help = "write GROUP BY window_start, window_end, and the sets of keys behind them, as ROLLUP (…)";
+    Err(Refusal::Words(message, help.to_owned()))
 }
 
 fn is_window_column(column: &Column) -> bool {

@@ -12,7 +12,7 @@ use super::super::catalog::FUNCTIONS;
 use super::super::names::function_name;
 use super::super::shape::identifier;
 use crate::job::definition::{InsertDefinition, WindowInput};
-use crate::windows::WINDOW_COLUMNS;
+use crate::windows::{WINDOW_COLUMNS, Window};
 
 /// Whether the query of `insert` has more layers than one aggregate over one window.
 pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
@@ -36,6 +36,7 @@ pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
         || plain_rows
         || select.distinct.is_some()
         || select.qualify.is_some()
+        || matches!(&select.group_by, GroupByExpr::Expressions(groups, _) if groups.iter().any(is_several_sets))
         || !select.named_window.is_empty()
         || query.visit(&mut HasOver).is_break()
 }
@@ -78,13 +79,16 @@ impl Visitor for HasOver {
 
 /// What `*` over a window stands for.
 pub(in crate::job::query) struct Visible<'a> {
-    /// The window.
+    /// The name of the window, or of the stream.
     pub relation: &'a str,
+    /// The window, if it is one.
+    pub window: Option<Window>,
     /// The columns.
     pub columns: &'a [String],
 }
 
-/// `query` with each `*` over a window written out, and all edges of the window in a GROUP BY over it.
+/// `query` with each `*` over a window written out, and all edges of the window in a GROUP BY over it
+/// that names enough of them.
 pub(in crate::job::query) fn prepared(query: &Query, windows: &[Visible<'_>]) -> Query {
     let mut query = query.clone();
     // The walk never breaks off.
@@ -100,23 +104,25 @@ impl VisitorMut for Prepare<'_> {
     type Break = ();
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
-        if let Some((qualifier, columns)) = self.read(select) {
-            write_out_stars(select, &qualifier, columns);
-            add_edges(select, &qualifier);
+        if let Some((qualifier, visible)) = self.read(select) {
+            write_out_stars(select, &qualifier, visible.columns);
+            if let Some(window) = &visible.window {
+                add_edges(select, &qualifier, window);
+            }
         }
         ControlFlow::Continue(())
     }
 }
 
 impl<'a> Prepare<'a> {
-    /// By what the window's columns are qualified, and which it has, if `select` reads a window and nothing else.
-    fn read(&self, select: &Select) -> Option<(String, &'a [String])> {
+    /// By what the window's columns are qualified, and the window, if `select` reads one and nothing else.
+    fn read(&self, select: &Select) -> Option<(String, &'a Visible<'a>)> {
         let [from] = select.from.as_slice() else { return None };
         let TableFactor::Table { name, alias, .. } = &from.relation else { return None };
         let written = name.0.last().and_then(|part| part.as_ident()).map(identifier)?;
         let window = self.windows.iter().find(|window| from.joins.is_empty() && written == window.relation)?;
         let qualifier = alias.as_ref().map_or(written, |alias| identifier(&alias.name));
-        Some((qualifier, window.columns))
+        Some((qualifier, window))
     }
 }
 
@@ -140,22 +146,39 @@ fn is_plain(options: &datafusion_sql::sqlparser::ast::WildcardAdditionalOptions)
         && options.opt_ilike.is_none()
 }
 
-/// One edge of a window decides the others, and DataFusion doesn't know.
-fn add_edges(select: &mut Select, qualifier: &str) {
-    let GroupByExpr::Expressions(expressions, _) = &mut select.group_by else { return };
-    let named = |expression: &Expr| match expression {
-        Expr::Identifier(ident) => WINDOW_COLUMNS.into_iter().find(|name| *name == identifier(ident)),
-        Expr::CompoundIdentifier(parts) => {
-            parts.last().and_then(|ident| WINDOW_COLUMNS.into_iter().find(|name| *name == identifier(ident)))
-        }
-        _ => None,
+fn is_several_sets(group: &Expr) -> bool {
+    matches!(group, Expr::GroupingSets(_) | Expr::Rollup(_) | Expr::Cube(_))
+}
+
+/// Adds all edges of `window` to a GROUP BY that names enough of them to tell one from another: DataFusion doesn't know that
+/// one decides the others.
+fn add_edges(select: &mut Select, qualifier: &str, window: &Window) {
+    let GroupByExpr::Expressions(groups, _) = &mut select.group_by else { return };
+    let named = edges_of(groups);
+    let by_start = named.contains(&"window_start");
+    let by_end = named.contains(&"window_end") || named.contains(&"window_time");
+    let are_told = match window {
+        Window::Cumulating(_) => by_end,
+        window if window.edges_decide_each_other() => by_start || by_end,
+        _ => by_start && by_end,
     };
-    let written: Vec<&str> = expressions.iter().filter_map(named).collect();
-    if written.is_empty() {
-        return;
+    if are_told {
+        let missing = WINDOW_COLUMNS.into_iter().filter(|name| !named.contains(name));
+        groups.extend(missing.map(|name| column(qualifier, name)));
     }
-    let missing = WINDOW_COLUMNS.into_iter().filter(|name| !written.contains(name));
-    expressions.extend(missing.map(|name| column(qualifier, name)).collect::<Vec<_>>());
+}
+
+/// The columns of the window that GROUP BY expressions name; of grouping sets those that all of them name.
+fn edges_of(groups: &[Expr]) -> Vec<&'static str> {
+    let is_named = |edge: &str| {
+        groups.iter().any(|group| match group {
+            Expr::Identifier(ident) => identifier(ident) == edge,
+            Expr::CompoundIdentifier(parts) => parts.last().is_some_and(|ident| identifier(ident) == edge),
+            Expr::GroupingSets(sets) => sets.iter().all(|set| edges_of(set).contains(&edge)),
+            _ => false,
+        })
+    };
+    WINDOW_COLUMNS.into_iter().filter(|edge| is_named(edge)).collect()
 }
 
 fn column(qualifier: &str, name: &str) -> Expr {

@@ -13,12 +13,14 @@ use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, LogicalPlan, TableSource, lit};
 use datafusion_optimizer::AnalyzerRule;
+use datafusion_optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
 use datafusion_optimizer::analyzer::type_coercion::TypeCoercion;
 use datafusion_sql::planner::SqlToRel;
 use datafusion_sql::sqlparser::ast::{Query, Statement};
 
 use super::super::aggregate::{Chosen, Records, Refusal};
-use super::super::catalog::{Catalog, parser_options};
+use super::super::catalog::{Catalog, GROUPING, parser_options};
+use super::super::expression::unaliased;
 use super::super::output::window_fields;
 use super::super::window::{arguments, window};
 use super::flat::Flat;
@@ -240,12 +242,27 @@ pub(super) fn planned(
     tables.extend(relations.iter().map(|relation| (relation.call.relation.clone(), relation.table())));
     let visible: Vec<Visible<'_>> = relations
         .iter()
-        .map(|relation| Visible { relation: &relation.call.relation, columns: &relation.visible })
+        .map(|relation| Visible {
+            relation: &relation.call.relation,
+            window: Some(relation.window),
+            columns: &relation.visible,
+        })
         .collect();
     let catalog = Catalog::of(tables);
     let planner = SqlToRel::new_with_options(&catalog, parser_options());
     let plan = planner.sql_statement_to_plan(Statement::Query(Box::new(prepared(query, &visible))))?;
+    let plan = match any_node(&plan, uses_grouping) {
+        true => ResolveGroupingFunction::new().analyze(plan, &ConfigOptions::default())?,
+        false => plan,
+    };
     TypeCoercion::new().analyze(plan, &ConfigOptions::default())
+}
+
+/// Whether a layer asks which grouping set a row is of.
+fn uses_grouping(node: &LogicalPlan) -> bool {
+    let LogicalPlan::Aggregate(aggregate) = node else { return false };
+    let is_grouping = |call: &Expr| matches!(call, Expr::AggregateFunction(call) if call.func.name() == GROUPING);
+    aggregate.aggr_expr.iter().any(|call| is_grouping(&unaliased(call.clone())))
 }
 
 /// Whether a plan reads one of the `relations`.

@@ -83,6 +83,7 @@ pub(super) fn plan(
             window: Window::EachRecord,
             within: None,
             kept: Kept::Rows,
+            sets: Vec::new(),
             closed_schema: Arc::clone(&schema),
         }],
         above: None,
@@ -202,7 +203,7 @@ fn name_fields(query: &mut Query) {
 /// DataFusion's plan of the query, with the types of all expressions settled.
 fn logical_plan(query: &Query, stream: &Stream, schema: &arrow::datatypes::SchemaRef) -> Result<LogicalPlan, Refusal> {
     let columns: Vec<String> = stream.columns.iter().map(|column| column.name.clone()).collect();
-    let visible = Visible { relation: &stream.name, columns: &columns };
+    let visible = Visible { relation: &stream.name, window: None, columns: &columns };
     let query = composed::prepared(query, &[visible]);
     let catalog = Catalog::new([(stream.name.as_str(), Arc::clone(schema))]);
     let planner = SqlToRel::new_with_options(&catalog, parser_options());

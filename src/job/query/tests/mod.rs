@@ -6,6 +6,7 @@ mod expressions;
 mod plans;
 mod records;
 mod refusals;
+mod sets;
 
 use std::sync::Arc;
 

@@ -3,14 +3,17 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, TimestampMicrosecondArray, UInt32Array};
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, TimestampMicrosecondArray, UInt32Array,
+    new_null_array,
+};
 use arrow::compute::{concat, filter_record_batch, take_record_batch};
 use arrow::datatypes::DataType;
 use datafusion_physical_expr::PhysicalExpr;
 
 use super::{definition, partition, plan, plan_of, records, spanned, texts};
 use crate::event::{Micros, TIMESTAMP_ZONE, TableName, Transform, timestamp_type};
-use crate::job::plan::{Insert, Kept, Publish, RangeColumn};
+use crate::job::plan::{GroupingSet, Insert, Kept, Publish, RangeColumn};
 use crate::windows::{Tumbling, Window, WindowEdge};
 
 pub(super) fn shown(expression: &Arc<dyn PhysicalExpr>) -> String {
@@ -32,15 +35,18 @@ pub(super) fn run(insert: &Insert) -> Vec<String> {
         batch = filtered(&batch, filter);
     }
     let keys: Vec<ArrayRef> = insert.legs[0].keys().iter().map(|key| values(&key.expression, &batch)).collect();
-    let mut groups: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
-    for row in 0..batch.num_rows() {
-        let mut key: Vec<String> = keys.iter().map(|key| texts(key).swap_remove(row)).collect();
-        if insert.legs[0].kept == Kept::Rows {
-            key.push(row.to_string());
+    let mut closed: Vec<RecordBatch> = Vec::new();
+    for keys in of_sets(insert, keys) {
+        let mut groups: BTreeMap<Vec<String>, Vec<u32>> = BTreeMap::new();
+        for row in 0..batch.num_rows() {
+            let mut key: Vec<String> = keys.iter().map(|key| texts(key).swap_remove(row)).collect();
+            if insert.legs[0].kept == Kept::Rows {
+                key.push(row.to_string());
+            }
+            groups.entry(key).or_default().push(u32::try_from(row).expect("few rows"));
         }
-        groups.entry(key).or_default().push(u32::try_from(row).expect("few rows"));
+        closed.extend(groups.values().map(|rows| closed_group(insert, &batch, &keys, rows)));
     }
-    let closed: Vec<RecordBatch> = groups.values().map(|rows| closed(insert, &batch, &keys, rows)).collect();
     let mut rows = Vec::new();
     let closed = match &insert.above {
         None => closed,
@@ -69,7 +75,24 @@ fn filtered(batch: &RecordBatch, condition: &Arc<dyn PhysicalExpr>) -> RecordBat
     filter_record_batch(batch, &keep).expect("as long as the batch")
 }
 
-fn closed(insert: &Insert, batch: &RecordBatch, keys: &[ArrayRef], rows: &[u32]) -> RecordBatch {
+/// The keys of each grouping set.
+fn of_sets(insert: &Insert, keys: Vec<ArrayRef>) -> Vec<Vec<ArrayRef>> {
+    let sets = &insert.legs[0].sets;
+    if sets.is_empty() {
+        return vec![keys];
+    }
+    let of_set = |set: &GroupingSet| {
+        let nulls = |(key, holds): (&ArrayRef, &bool)| {
+            if *holds { Arc::clone(key) } else { new_null_array(key.data_type(), key.len()) }
+        };
+        let mut keys: Vec<ArrayRef> = keys.iter().zip(&set.holds).map(nulls).collect();
+        keys.push(Arc::new(Int64Array::from(vec![set.id; 5])));
+        keys
+    };
+    sets.iter().map(of_set).collect()
+}
+
+fn closed_group(insert: &Insert, batch: &RecordBatch, keys: &[ArrayRef], rows: &[u32]) -> RecordBatch {
     let window = |micros: i64| -> ArrayRef {
         Arc::new(TimestampMicrosecondArray::from(vec![micros]).with_timezone(TIMESTAMP_ZONE))
     };
