@@ -73,11 +73,14 @@ fn in_time(partitions: &[Vec<Event>], bound: i64) -> Vec<Event> {
 
 type User = Option<&'static str>;
 
+/// Time, number of the branch and value of a record of two streams.
+type Branch = (i64, usize, i64);
+
 /// What the three results must hold, as the rig shows rows.
 fn expected(taken: &[Vec<Event>; 2]) -> [Vec<String>; 3] {
     let minute = |event: &Event| event.time.div_euclid(MINUTE) * MINUTE;
     let mut counts: BTreeMap<(i64, User), [i64; 2]> = BTreeMap::new();
-    let mut united: BTreeMap<(i64, User), Vec<(i64, usize, i64)>> = BTreeMap::new();
+    let mut united: BTreeMap<(i64, User), Vec<Branch>> = BTreeMap::new();
     for (side, events) in taken.iter().enumerate() {
         for event in events {
             counts.entry((minute(event), event.user)).or_default()[side] += 1;

@@ -58,7 +58,7 @@ enum Source {
     /// Records, and the window's columns.
     Records(SchemaRef),
     /// Rows of windows: their plan.
-    Windowed(LogicalPlan),
+    Windowed(Box<LogicalPlan>),
 }
 
 /// The streams of a job, with their indices.
@@ -200,14 +200,14 @@ impl<'a> Relation<'a> {
             return Err(Refusal::Words(message, help.to_owned()));
         }
         let visible = names.into_iter().filter(|name| !WINDOW_COLUMNS.contains(&name.as_str())).collect();
-        let source = Source::Windowed(windowed(plan, time, window)?);
+        let source = Source::Windowed(Box::new(windowed(plan, time, window)?));
         Ok(Relation { call, window, inputs: Vec::new(), visible, source })
     }
 
     fn table(&self) -> Arc<dyn TableSource> {
         match &self.source {
             Source::Records(schema) => Arc::new(LogicalTableSource::new(Arc::clone(schema))),
-            Source::Windowed(plan) => Arc::new(Inlined { plan: plan.clone() }),
+            Source::Windowed(plan) => Arc::new(Inlined { plan: plan.as_ref().clone() }),
         }
     }
 }
