@@ -99,6 +99,9 @@ async fn archive_all(plan: &Plan, events: &Events, catalog: &Catalog, folder: &P
 async fn observe(catalog: &Catalog, plan: &Plan) -> Observed {
     let insert = &plan.inserts[0];
     let columns: Vec<String> = insert.columns.iter().map(|column| column.name.clone()).collect();
-    let late = table_rows(catalog, &insert.late[0].table, &["_offset".to_owned()]).await;
-    Observed { rows: table_rows(catalog, &insert.table, &columns).await, late: late.len() }
+    let mut late = 0;
+    for of_stream in &insert.late {
+        late += table_rows(catalog, &of_stream.table, &["_offset".to_owned()]).await.len();
+    }
+    Observed { rows: table_rows(catalog, &insert.table, &columns).await, late }
 }

@@ -102,6 +102,11 @@ fn q7_highest_bid() {
 }
 
 #[test]
+fn q8_new_users_who_sell() {
+    check("q8");
+}
+
+#[test]
 fn q11_sessions_of_bidders() {
     check("q11");
 }

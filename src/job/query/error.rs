@@ -48,6 +48,10 @@ fn words(error: &DataFusionError) -> (String, Option<String>) {
         DataFusionError::NotImplemented(text) if text.starts_with("Unsupported") => (shorten(text), None),
         DataFusionError::NotImplemented(text) => (format!("not supported: {}", shorten(text)), None),
         DataFusionError::Plan(text) if text.contains("must appear in the GROUP BY clause") => ungrouped(text),
+        DataFusionError::Plan(text) if text.starts_with("Projections require unique expression names") => (
+            "two columns of one SELECT list have the same name".to_owned(),
+            Some("give one of them another name with AS".to_owned()),
+        ),
         DataFusionError::Plan(text) if text.starts_with("UNION queries have different") => (
             "the branches of UNION ALL have different numbers of columns".to_owned(),
             Some("select as many in each, in the same order".to_owned()),

@@ -178,7 +178,7 @@ fn what_is_wrong_in_a_layer_is_said_with_its_place() {
         ),
         (
             format!("SELECT window_start, window_end, hits, host AS hits FROM ({COUNTS})"),
-            "the result has two columns `hits`",
+            "two columns of one SELECT list have the same name",
         ),
     ];
     for (sql, message) in cases {
