@@ -20,7 +20,7 @@ use crate::job::definition::{InsertDefinition, StreamDefinition, WindowInput};
 use crate::job::plan::{Insert, LateTable, Leg, Publish, RangeColumn};
 use crate::windows::{ByData, Counting, Session, Window, WindowEdge};
 
-/// Plans one INSERT. `streams` are those of the job, in its order ([`Insert::stream`] counts in it); a stream that is only
+/// Plans one INSERT. `streams` are those of the job, in its order ([`crate::job::Input::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
 /// `None` when something is wrong: then `problems` says what.
 pub fn plan_insert(
