@@ -223,7 +223,6 @@ async fn run_backfill(case: &Case, reading: Reading, random: &mut Random) -> Lef
     left
 }
 
-/// A catalog of its own, with its tables in the folder.
 /// Where a case leaves what it makes: a catalog of its own, with all files in memory, as disks have nothing to do with it.
 struct World {
     _folder: tempfile::TempDir,

@@ -119,7 +119,7 @@ impl Below<'_> {
     fn edge(&self, expression: &Expr) -> Option<WindowEdge> {
         match unaliased(expression.clone()) {
             Expr::Column(column) => self.inside.edges[self.plan.schema().maybe_index_of_column(&column)?],
-            // The columns of USING: one side of a join has the row.
+            // Of the two sides of an outer join, one has the row.
             Expr::ScalarFunction(call) if call.func.name() == "coalesce" => {
                 let mut edges = call.args.iter().map(|argument| self.edge_or_null(argument));
                 let first = edges.next()??;
