@@ -30,6 +30,7 @@ mod rows;
 mod selections;
 mod single;
 mod sum;
+mod sums;
 #[cfg(test)]
 mod tests;
 mod totals;

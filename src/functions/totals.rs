@@ -1,4 +1,4 @@
-//! sum and avg over integers and DECIMAL: exact totals of 128 bits (256 for decimals of more than 28 digits), checked
+//! sum and avg over integers and DECIMAL: exact totals of up to 128 bits (256 for decimals of more than 28 digits), checked
 //! against the result's type only when they are evaluated, so that no intermediate overflow depends on order.
 
 use std::marker::PhantomData;
@@ -15,18 +15,19 @@ use datafusion_expr::{EmitTo, GroupsAccumulator};
 use datafusion_physical_expr::NullState;
 
 use super::ResultOverflow;
+use super::sums::{Sums, Widening};
 
 /// Digits of a DECIMAL whose sums of up to 10^10 rows fit 128 bits.
 pub(super) const NARROW_DIGITS_MAX: u8 = 28;
 
-/// The integer that a total is kept in.
+/// The integer that a total is.
 pub(super) trait Total: ArrowNativeType {
     /// How states carry it.
     type State: DecimalType<Native = Self>;
+    /// Where the totals of all groups are kept.
+    type Sums: Sums<Self>;
     /// The type of the state column.
     const STATE: DataType;
-    /// Their sum. The bits suffice for any number of rows that a machine can count.
-    fn plus(self, other: Self) -> Self;
     /// As 256 bits.
     fn wide(self) -> i256;
     /// As a double, rounded once.
@@ -35,11 +36,8 @@ pub(super) trait Total: ArrowNativeType {
 
 impl Total for i128 {
     type State = Decimal128Type;
+    type Sums = Widening;
     const STATE: DataType = DataType::Decimal128(DECIMAL128_MAX_PRECISION, 0);
-
-    fn plus(self, other: i128) -> i128 {
-        self.wrapping_add(other)
-    }
 
     fn wide(self) -> i256 {
         i256::from_i128(self)
@@ -52,11 +50,8 @@ impl Total for i128 {
 
 impl Total for i256 {
     type State = Decimal256Type;
+    type Sums = Vec<i256>;
     const STATE: DataType = DataType::Decimal256(DECIMAL256_MAX_PRECISION, 0);
-
-    fn plus(self, other: i256) -> i256 {
-        self.wrapping_add(other)
-    }
 
     fn wide(self) -> i256 {
         self
@@ -128,8 +123,8 @@ impl Output {
 }
 
 /// sum or avg over values of type `T` with totals of type `S`.
-pub(super) struct Totals<T, S> {
-    totals: Vec<S>,
+pub(super) struct Totals<T, S: Total> {
+    totals: S::Sums,
     /// Rows per group; kept for averages only.
     counts: Vec<i64>,
     seen: NullState,
@@ -139,19 +134,19 @@ pub(super) struct Totals<T, S> {
 
 impl<T, S: Total> Totals<T, S> {
     pub(super) fn new(output: Output) -> Totals<T, S> {
-        let (totals, counts) = (Vec::new(), Vec::new());
+        let (totals, counts) = (S::Sums::default(), Vec::new());
         Totals { totals, counts, seen: NullState::new(), output, argument: PhantomData }
     }
 
     fn resize(&mut self, groups: usize) {
-        self.totals.resize(groups, S::default());
+        self.totals.resize_to(groups);
         if self.output.is_average() {
             self.counts.resize(groups, 0);
         }
     }
 
     fn take(&mut self, emit_to: EmitTo) -> (Vec<S>, Vec<i64>, Option<NullBuffer>) {
-        let totals = emit_to.take_needed(&mut self.totals);
+        let totals = self.totals.take(emit_to);
         let counts = if self.output.is_average() { emit_to.take_needed(&mut self.counts) } else { Vec::new() };
         let nulls = self.seen.build(emit_to);
         (totals, counts, nulls)
@@ -173,15 +168,15 @@ where
     ) -> Result<()> {
         self.resize(total_num_groups);
         let column = values[0].as_primitive::<T>();
-        let (totals, counts) = (&mut self.totals[..], &mut self.counts[..]);
+        let (totals, counts) = (&mut self.totals, &mut self.counts[..]);
         if self.output.is_average() {
             self.seen.accumulate(group_indices, column, opt_filter, total_num_groups, |group, value| {
-                totals[group] = totals[group].plus(value.widen());
+                totals.add(group, value.widen());
                 counts[group] += 1;
             });
         } else {
             self.seen.accumulate(group_indices, column, opt_filter, total_num_groups, |group, value| {
-                totals[group] = totals[group].plus(value.widen());
+                totals.add(group, value.widen());
             });
         }
         Ok(())
@@ -236,10 +231,8 @@ where
     ) -> Result<()> {
         self.resize(total_num_groups);
         let column = values[0].as_primitive::<S::State>();
-        let totals = &mut self.totals[..];
-        self.seen.accumulate(group_indices, column, None, total_num_groups, |group, total| {
-            totals[group] = totals[group].plus(total);
-        });
+        let totals = &mut self.totals;
+        self.seen.accumulate(group_indices, column, None, total_num_groups, |group, total| totals.add(group, total));
         if self.output.is_average() {
             let counts = values[1].as_primitive::<Int64Type>().values();
             for (&count, &group) in counts.iter().zip(group_indices) {
@@ -250,7 +243,7 @@ where
     }
 
     fn size(&self) -> usize {
-        self.totals.capacity() * size_of::<S>() + self.counts.capacity() * size_of::<i64>() + self.seen.size()
+        self.totals.bytes() + self.counts.capacity() * size_of::<i64>() + self.seen.size()
     }
 }
 

@@ -4,6 +4,7 @@
 use arrow::array::{Array, ArrayRef};
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_expr::EmitTo;
+use datafusion_physical_plan::aggregates::group_values::multi_group_by::GroupValuesColumn;
 use datafusion_physical_plan::aggregates::group_values::{GroupValues, new_group_values};
 use datafusion_physical_plan::aggregates::order::GroupOrdering;
 
@@ -20,10 +21,13 @@ pub(super) struct Identities {
 impl Identities {
     /// `keys` names the columns and their types.
     pub(super) fn new(keys: &SchemaRef) -> Result<Identities, PaneError> {
-        let values = if keys.fields().is_empty() {
-            None
-        } else {
-            Some(new_group_values(SchemaRef::clone(keys), &GroupOrdering::None).map_err(PaneError::Keys)?)
+        let values: Option<Box<dyn GroupValues>> = match keys.fields().as_ref() {
+            [] => None,
+            // DataFusion's set for one column of texts takes twice the memory: its table holds the texts' places too.
+            [key] if matches!(key.data_type(), DataType::Utf8 | DataType::Binary) => {
+                Some(Box::new(GroupValuesColumn::<false>::try_new(SchemaRef::clone(keys)).map_err(PaneError::Keys)?))
+            }
+            _ => Some(new_group_values(SchemaRef::clone(keys), &GroupOrdering::None).map_err(PaneError::Keys)?),
         };
         Ok(Identities { values, count: 0 })
     }
