@@ -62,3 +62,28 @@ impl Clock for ManualClock {
         Duration::from_micros(self.micros.load(Ordering::SeqCst))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_machines_clock_goes_on() {
+        let clock = SystemClock::start();
+        let (before, elapsed) = (clock.now(), clock.elapsed());
+        // This project is not older.
+        let year_2026 = EventTime(1_767_225_600_000_000);
+        assert!((0..10_000).all(|_| clock.now() >= year_2026), "{before}");
+        assert!(clock.elapsed() > elapsed);
+        assert!(clock.elapsed() < Duration::from_secs(3_600), "it began a moment ago");
+    }
+
+    #[test]
+    fn a_clock_that_is_moved_by_hand_shows_all_moves() {
+        let clock = ManualClock::default();
+        assert_eq!((clock.now(), clock.elapsed()), (EventTime(0), Duration::ZERO));
+        clock.advance(Duration::from_millis(2));
+        clock.advance(Duration::from_micros(3));
+        assert_eq!((clock.now(), clock.elapsed()), (EventTime(2_003), Duration::from_micros(2_003)));
+    }
+}

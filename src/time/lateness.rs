@@ -56,3 +56,56 @@ pub fn late_by_end(
     let behind = &closed & &!&late;
     Verdicts { late, behind }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const BOUND: Micros = Micros(3);
+    const ALLOWED: Micros = Micros(10);
+
+    fn rows(buffer: &BooleanBuffer) -> Vec<usize> {
+        buffer.set_indices().collect()
+    }
+
+    #[test]
+    fn a_record_is_late_when_the_end_and_what_is_allowed_are_at_or_below_its_watermark() {
+        // W(r) = seen - 3; the window that ends at 100 takes records until it is 110.
+        let seen = TimestampMicrosecondArray::from(vec![112, 113, 114]);
+        let verdicts = late_by_end(&[100; 3], &seen, BOUND, ALLOWED, EventTime::MIN);
+        assert_eq!((rows(&verdicts.late), rows(&verdicts.behind)), (vec![1, 2], vec![]));
+        assert!(!verdicts.all_in_time());
+        assert_eq!(late_through(&seen, BOUND, ALLOWED), [99, 100, 101]);
+    }
+
+    #[test]
+    fn the_first_record_of_a_partition_is_never_late() {
+        // What stands behind a null is not looked at.
+        let seen = TimestampMicrosecondArray::new(vec![500, 500].into(), Some(vec![false, true].into()));
+        let verdicts = late_by_end(&[100; 2], &seen, BOUND, ALLOWED, EventTime::MIN);
+        assert_eq!(rows(&verdicts.late), [1]);
+        assert_eq!(late_through(&seen, BOUND, ALLOWED), [i64::MIN, 487]);
+    }
+
+    #[test]
+    fn a_record_in_time_is_behind_when_the_job_has_closed_its_window_for_good() {
+        let seen = TimestampMicrosecondArray::from(vec![0, 0, 0, 500]);
+        let closed_at = |watermark| {
+            let verdicts = late_by_end(&[100, 101, 102, 100], &seen, BOUND, ALLOWED, EventTime(watermark));
+            assert_eq!(rows(&verdicts.late), [3], "what is late by its own partition is late, whatever the job says");
+            rows(&verdicts.behind)
+        };
+        assert!(closed_at(109).is_empty());
+        assert_eq!(closed_at(110), [0]);
+        assert_eq!(closed_at(111), [0, 1]);
+    }
+
+    #[test]
+    fn before_the_job_has_a_watermark_nothing_is_closed() {
+        let seen = TimestampMicrosecondArray::from(vec![None]);
+        let verdicts = late_by_end(&[i64::MIN], &seen, BOUND, Micros(0), EventTime::MIN);
+        assert!(verdicts.all_in_time());
+        let verdicts = late_by_end(&[5], &seen, BOUND, Micros(0), EventTime(5));
+        assert!(!verdicts.all_in_time(), "behind is not in time either");
+    }
+}

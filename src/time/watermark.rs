@@ -175,4 +175,33 @@ mod tests {
         assert_eq!(watermarks.state(), EventTime(50));
         assert_eq!(watermarks.holder(), None);
     }
+
+    #[test]
+    fn the_time_to_idle_begins_with_the_first_confirmation_of_an_end() {
+        let mut watermarks = watermarks(Some(MINUTE));
+        watermarks.observe(0, 0, Some(EventTime(100)));
+        let mut at_end = |offset, seconds| {
+            watermarks.at_end(0, 1, ResumeOffset(offset), Duration::from_secs(seconds));
+            watermarks.state() == EventTime(90)
+        };
+        assert!(!at_end(7, 600));
+        assert!(!at_end(7, 659));
+        assert!(!at_end(8, 660), "the log went on, so that its new end is confirmed for the first time");
+        assert!(!at_end(8, 719));
+        assert!(at_end(8, 720));
+    }
+
+    #[test]
+    fn it_is_behind_until_it_is_stated() {
+        let mut watermarks = watermarks(None);
+        watermarks.observe(0, 0, Some(EventTime(100)));
+        assert!(!watermarks.is_behind(), "the other partition has shown nothing");
+        watermarks.observe(0, 1, Some(EventTime(50)));
+        assert!(watermarks.is_behind());
+        assert_eq!(
+            (watermarks.stated(), watermarks.state(), watermarks.stated()),
+            (EventTime::MIN, EventTime(40), EventTime(40))
+        );
+        assert!(!watermarks.is_behind());
+    }
 }
