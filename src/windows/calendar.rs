@@ -98,14 +98,10 @@ impl Adjacent for Calendar {
         let held = time.clamp(YEARS.0 * year, YEARS.1 * year);
         let instant = DateTime::from_timestamp_micros(held).expect("is held in range");
         let date = instant.with_timezone(&self.zone).date_naive();
-        // Where a zone has gone back over midnight, an instant with yesterday's date may lie behind today's beginning.
-        let mut number = self.number(date);
-        while self.first_instant(number + 1) <= held {
-            number += 1;
-        }
-        while self.first_instant(number) > held {
-            number -= 1;
-        }
+        // Where a zone has gone back over midnight, an instant with yesterday's date may lie behind today's beginning. None has
+        // gone back by more than a day.
+        let by_date = self.number(date);
+        let number = if self.first_instant(by_date + 1) <= held { by_date + 1 } else { by_date };
         (self.first_instant(number), self.first_instant(number + 1))
     }
 }
@@ -184,6 +180,8 @@ mod tests {
     fn a_day_without_midnight_begins_where_clocks_jump() {
         // São Paulo went from 23:59:59 to 01:00 on 2017-10-15.
         check(days("America/Sao_Paulo"), "2017-10-15T12:00:00Z", "2017-10-15T03:00:00Z", "2017-10-16T02:00:00Z");
+        // Beirut, east of UTC, did so on 2022-03-27.
+        check(days("Asia/Beirut"), "2022-03-27T12:00:00Z", "2022-03-26T22:00:00Z", "2022-03-27T21:00:00Z");
     }
 
     #[test]

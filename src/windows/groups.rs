@@ -4,9 +4,8 @@
 
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, BooleanArray, new_empty_array};
+use arrow::array::{Array, ArrayRef, BooleanArray};
 use arrow::compute::concat;
-use arrow::datatypes::Field;
 use arrow::record_batch::{RecordBatch, RecordBatchOptions};
 use datafusion_expr::EmitTo;
 
@@ -120,14 +119,11 @@ impl Groups {
         Ok(())
     }
 
+    /// There is a group.
     fn take_keys(&mut self) -> Result<Vec<ArrayRef>, PaneError> {
-        let rows = std::mem::take(&mut self.count);
+        self.count = 0;
         match &mut self.keys {
             Keys::Grouped(identities) => identities.take(),
-            Keys::Rows(_) if rows == 0 => {
-                let empty = |field: &Arc<Field>| new_empty_array(field.data_type());
-                Ok(self.aggregation.keys.fields().iter().map(empty).collect())
-            }
             Keys::Rows(batches) => {
                 let batches = std::mem::take(batches);
                 let column = |index: usize| {
