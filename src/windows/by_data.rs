@@ -196,4 +196,53 @@ mod tests {
         assert!(!session.is_whole(&at(minutes(3).0 - 1), minutes(2)));
         assert!(session.is_whole(&at(minutes(3).0), EventTime::MIN));
     }
+
+    #[test]
+    fn what_has_no_bound_is_told_by_the_ends_of_time() {
+        for kind in kinds() {
+            for end in [EventTime::MIN, EventTime::MAX] {
+                for edge in [WindowEdge::Start, WindowEdge::End, WindowEdge::Time] {
+                    assert_eq!(kind.closed_below(edge, end, minutes(2)), end);
+                }
+            }
+            assert_eq!(kind.last_end_below(WindowEdge::Start, EventTime::MIN), EventTime::MIN);
+            assert_eq!(kind.last_end_below(WindowEdge::Time, minutes(9)), minutes(9));
+            assert_eq!(kind.start_by(WindowEdge::Start, minutes(9)), minutes(9));
+            assert_eq!(kind.start_by(WindowEdge::End, EventTime::MAX), EventTime::MAX);
+        }
+        let [session, counting, sliding] = kinds();
+        assert_eq!(session.start_by(WindowEdge::Time, minutes(9)), EventTime::MIN);
+        assert_eq!(counting.start_by(WindowEdge::End, minutes(9)), EventTime::MIN);
+        assert_eq!(sliding.start_by(WindowEdge::End, minutes(9)), minutes(8));
+    }
+
+    #[test]
+    fn only_the_starts_of_sliding_windows_close_in_order() {
+        let in_order = |edge| kinds().map(|kind| kind.closes_in_order_of(edge));
+        assert_eq!(in_order(WindowEdge::Start), [false, false, true]);
+        assert_eq!(in_order(WindowEdge::Time), [true, true, true]);
+        let can_begin = |edge| kinds().map(|kind| kind.can_begin_at(edge));
+        assert_eq!(can_begin(WindowEdge::Start), [true, false, true]);
+        assert_eq!(can_begin(WindowEdge::End), [false, false, true]);
+    }
+
+    #[test]
+    fn keys_with_windows_of_their_own_are_the_first_ones_or_all() {
+        let kinds = [
+            ByData::Session(Session { gap: MINUTE, partition_keys: 0 }),
+            ByData::Counting(Counting { size: 3, timeout: MINUTE, partition_keys: 2 }),
+            ByData::Sliding(Sliding { size: MINUTE }),
+        ];
+        assert_eq!(kinds.map(|kind| kind.partition_keys(5)), [0, 2, 5]);
+    }
+
+    #[test]
+    fn other_windows_are_whole_when_they_begin_in_what_was_read_or_were_found_so() {
+        let [_, counting, sliding] = kinds();
+        let at = |start: EventTime, whole| Made { start: start.0, end: start.0 + MINUTE.0, reason: None, whole };
+        assert!(sliding.is_whole(&at(minutes(2), true), minutes(2)));
+        assert!(!sliding.is_whole(&at(EventTime(minutes(2).0 - 1), true), minutes(2)));
+        assert!(counting.is_whole(&at(minutes(1), true), minutes(2)));
+        assert!(!counting.is_whole(&at(minutes(3), false), minutes(2)));
+    }
 }

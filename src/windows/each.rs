@@ -114,4 +114,26 @@ mod tests {
         assert_eq!(wanted(&places(EventTime::MIN), 0, &RECORDS), [0, 1], "it will publish all of partition 1");
         assert_eq!(wanted(&places(EventTime(60)), 0, &RECORDS), [0, 1, 2, 3], "and none before its time");
     }
+
+    #[test]
+    fn a_record_without_a_place_is_nobodys_but_the_ranges() {
+        let published = Some(Published { below: at(&[(0, 6)]), again_from: EventTime(100) });
+        let others = Some(Others { time: EventTime::MIN, offsets: at(&[]) });
+        let places = Places { published, others };
+        let range = PublishRange::of_marks(EventTime(10), EventTime(20));
+        let partitions = Int32Array::from(vec![None, None, Some(0), Some(0), None]);
+        let offsets = Int64Array::from(vec![None, Some(1), None, Some(1), None]);
+        let wanted = places.wanted(&range, &[10, 15, 19, 15, 20], (&partitions, &offsets));
+        assert_eq!(wanted.set_indices().collect::<Vec<_>>(), [0, 1, 2]);
+    }
+
+    #[test]
+    fn either_place_decides() {
+        let published = Some(Published { below: at(&[(0, 6)]), again_from: EventTime(100) });
+        let others = Some(Others { time: EventTime(60), offsets: at(&[(0, 9)]) });
+        assert!(Places::default().is_all());
+        assert!(!Places { published: published.clone(), others: None }.is_all());
+        assert!(!Places { published: None, others: others.clone() }.is_all());
+        assert!(!Places { published, others }.is_all());
+    }
 }

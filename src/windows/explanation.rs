@@ -158,12 +158,11 @@ mod tests {
     #[test]
     fn every_kind_says_what_it_is() {
         let (minute, hour) = (Micros::from_seconds(60), Micros::from_seconds(3_600));
-        let none = Micros(0);
         let days = CalendarLength::Days { count: 7, shift: 4 };
         let windows = [
             Window::Tumbling(Tumbling { size: minute, offset: Micros::from_seconds(5) }),
-            Window::Hopping(Hopping { slide: minute, size: hour, offset: none }),
-            Window::Cumulating(Cumulating { step: minute, size: hour, offset: none }),
+            Window::Hopping(Hopping { slide: minute, size: hour, offset: Micros::from_seconds(5) }),
+            Window::Cumulating(Cumulating { step: minute, size: hour, offset: minute }),
             Window::Calendar(Calendar { length: CalendarLength::Months(1), zone: Tz::UTC }),
             Window::Calendar(Calendar { length: days, zone: Tz::Europe__Berlin }),
         ];
@@ -172,8 +171,8 @@ mod tests {
             texts,
             [
                 "TUMBLE of 1m, shifted by 5s, aligned to 1970-01-01T00:00:00Z".to_owned(),
-                "HOP of 1h every 1m, aligned to 1970-01-01T00:00:00Z".to_owned(),
-                "CUMULATE of 1h in steps of 1m, aligned to 1970-01-01T00:00:00Z".to_owned(),
+                "HOP of 1h every 1m, shifted by 5s, aligned to 1970-01-01T00:00:00Z".to_owned(),
+                "CUMULATE of 1h in steps of 1m, shifted by 1m, aligned to 1970-01-01T00:00:00Z".to_owned(),
                 "TUMBLE of 1 month, from midnight to midnight in UTC".to_owned(),
                 format!(
                     "TUMBLE of 7 days, shifted by 4d, from midnight to midnight in Europe/Berlin (time zone data {TZDATA})"
@@ -185,13 +184,60 @@ mod tests {
             documents,
             [
                 r#"{"kind":"tumble","size_us":60000000,"offset_us":5000000}"#.to_owned(),
-                r#"{"kind":"hop","slide_us":60000000,"size_us":3600000000,"offset_us":0}"#.to_owned(),
-                r#"{"kind":"cumulate","step_us":60000000,"size_us":3600000000,"offset_us":0}"#.to_owned(),
+                r#"{"kind":"hop","slide_us":60000000,"size_us":3600000000,"offset_us":5000000}"#.to_owned(),
+                r#"{"kind":"cumulate","step_us":60000000,"size_us":3600000000,"offset_us":60000000}"#.to_owned(),
                 r#"{"kind":"tumble","offset_us":0,"calendar":"1 month","time_zone":"UTC"}"#.to_owned(),
                 format!(
                     r#"{{"kind":"tumble","offset_us":345600000000,"calendar":"7 days","time_zone":"Europe/Berlin","tzdata":"{TZDATA}"}}"#
                 ),
             ]
         );
+    }
+
+    #[test]
+    fn windows_that_the_data_makes_say_what_makes_them() {
+        let minute = Micros::from_seconds(60);
+        let by_data = [
+            ByData::Session(Session { gap: minute, partition_keys: 1 }),
+            ByData::Counting(Counting { size: 7, timeout: minute, partition_keys: 1 }),
+            ByData::Sliding(Sliding { size: minute }),
+        ];
+        let explained = by_data.map(|kind| Window::ByData(kind).explain());
+        assert!(explained.iter().all(|explanation| explanation.is_by_data() && !explanation.is_none()));
+        assert_eq!(
+            explained.each_ref().map(WindowExplanation::to_string),
+            [
+                "SESSION with a gap of 1m",
+                "COUNT_WINDOW of 7 records, or 1m",
+                "SLIDING of 1m, one for each time of a record, ending with it",
+            ]
+        );
+        assert_eq!(
+            explained.map(|explanation| serde_json::to_string(&explanation).expect("serialises")),
+            [
+                r#"{"kind":"session","offset_us":0,"gap_us":60000000}"#,
+                r#"{"kind":"count_window","offset_us":0,"records":7,"timeout_us":60000000}"#,
+                r#"{"kind":"sliding","size_us":60000000,"offset_us":0}"#,
+            ]
+        );
+    }
+
+    #[test]
+    fn without_a_window_there_is_not_much_to_say() {
+        let explained = Window::EachRecord.explain();
+        assert!(explained.is_none() && !explained.is_by_data());
+        assert_eq!(explained.to_string(), "none: each record by itself");
+        assert_eq!(serde_json::to_string(&explained).expect("serialises"), r#"{"kind":"none","offset_us":0}"#);
+        let tumbling = Window::Tumbling(Tumbling { size: Micros(1), offset: Micros(0) }).explain();
+        assert!(!tumbling.is_none() && !tumbling.is_by_data());
+    }
+
+    #[test]
+    fn twelve_months_are_a_year() {
+        let of = |months| {
+            let window = Calendar { length: CalendarLength::Months(months), zone: Tz::UTC };
+            Window::Calendar(window).explain().calendar.expect("it goes by a calendar")
+        };
+        assert_eq!([1, 3, 12, 18, 24].map(of), ["1 month", "3 months", "1 year", "18 months", "2 years"]);
     }
 }

@@ -113,6 +113,14 @@ mod tests {
         assert_eq!(window.windows_of(7).count(), 0);
     }
 
+    #[test]
+    fn a_window_is_told_by_its_start() {
+        let window = hop(5, 12, 3);
+        assert_eq!((window.start_of(20), window.mark_of(20), window.name_of(20)), (8, 8, 8));
+        // A slide that divides the size, one that doesn't, one above it.
+        assert_eq!([hop(5, 10, 0), hop(5, 11, 0), hop(5, 4, 0)].map(|hop| hop.windows_of_a_record()), [2, 3, 1]);
+    }
+
     proptest! {
         #[test]
         fn a_pane_lies_in_exactly_the_windows_that_hold_its_times(

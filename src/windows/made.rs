@@ -165,3 +165,43 @@ impl MadeWindows {
         self.windows.iter().map(|window| EventTime(window.end)).max()
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::AsArray;
+    use arrow::datatypes::{DataType, Field, Int64Type, Schema, TimestampMicrosecondType};
+
+    use super::*;
+
+    /// [1, 5) of 10, [2, 9) of 20 and [3, 7) of 30.
+    fn made() -> MadeWindows {
+        let window = |start, end, reason| Made { start, end, reason: Some(reason), whole: true };
+        let windows = vec![window(1, 5, Reason::Full), window(2, 9, Reason::Timeout), window(3, 7, Reason::Full)];
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        MadeWindows::new(windows, &schema, vec![Arc::new(Int64Array::from(vec![10, 20, 30]))])
+    }
+
+    fn numbers(made: &MadeWindows) -> Vec<i64> {
+        made.rows().column(0).as_primitive::<Int64Type>().values().to_vec()
+    }
+
+    #[test]
+    fn rows_stay_beside_their_windows() {
+        let some = made().only(|window| window.start != 2);
+        assert_eq!((numbers(&some), some.windows().len(), some.windows()[1].start), (vec![10, 30], 2, 3));
+        assert_eq!(numbers(&made().only(|_| true)), [10, 20, 30]);
+        let none = made().only(|_| false);
+        assert_eq!((numbers(&none).len(), none.windows().len(), none.latest_end()), (0, 0, None));
+        assert_eq!(made().latest_end(), Some(EventTime(9)));
+    }
+
+    #[test]
+    fn window_columns_are_start_end_and_the_last_microsecond() {
+        let columns = made().window_columns(true);
+        let instants = |column: usize| columns[column].as_primitive::<TimestampMicrosecondType>().values().to_vec();
+        assert_eq!([instants(0), instants(1), instants(2)], [[1, 2, 3], [5, 9, 7], [4, 8, 6]]);
+        let reasons: Vec<_> = columns[3].as_string::<i32>().iter().flatten().collect();
+        assert_eq!(reasons, ["full", "timeout", "full"]);
+        assert_eq!(made().window_columns(false).len(), 3);
+    }
+}

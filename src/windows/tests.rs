@@ -1,10 +1,14 @@
 //! Panes and aggregates together: the same rows give the same bits, however they are batched, split over panes, frozen,
 //! restored and merged; and those of a slow, obvious model.
 
+mod asked;
 mod cases;
 mod collected;
 mod made;
+mod memory;
 mod model;
+mod open;
+mod overlapping;
 mod pairs;
 mod revised;
 mod roundabout;

@@ -72,3 +72,25 @@ impl Run {
         self.first_end + before * self.spacing
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_run_counts_its_windows() {
+        let run = Run { first_end: 5, last_end: 25, spacing: 10 };
+        assert_eq!((run.count(), run.end(0), run.end(2)), (3, 5, 25));
+        assert_eq!([i64::MIN, 4, 5, 14, 15, 24, 25, 99].map(|time| run.count_through(time)), [0, 0, 1, 1, 2, 2, 3, 3]);
+        let after = [i64::MIN, 4, 5, 14, 15, 24].map(|time| run.first_after(time));
+        assert_eq!(after, [Some(5), Some(5), Some(15), Some(15), Some(25), Some(25)]);
+        assert_eq!([25, 26, 99].map(|time| run.first_after(time)), [None; 3]);
+    }
+
+    #[test]
+    fn a_run_that_ends_before_its_first_window_has_none() {
+        let run = Run { first_end: 15, last_end: 5, spacing: 10 };
+        assert_eq!((run.count(), run.count_through(99)), (0, 0));
+        assert_eq!((run.first_after(0), run.first_after(99)), (None, None));
+    }
+}

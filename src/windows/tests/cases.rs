@@ -186,3 +186,33 @@ fn a_pane_without_rows_closes_to_nothing() {
         assert_eq!(pane.close().expect("nothing").num_rows(), 0);
     }
 }
+
+#[test]
+fn rows_that_stay_by_themselves_are_all_there() {
+    let columns = Arc::new(schema().project(&[KEY, INT]).expect("columns of the schema"));
+    let aggregation = Arc::new(Aggregation::of_rows(Arc::clone(&columns)));
+    let row = |key, int| Row { key: Some(key), int: Some(int), ..blank(0) };
+    let mut pane = Pane::new(&aggregation).expect("no functions");
+    update(&mut pane, &[KEY, INT], &[], &[row(1, 5), row(1, 5)]).expect("rows");
+    let Frozen::Whole(first) = pane.freeze().expect("a state") else { panic!("the first is the whole") };
+    assert_eq!((first.num_rows(), pane.groups()), (2, 2));
+    update(&mut pane, &[KEY, INT], &[], &[row(2, 7)]).expect("rows");
+    update(&mut pane, &[KEY, INT], &[], &[row(1, 5)]).expect("rows");
+    assert_eq!(pane.groups(), 4);
+    let closed = pane.close().expect("rows");
+    assert_eq!(closed.schema(), columns);
+    let mut ints = closed.column(1).as_primitive::<Int64Type>().values().to_vec();
+    ints.sort_unstable();
+    assert_eq!(ints, [5, 5, 5, 7]);
+}
+
+#[test]
+fn a_batch_without_rows_is_no_group() {
+    let calls = [Call::of("count", POSITION)];
+    for keys in [&[][..], &[KEY][..]] {
+        let mut pane = Pane::new(&aggregation(keys, &calls)).expect("known functions");
+        update(&mut pane, keys, &calls, &[]).expect("no rows");
+        assert!(pane.is_empty());
+        assert_eq!(pane.close().expect("nothing").num_rows(), 0);
+    }
+}

@@ -23,7 +23,7 @@ pub(super) enum Kind {
 
 impl Kind {
     /// Group keys; the first one tells windows apart.
-    fn keys(&self) -> Vec<usize> {
+    pub(super) fn keys(&self) -> Vec<usize> {
         match self {
             Kind::Session { split_by_flag: true, .. } | Kind::Counting { split_by_flag: true, .. } => vec![KEY, FLAG],
             _ => vec![KEY],
@@ -119,7 +119,7 @@ fn sliding(rows: &[Row], size: i64) -> Vec<Expected> {
 }
 
 /// One worker's windows.
-enum Open {
+pub(super) enum Open {
     Session(Sessions),
     Counting(CountWindows),
     Sliding(SlidingWindows),
@@ -323,7 +323,7 @@ fn worker_of(key: Option<u8>, workers: usize) -> usize {
     key.map_or(0, |key| usize::from(key) % workers)
 }
 
-fn open(kind: &Kind, calls: &[Call], revised: Option<Revised>) -> Open {
+pub(super) fn open(kind: &Kind, calls: &[Call], revised: Option<Revised>) -> Open {
     let keys = Arc::new(schema().project(&kind.keys()).expect("columns of the schema"));
     let functions: Vec<_> = calls.iter().map(Call::expression).collect();
     match *kind {
@@ -356,7 +356,7 @@ fn shipped_schema(keys: &[usize]) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-fn shipped(rows: &[Row], keys: &[usize]) -> RecordBatch {
+pub(super) fn shipped(rows: &[Row], keys: &[usize]) -> RecordBatch {
     let all = batch(rows);
     let partitions = arrow::array::Int32Array::from_value(0, rows.len());
     let mut columns: Vec<ArrayRef> =
@@ -366,7 +366,7 @@ fn shipped(rows: &[Row], keys: &[usize]) -> RecordBatch {
     RecordBatch::try_new(shipped_schema(keys), columns).expect("columns fit the schema")
 }
 
-fn fed(rows: &RecordBatch, keys: &[usize], calls: &[Call]) -> Fed {
+pub(super) fn fed(rows: &RecordBatch, keys: &[usize], calls: &[Call]) -> Fed {
     let from = 3 + keys.len();
     let own: Vec<usize> = (from..rows.num_columns()).collect();
     let (arguments, filters) = inputs(calls, &rows.project(&own).expect("columns of its own"));
@@ -381,7 +381,7 @@ fn inputs(calls: &[Call], rows: &RecordBatch) -> Inputs {
     (calls.iter().map(|call| call.columns(rows)).collect(), filters.collect())
 }
 
-fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
+pub(super) fn add(worker: &mut Open, kind: &Kind, calls: &[Call], rows: &[Row]) {
     let times: Vec<i64> = rows.iter().map(|row| row.time).collect();
     let split = match worker {
         Open::Counting(windows) => return windows.add(shipped(rows, &kind.keys())),
