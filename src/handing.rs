@@ -146,8 +146,12 @@ pub async fn edges(plan: &Plan, catalog: &Catalog) -> Result<Vec<EventTime>, Han
         return Err(HandOverError::WithoutWindow { table: insert.table.clone(), to: one_to });
     }
     if let Some(insert) = plan.inserts.iter().find(|insert| !insert.can_begin_at_an_edge()) {
-        let window = insert.window.name();
-        return Err(StartError::CutsWindows { table: insert.table.clone(), window }.into());
+        let table = insert.table.clone();
+        return Err(match insert.begins_anywhere() {
+            Some(window) => StartError::CutsInnerWindows { table, window: window.name() },
+            None => StartError::CutsWindows { table, window: insert.window.name() },
+        }
+        .into());
     }
     Ok(plan.inserts.iter().zip(edges).map(|(insert, (_, edge))| insert.first_mark(edge)).collect())
 }

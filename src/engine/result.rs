@@ -1,10 +1,10 @@
 //! From the rows of closed windows to rows of the result: HAVING or what the query does above its windows, then the
 //! SELECT list. Where that needs all rows of a window, they are gathered on one worker first.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray};
+use arrow::array::{ArrayRef, AsArray, BooleanArray};
 use arrow::compute::{concat_batches, filter_record_batch};
 use arrow::datatypes::TimestampMicrosecondType;
 use arrow::record_batch::RecordBatch;
@@ -38,6 +38,8 @@ pub(super) struct Finish {
     revisable: BTreeMap<(usize, i64, i64), Revisable>,
     /// For each INSERT, windows that end at or before it were published before this engine was started.
     published_below: Vec<EventTime>,
+    /// For each leg, windows that start at or after it are whole ([`Leg::whole_from`]).
+    whole_from: Vec<EventTime>,
 }
 
 /// Rows of a window, with the leg of the INSERT that they are of and the worker that they are from.
@@ -53,7 +55,11 @@ struct Revisable {
 
 impl Finish {
     /// Fails if an operator can't be set up.
-    pub(super) fn new(plan: &Arc<Plan>, published_below: &[EventTime]) -> Result<Finish, EngineError> {
+    pub(super) fn new(
+        plan: &Arc<Plan>,
+        published_below: &[EventTime],
+        complete_from: &[EventTime],
+    ) -> Result<Finish, EngineError> {
         let start = |insert: &Insert| {
             let running = insert.above.as_ref().map(|above| above.start()).transpose();
             running.map_err(|source| failed(insert, source))
@@ -62,7 +68,9 @@ impl Finish {
         let legs = plan.inserts.iter().enumerate();
         let legs = legs.flat_map(|(index, insert)| (0..insert.legs.len()).map(move |leg| (index, leg))).collect();
         let published_below = published_below.to_vec();
-        Ok(Finish { plan: plan.clone(), legs, above, revisable: BTreeMap::new(), published_below })
+        let from = |insert: usize| complete_from.get(insert).copied().unwrap_or(EventTime::MIN);
+        let whole_from = plan.legs().map(|(insert, leg)| leg.whole_from(from(insert))).collect();
+        Ok(Finish { plan: plan.clone(), legs, above, revisable: BTreeMap::new(), published_below, whole_from })
     }
 
     /// Whether an INSERT's rows are gathered.
@@ -75,6 +83,7 @@ impl Finish {
     pub(super) fn run(&mut self, closed: Vec<Rows>, output: &mut WorkerOutput) -> Result<(), EngineError> {
         let plan = self.plan.clone();
         let mut gathered: BTreeMap<usize, Vec<Gathered>> = BTreeMap::new();
+        let closed = self.without_cut_off(closed).map_err(|(insert, source)| failed(&plan.inserts[insert], source))?;
         for rows in closed {
             let (insert, leg) = self.legs[rows.leg];
             gathered.entry(insert).or_default().extend(rows.rows.map(|batch| ((leg, rows.from), batch)));
@@ -101,6 +110,32 @@ impl Finish {
         }
         self.revisable.retain(|key, _| !is_final(key));
         Ok(())
+    }
+
+    /// The rows without those of windows above that hold one which may be cut off: nobody knows what these lack.
+    fn without_cut_off(&self, mut closed: Vec<Rows>) -> Result<Vec<Rows>, (usize, DataFusionError)> {
+        let mut cut_off: BTreeSet<(usize, i64)> = BTreeSet::new();
+        for rows in closed.iter().filter(|rows| self.whole_from[rows.leg] > EventTime::MIN) {
+            let Some(batch) = &rows.rows else { continue };
+            let from = self.whole_from[rows.leg].0;
+            let [within, starts] = [0, 1].map(|column| batch.column(column).as_primitive::<TimestampMicrosecondType>());
+            let cut = within.values().iter().zip(starts.values()).filter(|(_, start)| **start < from);
+            cut_off.extend(cut.map(|(within, _)| (self.legs[rows.leg].0, *within)));
+        }
+        for rows in closed.iter_mut().filter(|_| !cut_off.is_empty()) {
+            let (insert, _) = self.legs[rows.leg];
+            let Some(batch) = rows.rows.take() else { continue };
+            let is_whole = match self.plan.inserts[insert].legs.iter().any(|leg| leg.within.is_some()) {
+                true => {
+                    let within = batch.column(0).as_primitive::<TimestampMicrosecondType>().values().iter();
+                    within.map(|within| Some(!cut_off.contains(&(insert, *within)))).collect()
+                }
+                false => BooleanArray::from(vec![true; batch.num_rows()]),
+            };
+            let whole = filter_record_batch(&batch, &is_whole).map_err(|source| (insert, source.into()))?;
+            rows.rows = (whole.num_rows() > 0).then_some(whole);
+        }
+        Ok(closed)
     }
 
     /// Takes rows of windows that a worker has closed or changed.

@@ -233,8 +233,9 @@ fn build(
 ) -> Result<(), EngineError> {
     let keys = first_of_legs(preparations).map(|preparation| preparation.dealt_by.clone()).collect();
     let windows = context.plan.legs().map(|(_, leg)| Some(leg.gathered_by())).collect();
-    let finish =
-        Finish::gathers(&context.plan).then(|| Finish::new(&context.plan, &context.published_below)).transpose()?;
+    let finish = Finish::gathers(&context.plan)
+        .then(|| Finish::new(&context.plan, &context.published_below, &context.complete_from))
+        .transpose()?;
     let step = Step { worker: worker.index(), outputs: context.outputs.clone(), shared: shared.clone() };
     let keeping = Keeping { step: step.clone(), plan: context.plan.clone(), keepers, ends_here: finish.is_none() };
     worker.dataflow::<u64, _, _>(|scope| {

@@ -300,7 +300,7 @@ fn explain_insert(plan: &Plan, insert: &Insert) -> InsertExplanation {
         aggregates: leg.aggregates().iter().map(explain_aggregate).collect(),
         also_reads: also_reads(plan, insert),
         having: insert.having.as_ref().map(sql),
-        keeps_records: leg.kept == Kept::Rows,
+        keeps_records: leg.kept != Kept::Groups,
         above: insert.above.as_ref().map(explain_above).unwrap_or_default(),
         columns: columns.collect(),
         partitions: insert.partitions.iter().map(PartitionField::to_string).collect(),
@@ -342,7 +342,7 @@ fn also_reads(plan: &Plan, insert: &Insert) -> Vec<AlsoReads> {
         window: (number == 0).then(|| leg.window.explain()),
         keys: explain_keys(&input.keys),
         aggregates: input.aggregates.iter().map(explain_aggregate).collect(),
-        keeps_records: leg.kept == Kept::Rows,
+        keeps_records: leg.kept != Kept::Groups,
         late: insert.late_of(input.stream).to_string(),
     });
     explained.collect()

@@ -116,7 +116,7 @@ fn merge(into: &mut Value, from: Value) {
 
 fn canonical_leg(leg: &Leg) -> Value {
     let mut canonical = json!({ "closed": canonical_types(&leg.closed_schema) });
-    if leg.kept == Kept::Rows {
+    if leg.kept != Kept::Groups {
         canonical["rows"] = json!(true);
     }
     if !leg.sets.is_empty() {

@@ -159,6 +159,20 @@ impl Leg {
         &self.closed_schema.fields()[..columns]
     }
 
+    /// Whether it keeps of the same records, in the same windows, what `other` does.
+    pub(super) fn keeps_what(&self, other: &Leg) -> bool {
+        let same_input = |(one, other): (&Input, &Input)| {
+            let keys = one.keys.iter().map(|key| &key.expression).eq(other.keys.iter().map(|key| &key.expression));
+            let same_filter = one.stream == other.stream && one.filter == other.filter;
+            // An INSERT with UNNEST has one leg.
+            same_filter && keys && one.aggregates.iter().eq(&other.aggregates)
+        };
+        (self.window, self.within, self.kept) == (other.window, other.within, other.kept)
+            && (&self.sets, &self.closed_schema) == (&other.sets, &other.closed_schema)
+            && self.inputs.len() == other.inputs.len()
+            && self.inputs.iter().zip(&other.inputs).all(same_input)
+    }
+
     /// Layout of the rows that are gathered by window: those of closed windows, behind the start of the window above where
     /// there is one.
     pub fn gathered_schema(&self) -> SchemaRef {
@@ -201,6 +215,9 @@ pub enum Kept {
     Groups,
     /// Each record: the columns that the query uses stand as keys, and there are no aggregates.
     Rows,
+    /// Each record of a window that the data makes: those that are equal in the keys are one group, whose only aggregate says
+    /// how many they are. It isn't in [`Leg::closed_schema`]: there each stands by itself again.
+    Counted,
 }
 
 /// What an UNNEST makes of a record: a row for each element of a list.
@@ -226,7 +243,7 @@ pub struct Key {
 }
 
 /// One aggregate.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq)]
 pub struct Aggregate {
     /// The function; its name is the column in [`Leg::closed_schema`].
     pub function: Arc<AggregateFunctionExpr>,

@@ -71,8 +71,8 @@ impl Insert {
     /// The event times of the late records that belong to these windows: where the data makes windows, of those with an
     /// event time in the range.
     pub fn late_times_of(&self, windows: PublishRange) -> Range<EventTime> {
-        match self.window {
-            Window::ByData(_) => windows.from..windows.to,
+        match self.judged_by(windows) {
+            (Window::ByData(_), windows) => windows.from..windows.to,
             _ => self.times_of(windows),
         }
     }
@@ -158,7 +158,7 @@ impl Insert {
     pub fn can_begin_at_an_edge(&self) -> bool {
         match &self.window {
             Window::ByData(by_data) => by_data.can_begin_at(self.range.edge),
-            _ => true,
+            _ => self.begins_anywhere().is_none(),
         }
     }
 }

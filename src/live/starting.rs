@@ -7,9 +7,10 @@ use std::sync::Arc;
 use super::{RunError, Setup};
 use crate::event::{EventTime, LiveFace, Stream};
 use crate::handing::{self, Feed};
-use crate::job::Plan;
+use crate::job::{Insert, Plan};
 use crate::sources::{Logs, ask};
 use crate::start::{Begin, LogFacts, LogNature, Start, StartError, Vouched, admit, begin, hand_over};
+use crate::windows::ByData;
 
 /// Where a job begins.
 #[derive(Clone, Debug, Default)]
@@ -59,6 +60,12 @@ pub async fn starting(plan: &Arc<Plan>, setup: &Setup, start: &Start, vouched: V
     let any = vouched.allow_partial && *start != Start::History;
     let first = wanted.iter().zip(whole).map(|(&wanted, whole)| if any { whole } else { wanted.max(whole) });
     starting.first_windows = first.collect();
+    for (insert, _) in plan.inserts.iter().zip(&starting.first_windows).filter(|(_, first)| **first > EventTime::MIN) {
+        // Of sessions it shows which windows above hold one that is cut off; of count windows each key would tell it anew.
+        if let Some(window @ ByData::Counting(_)) = insert.begins_anywhere() {
+            return Err(cuts_inner(insert, window).into());
+        }
+    }
     Ok(starting)
 }
 
@@ -75,6 +82,11 @@ pub(super) async fn check_logs(plan: &Plan, logs: &Arc<dyn Logs>) -> Result<(), 
     Ok(())
 }
 
+/// Why windows that hold windows of the data can't be begun with at a time.
+fn cuts_inner(insert: &Insert, window: &ByData) -> StartError {
+    StartError::CutsInnerWindows { table: insert.table.clone(), window: window.name() }
+}
+
 /// Refuses a log, or warns of it.
 fn admitted(stream: &Stream, nature: LogNature) -> Result<(), StartError> {
     if let Some(advice) = admit(stream, nature)? {
@@ -85,7 +97,7 @@ fn admitted(stream: &Stream, nature: LogNature) -> Result<(), StartError> {
 
 /// For each INSERT, the start of the first window that is wanted.
 fn wanted(plan: &Plan, start: &Start) -> Vec<EventTime> {
-    let first = |insert: &crate::job::Insert| match start {
+    let first = |insert: &Insert| match start {
         Start::Time(time) => insert.window.first_mark(*time),
         Start::Edge(edge) => insert.first_mark(*edge),
         Start::Earliest | Start::Offsets(_) | Start::History => EventTime::MIN,

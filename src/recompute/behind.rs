@@ -36,8 +36,9 @@ async fn behind_in(
     let ahead = window.name_ahead().0;
     let event_time = stream.columns[stream.event_time].name.clone();
     let result = insert.table.to_string();
+    let times = insert.late_times_of(windows);
     let filter = ScanFilter {
-        time: Some((event_time.clone(), insert.late_times_of(windows))),
+        time: Some((event_time.clone(), times.clone())),
         equals: vec![("result".to_owned(), result.clone())],
     };
     // Where the data makes windows, the event time itself tells whose a record is.
@@ -56,7 +57,7 @@ async fn behind_in(
                     && reasons.value(row) == "behind_watermark"
                     && late.iter().all(|instants| instants.is_valid(row))
                     && if by_time {
-                        range.contains(&EventTime(late[0].value(row)))
+                        times.contains(&EventTime(late[0].value(row)))
                     } else {
                         marks.meets(late[0].value(row) - ahead, late[1].value(row) - ahead)
                     }

@@ -33,7 +33,6 @@ use crate::sinks::PublishError;
 use crate::sources::SourceError;
 use crate::start::StartError;
 use crate::time::clock::Clock;
-use crate::windows::Window;
 
 pub use execute::execute;
 pub use moves::plan;
@@ -281,7 +280,7 @@ impl Destination {
     /// Refuses what would publish windows that the data makes cut off, or never get through what is published already.
     fn check_windows(&self, plan: &Plan) -> Result<(), StartError> {
         for insert in &plan.inserts {
-            let Window::ByData(window) = &insert.window else { continue };
+            let Some(window) = insert.by_data() else { continue };
             let (table, window) = (insert.table.clone(), window.name());
             if !insert.closes_in_order() {
                 return Err(StartError::NotInOrder { table, window });
@@ -289,7 +288,10 @@ impl Destination {
             let continues = matches!(self, Destination::Savepoint(_));
             let from_the_beginning = self.first_window(&insert.table) == EventTime::MIN;
             if !(continues || from_the_beginning || insert.can_begin_at_an_edge()) {
-                return Err(StartError::CutsWindows { table, window });
+                return Err(match insert.begins_anywhere() {
+                    Some(_) => StartError::CutsInnerWindows { table, window },
+                    None => StartError::CutsWindows { table, window },
+                });
             }
         }
         Ok(())

@@ -19,6 +19,17 @@ pub enum StartError {
         /// The window function.
         window: &'static str,
     },
+    /// Windows over windows that the data makes can't be begun at a time.
+    #[error(
+        "windows of {table} hold windows of {window}, which may begin any time before them, so a run that began in between \
+         would cut some off; begin with a log that is whole (`earliest`), or publish cut-off windows too with `--allow-partial`"
+    )]
+    CutsInnerWindows {
+        /// The result.
+        table: TableName,
+        /// The function of the inner windows.
+        window: &'static str,
+    },
     /// Nothing that is published can be published again.
     #[error(
         "windows of {window} in {table} don't close in the order of window_start, by which it is partitioned, so they can't be \

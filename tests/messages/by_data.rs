@@ -105,3 +105,50 @@ fn a_live_run_does_not_take_over_from_a_backfill_where_that_would_cut_windows() 
     project.kappa(&[&["backfill", "run", JOB][..], &hours].concat()).ok();
     says(&project, "sessions-hand-over", &["run", JOB, "--start", "history"]);
 }
+
+/// Hours of the visits, by the function that makes them.
+fn hours_of(windows: &str) -> Project {
+    let project = project();
+    let hours = format!(
+        "INSERT INTO ICEBERG 'marts.hours' PARTITIONED BY (hour(window_start))
+SELECT window_start, window_end, count(*) AS visits, sum(hits) AS hits
+FROM   TUMBLE((SELECT window_time, host, count(*) AS hits
+               FROM   {windows}
+               GROUP  BY window_start, window_end, window_time, host), window_time, INTERVAL '1 hour')
+GROUP  BY window_start, window_end;
+"
+    );
+    project.write(JOB, format!("{STREAM}{hours}"));
+    project
+}
+
+#[test]
+fn a_run_from_a_time_on_leaves_out_hours_of_sessions_that_it_cuts_off_and_a_backfill_brings_them() {
+    let project = hours_of("SESSION(clicks PARTITION BY host, t, INTERVAL '10 minutes')");
+    project.kappa(&["archive", JOB]).ok();
+    // The visit of 0:52 ends in the hour.
+    project.kappa(&["run", JOB, "--start", "2026-01-01T01:00:00Z"]).ok();
+    let hours = ["--from", "2026-01-01T01:00:00Z", "--to", "2026-01-01T03:00:00Z", "--drain"];
+    says(&project, "sessions-of-hours-left-out", &[&["diff", JOB][..], &hours].concat());
+    project.kappa(&[&["backfill", "run", JOB][..], &hours].concat()).ok();
+    says(&project, "sessions-of-hours-brought", &[&["diff", JOB][..], &hours].concat());
+}
+
+#[test]
+fn hours_of_windows_that_a_key_makes_anew_begin_with_the_log() {
+    let project = hours_of("COUNT_WINDOW(clicks PARTITION BY host, t, 3, TIMEOUT INTERVAL '10 minutes')");
+    says(&project, "count-windows-of-hours-from-a-time", &["run", JOB, "--start", "2026-01-01T01:00:00Z"]);
+    project.kappa(&["run", JOB]).ok();
+}
+
+#[test]
+fn another_version_of_hours_of_sessions_does_not_begin_at_an_edge() {
+    let project = hours_of("SESSION(clicks PARTITION BY host, t, INTERVAL '10 minutes')");
+    project.kappa(&["run", JOB]).ok();
+    let job = std::fs::read_to_string(project.path().join(JOB)).expect("the job is there");
+    project.write(
+        JOB,
+        job.replace("GROUP  BY window_start, window_end;", "GROUP  BY window_start, window_end HAVING count(*) > 0;"),
+    );
+    says(&project, "sessions-of-hours-upgrade", &["run", JOB, "--upgrade"]);
+}

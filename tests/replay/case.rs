@@ -95,8 +95,7 @@ impl Case {
             }
             _ => random.pick(&[-3_000_000_000_000_000, -4 * size, 0, 1_356_998_400_000_000]),
         };
-        let is_by_data = query.cut.is_by_data();
-        let layers = (!is_by_data && random.percent(35)).then(|| Layers::draw(random));
+        let layers = random.percent(35).then(|| Layers::draw(random, &query));
         let partitions = (0..random.between(1, 5)).map(|_| partition(random, base, &stream, &query)).collect();
         let publish_clause = random.pick(&["", "\nPUBLISH EACH WINDOW", "\nPUBLISH WHOLE PARTITIONS"]);
         let by_end = match query.cut {
@@ -111,8 +110,10 @@ impl Case {
     /// Whether the program revises such windows.
     fn can_be_revised(&self) -> bool {
         let plan = compile("case", &self.sql(&SHOWN)).unwrap_or_else(|errors| panic!("seed {}: {errors}", self.seed));
-        // Windows over windowed results take no lateness.
-        plan.inserts[0].window.can_be_revised() && plan.inserts[0].legs.iter().all(|leg| leg.within.is_none())
+        // Windows over windowed results take no lateness, nor do layers above windows that the data makes.
+        let may_have_layers = self.layers.is_none() || !self.query.cut.is_by_data();
+        let is_nested = plan.inserts[0].legs.iter().any(|leg| leg.within.is_some());
+        plan.inserts[0].window.can_be_revised() && may_have_layers && !is_nested
     }
 
     /// A case with a fixed job and `count` records in each of four partitions, which all go forward at the same pace. It

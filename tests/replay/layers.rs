@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use super::case::Case;
 use super::random::Random;
-use crate::model::{self, SECOND, Value};
+use crate::model::{self, Cut, Query, SECOND, Value};
 
 /// What is asked of the windows of a case. Groups are those of its keys, with how many records they have (`c`) and the sum of
 /// their `n` (`s`); the numbers are how many of each window are wanted.
@@ -53,7 +53,33 @@ struct Group {
 const WINDOW: &str = "window_start, window_end";
 
 impl Layers {
-    pub(super) fn draw(random: &mut Random) -> Layers {
+    /// What can be asked of the windows of `query`.
+    pub(super) fn draw(random: &mut Random, query: &Query) -> Layers {
+        loop {
+            let layers = Layers::draw_any(random);
+            if layers.fit(query) {
+                return layers;
+            }
+        }
+    }
+
+    /// Whether they can be had: where the data makes windows, not everything can.
+    fn fit(self, query: &Query) -> bool {
+        match (self, query.cut) {
+            // Windows of several keys may begin and end together.
+            (Layers::First(_), Cut::Session) => query.partition_by.is_empty(),
+            (Layers::Records | Layers::GreatestRecords(_) | Layers::Joined | Layers::Alone, Cut::Sliding) => false,
+            (Layers::First(_), Cut::Sliding) => false,
+            // What doesn't say of which key it is, or counts one record twice.
+            (Layers::First(_) | Layers::Doubled, Cut::Counting { .. }) => false,
+            // Its windows can't be joined.
+            (Layers::Joined | Layers::Alone, Cut::Counting { .. }) => false,
+            (Layers::GreatestRecords(_) | Layers::Sizes, Cut::Counting { .. }) => query.partition_by.is_empty(),
+            _ => true,
+        }
+    }
+
+    fn draw_any(random: &mut Random) -> Layers {
         let most = random.below(3) + 1;
         match random.below(13) {
             0 => Layers::Records,
@@ -74,15 +100,32 @@ impl Layers {
 
     /// The query.
     pub(super) fn sql(self, case: &Case) -> String {
-        let (from, by) = (case.windows_sql(), case.group_by());
+        let (from, by) = (
+            case.windows_sql(),
+            [WINDOW].into_iter().chain(case.query.keys.iter().map(String::as_str)).collect::<Vec<_>>().join(", "),
+        );
         let groups = format!("SELECT {by}, count(*) AS c, sum(n) AS s FROM {from} GROUP BY {by}");
         let keys = &case.query.keys;
         let listed: String = keys.iter().map(|key| format!("{key}, ")).collect();
         let behind: String = keys.iter().map(|key| format!(", {key}")).collect();
         let records = format!("SELECT {WINDOW}, _partition AS p, _offset AS o, k FROM {from}");
-        let counts = format!("SELECT {WINDOW}, window_time, count(*) AS c FROM {from} GROUP BY {WINDOW}, window_time");
+        // Each key has windows of its own, which may begin and end as another's.
+        let of_keys: String = case.query.partition_by.iter().map(|key| format!(", {key}")).collect();
+        let counts = |from: &str| {
+            let grouped = |by: &str| format!("SELECT {by}, count(*) AS c FROM {from} GROUP BY {by}");
+            let window = format!("{WINDOW}, window_time");
+            match of_keys.as_str() {
+                "" => grouped(&window),
+                keys => format!(
+                    "SELECT {window}, sum(c) AS c FROM ({}) GROUP BY {window}",
+                    grouped(&format!("{window}{keys}"))
+                ),
+            }
+        };
         let same = "a.window_start = b.window_start AND a.window_end = b.window_end";
-        let over = |order: &str| format!("OVER (PARTITION BY {WINDOW} ORDER BY {order}{behind})");
+        // Windows of COUNT_WINDOW that begin and end together close when each has its records.
+        let inside = if is_counted(&case.query) { format!("{WINDOW}{of_keys}") } else { WINDOW.to_owned() };
+        let over = |order: &str| format!("OVER (PARTITION BY {inside} ORDER BY {order}{behind})");
         match self {
             Layers::Records => format!("SELECT {WINDOW}, _partition AS p, _offset AS o, t, k FROM {from}"),
             Layers::GreatestRecords(most) => format!(
@@ -96,38 +139,44 @@ impl Layers {
             ),
             Layers::Ranked(most) => format!(
                 "WITH g AS ({groups}) SELECT {by}, c FROM g
-                 QUALIFY RANK() OVER (PARTITION BY {WINDOW} ORDER BY c DESC) <= {most}"
+                 QUALIFY RANK() OVER (PARTITION BY {inside} ORDER BY c DESC) <= {most}"
             ),
             Layers::First(most) => format!("SELECT {WINDOW}, {listed}c FROM ({groups}) ORDER BY c DESC{behind} LIMIT {most}"),
             Layers::Sizes => format!("SELECT DISTINCT {WINDOW}, c FROM ({groups})"),
             Layers::Again => format!(
                 "WITH g AS ({groups}), again AS (SELECT {WINDOW}, count(*) AS groups, sum(c) AS records, max(c) AS most, min(s) AS least
-                   FROM g GROUP BY {WINDOW})
+                   FROM g GROUP BY {inside})
                  SELECT * FROM again WHERE records > 1"
             ),
             Layers::AgainByKey => {
                 let key = keys.first().map_or("c", String::as_str);
                 format!(
                     "SELECT {WINDOW}, {key} AS key, count(*) AS groups, sum(c) AS records FROM ({groups})
-                     GROUP BY {WINDOW}, {key} HAVING count(*) > 1"
+                     GROUP BY {inside}, {key} HAVING count(*) > 1"
                 )
             }
             Layers::Joined => format!(
-                "SELECT a.window_start, a.window_end, a.p, a.o, b.c FROM ({records}) AS a JOIN ({counts}) AS b ON {same}"
+                "SELECT a.window_start, a.window_end, a.p, a.o, b.c FROM ({records}) AS a JOIN ({}) AS b ON {same}",
+                counts(&from)
             ),
             Layers::Alone => format!(
                 "SELECT a.window_start, a.window_end, a.p, a.o FROM ({records}) AS a
                  LEFT ANTI JOIN ({records}) AS b ON {same} AND a.k = b.k AND (a.p <> b.p OR a.o <> b.o)"
             ),
             Layers::Doubled => {
-                let twice = from.replacen("(s, t,", "((SELECT * FROM s UNION ALL SELECT * FROM s), t,", 1);
-                assert_ne!(twice, from, "a window begins with its stream and its time");
-                format!("SELECT {WINDOW}, count(*) AS c FROM {twice} GROUP BY {WINDOW}")
+                let twice = from.replacen("(s", "((SELECT * FROM s UNION ALL SELECT * FROM s)", 1);
+                assert_ne!(twice, from, "a window begins with its stream");
+                format!("SELECT {WINDOW}, c FROM ({})", counts(&twice))
             }
-            Layers::Above => format!(
-                "SELECT {WINDOW}, count(*) AS windows, sum(c) AS c
-                 FROM TUMBLE(({counts}), window_time, INTERVAL '20 minutes') GROUP BY {WINDOW}"
-            ),
+            Layers::Above => {
+                let windows = format!("{WINDOW}, window_time{of_keys}");
+                format!(
+                    "SELECT {WINDOW}, count(*) AS windows, sum(c) AS c
+                     FROM TUMBLE((SELECT {windows}, count(*) AS c FROM {from} GROUP BY {windows}), window_time,
+                                 INTERVAL '20 minutes')
+                     GROUP BY {WINDOW}"
+                )
+            }
             Layers::Running => format!(
                 "SELECT {by}, c, sum(c) {} AS so_far, LAG(c) {} AS before FROM ({groups})",
                 over("c").replace(')', " ROWS UNBOUNDED PRECEDING)"),
@@ -168,8 +217,8 @@ impl Layers {
     fn rows(self, case: &Case, judged: &[model::Judged]) -> Vec<Vec<Value>> {
         match self {
             Layers::Records | Layers::GreatestRecords(_) | Layers::Joined | Layers::Alone => self.of_records(judged),
-            Layers::Above => above(judged),
-            _ => by_window(groups(case, judged)).into_values().flat_map(|groups| self.of_groups(groups)).collect(),
+            Layers::Above => above(case, judged),
+            _ => by_window(case, judged).into_iter().flat_map(|groups| self.of_groups(groups)).collect(),
         }
     }
 
@@ -279,11 +328,16 @@ impl Layers {
 }
 
 /// The rows of windows over the windows.
-fn above(judged: &[model::Judged]) -> Vec<Vec<Value>> {
-    let mut windows: BTreeMap<(i64, i64), i64> = BTreeMap::new();
-    judged.iter().flat_map(|record| &record.windows).for_each(|window| *windows.entry(*window).or_default() += 1);
+fn above(case: &Case, judged: &[model::Judged]) -> Vec<Vec<Value>> {
+    let mut windows: BTreeMap<Named, i64> = BTreeMap::new();
+    for record in judged {
+        for &window in &record.windows {
+            let keys = case.query.partition_by.iter().map(|key| model::grouped(&record.fields, key)).collect();
+            *windows.entry((window, record.ordinal, keys)).or_default() += 1;
+        }
+    }
     let mut above: BTreeMap<i64, [i64; 2]> = BTreeMap::new();
-    for ((_, end), records) in windows {
+    for (((_, end), ..), records) in windows {
         let counts = above.entry((end - 1).div_euclid(ABOVE) * ABOVE).or_default();
         *counts = [counts[0] + 1, counts[1] + records];
     }
@@ -307,15 +361,20 @@ fn nulls_last(left: &Group, right: &Group) -> Ordering {
     keys(left).cmp(&keys(right))
 }
 
-/// Start and end of a window, and the keys of a group in it.
-type Named = ((i64, i64), Vec<Value>);
+/// Start, end and ordinal of a window, and the keys of a group in it.
+type Named = ((i64, i64), usize, Vec<Value>);
+
+/// Whether windows close when they have their records.
+fn is_counted(query: &Query) -> bool {
+    matches!(query.cut, Cut::Counting { .. })
+}
 
 fn groups(case: &Case, judged: &[model::Judged]) -> Vec<Group> {
     let mut groups: BTreeMap<Named, (i64, Value)> = BTreeMap::new();
     for record in judged {
         for &window in &record.windows {
             let keys = case.query.keys.iter().map(|key| model::grouped(&record.fields, key)).collect();
-            let (size, sum) = groups.entry((window, keys)).or_insert((0, Value::Null));
+            let (size, sum) = groups.entry((window, record.ordinal, keys)).or_insert((0, Value::Null));
             *size += 1;
             *sum = match (&*sum, &record.fields["n"]) {
                 (Value::Integer(sum), Value::Integer(n)) => Value::Integer(sum + n),
@@ -324,13 +383,16 @@ fn groups(case: &Case, judged: &[model::Judged]) -> Vec<Group> {
             };
         }
     }
-    groups.into_iter().map(|((window, keys), (size, sum))| Group { window, keys, size, sum }).collect()
+    groups.into_iter().map(|((window, _, keys), (size, sum))| Group { window, keys, size, sum }).collect()
 }
 
-fn by_window(groups: Vec<Group>) -> BTreeMap<(i64, i64), Vec<Group>> {
-    let mut windows: BTreeMap<(i64, i64), Vec<Group>> = BTreeMap::new();
-    for group in groups {
-        windows.entry(group.window).or_default().push(group);
+/// The groups that stand together: those of a window, or of one key's windows that begin and end together.
+fn by_window(case: &Case, judged: &[model::Judged]) -> Vec<Vec<Group>> {
+    let own_keys = if is_counted(&case.query) { case.query.partition_by.len() } else { 0 };
+    let mut windows: BTreeMap<Named, Vec<Group>> = BTreeMap::new();
+    for group in groups(case, judged) {
+        // The keys begin with those of PARTITION BY.
+        windows.entry((group.window, 0, group.keys[..own_keys].to_vec())).or_default().push(group);
     }
-    windows
+    windows.into_values().collect()
 }

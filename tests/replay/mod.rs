@@ -149,18 +149,19 @@ fn every_case_has_late_records_and_together_they_have_everything() {
             (None, 0) => "no bound",
             _ => "bounded",
         };
+        let above_data = (case.query.cut.is_by_data() && case.layers.is_some()).then(|| format!("layers above {cut}"));
         let revised = (case.query.allowed > 0).then(|| format!("{cut} revised"));
         let several = [format!("{cut}{slide}"), strategy.to_owned()];
-        for name in several.into_iter().chain(functions).chain(layers).chain(revised) {
+        for name in several.into_iter().chain(functions).chain(layers).chain(above_data).chain(revised) {
             *kinds.entry(name).or_default() += 1;
         }
     }
     assert_eq!(counts.len(), 9, "{counts:#?}");
     assert!(counts.values().all(|count| *count > 100), "{counts:#?}");
-    // Windows of 9 kinds and two more of a hop, strategies, aggregates, layers; and what is revised.
+    // Windows of 9 kinds and two more of a hop, strategies, aggregates, layers, three kinds below them that the data makes; and what is revised.
     let revised = kinds.extract_if(.., |kind, _| kind.ends_with(" revised")).count();
     assert_eq!(revised, 8, "all kinds but COUNT_WINDOW");
-    assert_eq!(kinds.len(), 11 + 3 + drawn::functions().len() + 13, "{kinds:#?}");
+    assert_eq!(kinds.len(), 11 + 3 + drawn::functions().len() + 13 + 3, "{kinds:#?}");
     assert!(kinds.values().all(|count| *count >= 3), "{kinds:#?}");
 }
 

@@ -4,7 +4,7 @@
 use super::Closed;
 use crate::engine::epoch::OpenWindows;
 use crate::event::{EventTime, Micros};
-use crate::windows::{ByData, MadeWindows, PublishRange, Reached};
+use crate::windows::{ByData, Made, MadeWindows, PublishRange, Reached};
 
 /// Which windows are given on.
 #[derive(Clone, Copy)]
@@ -14,6 +14,8 @@ pub(in crate::engine) struct Wanted {
     pub(in crate::engine) range: PublishRange,
     /// All records from here on are read.
     pub(in crate::engine) complete_from: EventTime,
+    /// Whether windows lie in windows above, so that those of one must come at once, on all workers.
+    pub(in crate::engine) together: bool,
 }
 
 /// When windows are given.
@@ -52,7 +54,11 @@ impl Gate {
             GivenWhen::Settled => settled,
             GivenWhen::Over => watermark,
         };
-        let is_due = barrier || over == EventTime::MAX || over >= self.looked_at.plus(step);
+        let is_due = match self.wanted.together {
+            // Windows above are over at few times.
+            true => over > self.looked_at,
+            false => barrier || over == EventTime::MAX || over >= self.looked_at.plus(step),
+        };
         if over == EventTime::MIN || !is_due {
             return None;
         }
@@ -62,11 +68,12 @@ impl Gate {
 
     /// The rows of windows that are published.
     pub(super) fn pass(&mut self, made: MadeWindows, with_reason: bool) -> Option<Closed> {
-        let Wanted { window, range, complete_from } = self.wanted;
+        let Wanted { window, range, complete_from, together } = self.wanted;
         let inside = made.only(|made| range.contains_made(made));
-        let count = inside.windows().len();
-        let whole = inside.only(|made| window.is_whole(made, complete_from));
-        self.cut_off += (count - whole.windows().len()) as u64;
+        let is_whole = |made: &Made| window.is_whole(made, complete_from);
+        self.cut_off += inside.windows().iter().filter(|made| !is_whole(made)).count() as u64;
+        // Where windows lie in others, these aren't whole either, which shows where all of them come together.
+        let whole = if together { inside } else { inside.only(is_whole) };
         self.latest_end = self.latest_end.max(whole.latest_end().unwrap_or_default());
         let first = whole.windows().iter().map(|made| made.start).min()?;
         Some(Closed {
@@ -78,7 +85,7 @@ impl Gate {
 
     /// Windows that have passed before, out of some that were given before.
     pub(super) fn pass_again(&self, replaced: MadeWindows) -> Option<MadeWindows> {
-        let Wanted { window, range, complete_from } = self.wanted;
+        let Wanted { window, range, complete_from, .. } = self.wanted;
         let passed = replaced.only(|made| range.contains_made(made) && window.is_whole(made, complete_from));
         (!passed.windows().is_empty()).then_some(passed)
     }

@@ -29,7 +29,7 @@ impl Inputs {
         let keys = Arc::new(Schema::new(keys.to_vec()));
         let functions = leg.aggregates().iter().map(|aggregate| aggregate.function.clone()).collect();
         let aggregation = match leg.kept {
-            Kept::Groups => Aggregation::new(keys, functions)?,
+            Kept::Groups | Kept::Counted => Aggregation::new(keys, functions)?,
             Kept::Rows => Aggregation::of_rows(keys),
         };
         Ok(Inputs {

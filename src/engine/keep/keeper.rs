@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray, new_null_array};
-use arrow::datatypes::{SchemaRef, TimestampMicrosecondType};
+use arrow::array::{ArrayRef, AsArray, TimestampMicrosecondArray, UInt32Array, new_null_array};
+use arrow::compute::{take_arrays, take_record_batch};
+use arrow::datatypes::{Int64Type, SchemaRef, TimestampMicrosecondType};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
@@ -19,7 +20,7 @@ use crate::engine::exchange::rows_of_worker;
 use crate::engine::prepare::Preparation;
 use crate::engine::result::selected;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
-use crate::job::{Insert, Leg, Plan};
+use crate::job::{Insert, Kept, Leg, Plan};
 use crate::windows::pane::PaneError;
 use crate::windows::{ByData, MadeWindows, PublishRange, Revised, Sessions, SlidingWindows, Window};
 
@@ -81,7 +82,9 @@ impl Keeper {
             Window::EachRecord => Box::new(PassingRows::new(preparation.keys.clone())),
             Window::Hopping(window) => Box::new(OverlappingWindows::new(window, insert, inputs, published)),
             Window::Cumulating(window) => Box::new(OverlappingWindows::new(window, insert, inputs, published)),
-            Window::ByData(window) => keep_by_data(window, insert, inputs, preparation, published).map_err(failed)?,
+            Window::ByData(window) => {
+                keep_by_data(window, (insert, leg), inputs, preparation, published).map_err(failed)?
+            }
         };
         Ok(Keeper {
             insert: preparation.insert,
@@ -161,6 +164,7 @@ impl Keeper {
     /// Puts the window's columns before closed rows; then what [`selected`] does, unless they are gathered.
     fn result_rows(&self, closed: Closed) -> Result<RecordBatch, DataFusionError> {
         let insert = self.insert();
+        let closed = if self.leg.kept == Kept::Counted { repeated(closed)? } else { closed };
         let mut columns: Vec<ArrayRef> = closed.columns;
         if let Some(within) = &self.leg.within {
             let times = columns[2].as_primitive::<TimestampMicrosecondType>();
@@ -175,14 +179,29 @@ impl Keeper {
     }
 }
 
+/// Each row as often as its last column says, and without it.
+fn repeated(closed: Closed) -> Result<Closed, DataFusionError> {
+    let count = closed.rows.num_columns() - 1;
+    let counts = closed.rows.column(count).as_primitive::<Int64Type>().values().iter();
+    let rows = counts.enumerate().flat_map(|(row, &count)| (0..count).map(move |_| row as u32));
+    let rows: UInt32Array = rows.collect();
+    let kept: Vec<usize> = (0..count).collect();
+    Ok(Closed {
+        window: closed.window,
+        columns: take_arrays(&closed.columns, &rows, None)?,
+        rows: take_record_batch(&closed.rows.project(&kept)?, &rows)?,
+    })
+}
+
 fn keep_by_data(
     window: ByData,
-    insert: &Insert,
+    (insert, leg): (&Insert, &Leg),
     inputs: Inputs,
     preparation: &Preparation,
     published: Published,
 ) -> Result<Box<dyn Keep>, PaneError> {
-    let wanted = Wanted { window, range: published.range, complete_from: published.complete_from };
+    let Published { range, complete_from, .. } = published;
+    let wanted = Wanted { window, range, complete_from, together: leg.within.is_some() };
     let (keys, functions) = (inputs.aggregation().keys.clone(), inputs.aggregation().functions.clone());
     let (allowed, published_below) = (insert.allowed, published.published_below);
     let revised = insert.revises().then_some(Revised { allowed, published_below });

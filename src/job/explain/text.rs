@@ -190,7 +190,7 @@ fn backfill(insert: &InsertExplanation) -> String {
     if insert.window.is_none() {
         return format!("ranges of {range_column}; what a live job has published since stays");
     }
-    if insert.window.gap_us.is_some() && range_column == "window_start" {
+    if insert.within.is_none() && insert.window.gap_us.is_some() && range_column == "window_start" {
         return format!("ranges of {range_column}; history is read from the gap before the range to its end");
     }
     if insert.window.gap_us.is_some() || insert.window.timeout_us.is_some() {

@@ -6,12 +6,13 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::{DataType, SchemaRef};
 use datafusion_common::{Column, DFSchemaRef, DataFusionError};
 use datafusion_expr::expr::{AggregateFunction, NullTreatment, Sort};
-use datafusion_expr::{Expr, ExprSchemable};
+use datafusion_expr::{Expr, ExprSchemable, lit};
 use datafusion_physical_expr::aggregate::AggregateExprBuilder;
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 
 use datafusion_sql::sqlparser::tokenizer::Span;
 
+use super::catalog::FUNCTIONS;
 use super::error::problem;
 use super::expression::{bind, coerce, over};
 use super::types::sql_name;
@@ -116,6 +117,12 @@ impl Records<'_> {
             function.create_accumulator().map(drop)?;
         }
         Ok(Aggregate { function: Arc::new(function), arguments, filter })
+    }
+
+    /// How many records of a group there are, where equal ones are one group.
+    pub(super) fn count_of_equals(&self) -> Result<Aggregate, Refusal> {
+        let count = Arc::clone(&FUNCTIONS.aggregates["count"]);
+        self.aggregate(AggregateFunction::new_udf(count, vec![lit(1_i64)], false, None, Vec::new(), None), "records")
     }
 
     /// `expression`, which names columns that the query sees, over the record.

@@ -13,12 +13,12 @@ use super::partitions::{self, Named};
 use super::plain;
 use super::select::Query;
 use super::shape::shape;
-use super::window::window;
+use super::window::{by_partition_keys, window};
 use crate::event::{Micros, PartitionField, Stream};
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, StreamDefinition, WindowInput};
 use crate::job::plan::{Insert, LateTable, Leg, Publish, RangeColumn};
-use crate::windows::{ByData, Counting, Session, Window, WindowEdge};
+use crate::windows::{ByData, Window, WindowEdge};
 
 /// Plans one INSERT. `streams` are those of the job, in its order ([`crate::job::Input::stream`] counts in it); a stream that is only
 /// in `stream_definitions` was refused already, and its INSERTs are passed over without a word.
@@ -102,10 +102,7 @@ fn composed(
     let Composed { parts, columns, window } = composed;
     let (fields, range) = partitions::partitions(insert, &columns, &window, problems)?;
     let allowed = lateness::allowed(insert, &columns, problems);
-    if let Some(clause) = insert.allow_lateness.as_ref().filter(|_| parts.legs.iter().any(|leg| leg.within.is_some())) {
-        let help = "leave it out, and let the watermark wait longer instead: WATERMARK FOR t AS t - INTERVAL '…'";
-        problems.add(clause.span, "ALLOW LATENESS isn't supported for windows over windowed results yet", help);
-    }
+    lateness::check_layers(insert, &parts, problems);
     Some(Planned { parts, columns, window, fields, range, allowed })
 }
 
@@ -173,19 +170,6 @@ fn unknown_stream(
         let names = streams.iter().map(|stream| stream.name.as_str()).chain(declared);
         let help = did_you_mean(name, names, format!("declare it: CREATE STREAM {name} (…)"));
         problems.add(span, format!("unknown stream `{name}`"), help);
-    }
-}
-
-/// The window, told apart by so many of the group keys.
-fn by_partition_keys(window: Window, partition_keys: usize) -> Window {
-    match window {
-        Window::ByData(ByData::Session(window)) => {
-            Window::ByData(ByData::Session(Session { partition_keys, ..window }))
-        }
-        Window::ByData(ByData::Counting(window)) => {
-            Window::ByData(ByData::Counting(Counting { partition_keys, ..window }))
-        }
-        other => other,
     }
 }
 

@@ -62,6 +62,19 @@ pub(super) fn window_columns(call: &WindowCall) -> &'static [&'static str] {
     }
 }
 
+/// The window, told apart by so many of the group keys.
+pub(super) fn by_partition_keys(window: Window, partition_keys: usize) -> Window {
+    match window {
+        Window::ByData(ByData::Session(window)) => {
+            Window::ByData(ByData::Session(Session { partition_keys, ..window }))
+        }
+        Window::ByData(ByData::Counting(window)) => {
+            Window::ByData(ByData::Counting(Counting { partition_keys, ..window }))
+        }
+        other => other,
+    }
+}
+
 /// The most windows that a record may fall in: a late row counts them, and each is a result of its own.
 const WINDOWS_OF_A_RECORD_MAX: i64 = 10_000;
 

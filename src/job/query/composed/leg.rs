@@ -17,13 +17,15 @@ use super::super::aggregate::{Records, Refusal};
 use super::super::expression::{bind, over};
 use super::super::output::{Grouped, over_window, window_fields};
 use super::super::sets::Sets;
+use super::super::window::by_partition_keys;
 use super::flat::Flat;
+use super::partition;
 use super::relation::{Relation, RelationInput};
 use super::used_columns;
 use crate::event::OFFSET;
 use crate::job::above::closed_table;
 use crate::job::plan::{self, Kept, Key};
-use crate::windows::{WINDOW_COLUMNS, Window};
+use crate::windows::{COUNT_WINDOW_COLUMNS, Window};
 
 /// A query, cut.
 pub(super) struct Legs {
@@ -41,13 +43,8 @@ pub(super) fn take(
     fallback: Span,
 ) -> Result<Legs, Refusal> {
     let mut legs: Vec<plan::Leg> = Vec::new();
-    // What is read twice is kept once.
-    let mut known: Vec<(LogicalPlan, Taken)> = Vec::new();
     let mut refusal = None;
     let above = plan.transform_down(|node| {
-        if let Some((_, taken)) = known.iter().find(|(other, _)| *other == node) {
-            return Ok(Transformed::new(taken.in_place_of(node.schema())?, true, TreeNodeRecursion::Jump));
-        }
         let taken = match Taken::of(&node, relations, fallback) {
             None => return Ok(Transformed::no(node)),
             Some(Ok(taken)) => taken,
@@ -56,10 +53,13 @@ pub(super) fn take(
                 return Ok(Transformed::new(node, false, TreeNodeRecursion::Stop));
             }
         };
-        let (leg, taken) = taken.numbered(legs.len(), within);
+        let (leg, mut taken) = taken.numbered(legs.len(), within);
+        match legs.iter().position(|other| other.keeps_what(&leg)) {
+            // What is read twice is kept once.
+            Some(known) => taken.number = known,
+            None => legs.push(leg),
+        }
         let rest = taken.in_place_of(node.schema())?;
-        legs.push(leg);
-        known.push((node, taken));
         Ok(Transformed::new(rest, true, TreeNodeRecursion::Jump))
     });
     match refusal {
@@ -97,7 +97,7 @@ impl Taken {
         let relation = relations.iter().find(|relation| relation.call.relation == flat.table)?;
         Some(match aggregate {
             Some(aggregate) => Read::groups(&flat, aggregate, relation, fallback),
-            None => Read::rows(&flat, relation).map_err(Refusal::from),
+            None => Read::rows(&flat, relation),
         })
     }
 
@@ -174,19 +174,24 @@ impl Read {
             Ok((taken, grouped))
         };
         let inputs = relation.inputs.iter().map(of_input).collect::<Result<Vec<_>, Refusal>>()?;
-        Ok(Read { window: relation.window, kept: Kept::Groups, inputs, having: None })
+        // The branches of a relation differ in what its columns mean, not in which of them are keys.
+        let window = partition::of_groups(relation, &relation.inputs[0], &inputs[0].1)?;
+        Ok(Read { window, kept: Kept::Groups, inputs, having: None })
     }
 
-    fn rows(flat: &Flat, relation: &Relation<'_>) -> Result<Read> {
+    fn rows(flat: &Flat, relation: &Relation<'_>) -> Result<Read, Refusal> {
+        partition::of_rows(relation)?;
         let (having, before): (Vec<Expr>, Vec<Expr>) = flat.filters.iter().cloned().partition(over_window);
         let above: Vec<Expr> = flat.columns.iter().chain(&having).cloned().collect();
+        let is_by_data = matches!(relation.window, Window::ByData(_));
         let of_input = |input: &RelationInput<'_>| {
             let keys = keys_of_rows(&above, &input.records)?;
-            let mut fields = window_fields(&WINDOW_COLUMNS);
+            let mut fields = window_fields(input.records.window_columns);
             for key in &keys {
                 let data_type = key.expression.data_type(&input.records.schema)?;
                 fields.push(Field::new(&key.name, data_type, true));
             }
+            let aggregates = if is_by_data { vec![input.records.count_of_equals()?] } else { Vec::new() };
             let grouped = Grouped {
                 keys: keys.clone(),
                 aggregates: Vec::new(),
@@ -195,17 +200,19 @@ impl Read {
                 meanings: flat.columns.clone(),
             };
             let (stream, filter) = (input.records.stream_index, filter(&before, input)?);
-            Ok((plan::Input { stream, filter, unnest: None, keys, aggregates: Vec::new() }, grouped))
+            Ok((plan::Input { stream, filter, unnest: None, keys, aggregates }, grouped))
         };
-        let inputs = relation.inputs.iter().map(of_input).collect::<Result<Vec<_>>>()?;
-        Ok(Read { window: relation.window, kept: Kept::Rows, inputs, having: conjunction(having) })
+        let inputs = relation.inputs.iter().map(of_input).collect::<Result<Vec<_>, Refusal>>()?;
+        let window = by_partition_keys(relation.window, relation.partition_by.len());
+        let kept = if is_by_data { Kept::Counted } else { Kept::Rows };
+        Ok(Read { window, kept, inputs, having: conjunction(having) })
     }
 }
 
-/// The columns of records that `above` uses, as keys.
+/// What windows are told apart by, and the columns of records that `above` uses, as keys.
 fn keys_of_rows(above: &[Expr], records: &Records<'_>) -> Result<Vec<Key>> {
     let mut columns = used_columns(above, records);
-    if columns.is_empty() {
+    if columns.is_empty() && records.partition_by.is_empty() {
         // Something must stand for each row.
         columns.push(Expr::Column(Column::new_unqualified(OFFSET)));
     }
@@ -213,7 +220,11 @@ fn keys_of_rows(above: &[Expr], records: &Records<'_>) -> Result<Vec<Key>> {
         let name = column.schema_name().to_string();
         Ok(Key { name, expression: records.bind(column)? })
     };
-    columns.into_iter().map(key).collect()
+    // Their names are nobody's: they hold a space.
+    let of_windows = records.partition_by.iter().enumerate().map(|(number, expression)| {
+        Ok(Key { name: format!("partition {number}"), expression: Arc::clone(expression) })
+    });
+    of_windows.chain(columns.into_iter().map(key)).collect()
 }
 
 /// Refuses sets of which some lack what others hold of the window: the rows of windows always have all of it.
@@ -227,7 +238,7 @@ fn all_hold_the_window(sets: &Sets, groups: &[(Expr, Span)]) -> Result<(), Refus
 }
 
 fn is_window_column(column: &Column) -> bool {
-    WINDOW_COLUMNS.contains(&column.name.as_str())
+    COUNT_WINDOW_COLUMNS.contains(&column.name.as_str())
 }
 
 /// `conditions` over the relation's columns, and the input's own.

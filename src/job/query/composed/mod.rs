@@ -11,6 +11,7 @@ mod functions;
 mod inside;
 mod leg;
 mod nested;
+mod partition;
 mod prepare;
 mod relation;
 mod with;
@@ -139,6 +140,7 @@ fn parts(
     let unused = Optimizer::with_rules(vec![Arc::new(OptimizeProjections::new())]);
     let plan = unused.optimize(plan, &OptimizerContext::new(), |_, _| {}).map_err(|error| at(error.into()))?;
     let Legs { legs, above } = leg::take(plan, relations, is_nested.then_some(window), fallback).map_err(at)?;
+    partition::of_joined(&legs).map_err(at)?;
     if legs.is_empty() {
         let help = "write FROM TUMBLE(stream, time, INTERVAL '1 minute')".to_owned();
         return Err(at(Refusal::Words("the query reads no window".to_owned(), help)));
@@ -160,6 +162,8 @@ fn parts(
         columns.push(ResultColumn { name: name.clone(), expression });
     }
     let result_schema = Arc::new(Schema::new(fields));
+    // Which keys tell windows apart is known of the legs.
+    let window = if is_nested { window } else { legs[0].window };
     let parts = Parts { legs, above: finish.above, having: finish.having, columns, result_schema };
     Ok(Composed { parts, columns: named, window })
 }

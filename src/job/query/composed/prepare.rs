@@ -12,7 +12,7 @@ use super::super::catalog::FUNCTIONS;
 use super::super::names::function_name;
 use super::super::shape::identifier;
 use crate::job::definition::{InsertDefinition, WindowInput};
-use crate::windows::{WINDOW_COLUMNS, Window};
+use crate::windows::{COUNT_WINDOW_COLUMNS, WINDOW_COLUMNS, Window};
 
 /// Whether the query of `insert` has more layers than one aggregate over one window.
 pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
@@ -163,7 +163,8 @@ fn add_edges(select: &mut Select, qualifier: &str, window: &Window) {
         _ => by_start && by_end,
     };
     if are_told {
-        let missing = WINDOW_COLUMNS.into_iter().filter(|name| !named.contains(name));
+        let all: &[&str] = if window.has_reason() { &COUNT_WINDOW_COLUMNS } else { &WINDOW_COLUMNS };
+        let missing = all.iter().filter(|name| !named.contains(name));
         groups.extend(missing.map(|name| column(qualifier, name)));
     }
 }
@@ -178,7 +179,7 @@ fn edges_of(groups: &[Expr]) -> Vec<&'static str> {
             _ => false,
         })
     };
-    WINDOW_COLUMNS.into_iter().filter(|edge| is_named(edge)).collect()
+    COUNT_WINDOW_COLUMNS.into_iter().filter(|edge| is_named(edge)).collect()
 }
 
 fn column(qualifier: &str, name: &str) -> Expr {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
 use datafusion_common::config::ConfigOptions;
 use datafusion_common::tree_node::TreeNodeRecursion;
-use datafusion_common::{Column, DFSchema};
+use datafusion_common::{Column, DFSchema, DFSchemaRef};
 use datafusion_expr::logical_plan::builder::LogicalTableSource;
 use datafusion_expr::utils::conjunction;
 use datafusion_expr::{Expr, LogicalPlan, TableSource, lit};
@@ -20,12 +20,14 @@ use datafusion_sql::sqlparser::ast::{Query, Statement};
 
 use super::super::aggregate::{Chosen, Records, Refusal};
 use super::super::catalog::{Catalog, GROUPING, parser_options};
+use super::super::error::problem;
 use super::super::expression::unaliased;
 use super::super::output::window_fields;
-use super::super::window::{arguments, window};
+use super::super::window::{arguments, window, window_columns};
 use super::flat::Flat;
 use super::inside::inside;
 use super::nested::windowed;
+use super::partition;
 use super::prepare::{Visible, prepared};
 use crate::event::{OFFSET, PARTITION, Stream};
 use crate::job::Problems;
@@ -40,6 +42,8 @@ const BRANCH: &str = "_branch";
 pub(super) struct Relation<'a> {
     pub(super) call: &'a WindowCall,
     pub(super) window: Window,
+    /// PARTITION BY, over the columns of its input.
+    pub(super) partition_by: Vec<Expr>,
     /// Where its records come from; none, where they are rows of windows.
     pub(super) inputs: Vec<RelationInput<'a>>,
     /// What `*` stands for.
@@ -83,21 +87,30 @@ impl<'a> Relation<'a> {
         let schema = stream.record_schema();
         let columns =
             Arc::new(DFSchema::try_from(Arc::clone(&schema)).expect("a stream's columns have distinct names"));
-        let records = Records {
+        let partition_by = partition::partition_by(call, &columns, problems)?;
+        let mut records = Records {
             stream,
             stream_index,
             schema: Arc::clone(&schema),
             columns,
             chosen: None,
-            window_columns: &WINDOW_COLUMNS,
+            window_columns: window_columns(call),
             partition_by: Vec::new(),
         };
+        match partition::bound(&partition_by, &records) {
+            Ok(keys) => records.partition_by = keys,
+            Err(error) => {
+                problems.push(problem(&error, call.span));
+                return None;
+            }
+        }
         Some(Relation {
             call,
             window,
+            partition_by,
             inputs: vec![RelationInput { records, filter: None }],
             visible: stream.columns.iter().map(|column| column.name.clone()).collect(),
-            source: Source::Records(with_window(schema.fields().iter().cloned())),
+            source: Source::Records(with_window(schema.fields().iter().cloned(), call)),
         })
     }
 
@@ -111,27 +124,32 @@ impl<'a> Relation<'a> {
     ) -> Option<Relation<'a>> {
         let window = arguments(call, problems)?;
         let planned = planned(query, streams, before).map_err(Refusal::from);
-        let made = planned.and_then(|plan| match reads_windows(&plan, before) {
-            false => Relation::of_records((call, window), &plan, streams),
+        let plan = planned.map_err(|refusal| refusal.tell(call.input.span(), problems)).ok()?;
+        let made = match reads_windows(&plan, before) {
+            false => {
+                let columns = columns_of(&plan).map_err(|error| problems.push(problem(&error, call.span))).ok()?;
+                let partition_by = partition::partition_by(call, &columns, problems)?;
+                Relation::of_records((call, window), &plan, (&columns, partition_by), streams)
+            }
             true => Relation::of_windows((call, window), plan, before),
-        });
+        };
         made.map_err(|refusal| refusal.tell(call.input.span(), problems)).ok()
     }
 
     fn of_records(
         (call, window): (&'a WindowCall, Window),
         plan: &LogicalPlan,
+        (columns, partition_by): (&DFSchemaRef, Vec<Expr>),
         streams: Streams<'a>,
     ) -> Result<Relation<'a>, Refusal> {
         let branches = Flat::branches(plan).ok_or_else(not_flat)?;
         let fields = plan.schema().fields();
         let visible: Vec<String> = fields.iter().map(|field| field.name().clone()).collect();
-        if let Some(name) = WINDOW_COLUMNS.into_iter().find(|name| visible.iter().any(|column| column == name)) {
+        if let Some(name) = window_columns(call).iter().find(|name| visible.iter().any(|column| column == *name)) {
             let message = format!("the query has a column `{name}`, which the window adds too");
             return Err(Refusal::Words(message, "name the column differently, with AS".to_owned()));
         }
         let time = place_of_time(call, &visible)?;
-        let columns: Vec<Arc<Field>> = with_hidden(fields);
         let several = branches.len() > 1;
         let order: &[&str] = if several { &[STREAM, PARTITION, OFFSET, BRANCH] } else { &[PARTITION, OFFSET] };
         let order: Vec<String> =
@@ -151,19 +169,21 @@ impl<'a> Relation<'a> {
             meanings.push(lit(number as i64));
             let schema = stream.record_schema();
             let record = Arc::new(DFSchema::try_from(Arc::clone(&schema))?);
-            let records = Records {
+            let mut records = Records {
                 stream,
                 stream_index,
                 schema,
-                columns: Arc::new(DFSchema::try_from(Schema::new(columns.clone()))?),
+                columns: Arc::clone(columns),
                 chosen: Some(Chosen { columns: meanings, record, order: order.clone() }),
-                window_columns: &WINDOW_COLUMNS,
+                window_columns: window_columns(call),
                 partition_by: Vec::new(),
             };
+            records.partition_by = partition::bound(&partition_by, &records)?;
             inputs.push(RelationInput { records, filter: conjunction(flat.filters) });
         }
-        let source = Source::Records(with_window(columns.into_iter()));
-        Ok(Relation { call, window, inputs, visible, source })
+        partition::of_one_stream(&window, &inputs)?;
+        let source = Source::Records(with_window(columns.fields().iter().cloned(), call));
+        Ok(Relation { call, window, partition_by, inputs, visible, source })
     }
 
     /// Windows of windowed results: their time is the `window_time` of these.
@@ -181,9 +201,6 @@ impl<'a> Relation<'a> {
             return Err(Refusal::Words(message, help.to_owned()));
         }
         let refused = match (window, below.window) {
-            (Window::Tumbling(_) | Window::Calendar(_), Window::ByData(_)) => {
-                Some(format!("windows over {} aren't supported yet", below.window.name()))
-            }
             (Window::Tumbling(_) | Window::Calendar(_), _) if below.is_nested => {
                 Some("windows over windows over windows aren't supported yet".to_owned())
             }
@@ -191,7 +208,7 @@ impl<'a> Relation<'a> {
             (other, _) => Some(format!("{} over a windowed result isn't supported yet", other.name())),
         };
         if let Some(message) = refused {
-            let help = "write TUMBLE over TUMBLE, HOP or CUMULATE, or read the result's table where it is needed";
+            let help = "write TUMBLE over one window function, or read the result's table where it is needed";
             return Err(Refusal::Words(message, help.to_owned()));
         }
         if has_limit(&plan) {
@@ -201,7 +218,7 @@ impl<'a> Relation<'a> {
         }
         let visible = names.into_iter().filter(|name| !WINDOW_COLUMNS.contains(&name.as_str())).collect();
         let source = Source::Windowed(Box::new(windowed(plan, time, window)?));
-        Ok(Relation { call, window, inputs: Vec::new(), visible, source })
+        Ok(Relation { call, window, partition_by: Vec::new(), inputs: Vec::new(), visible, source })
     }
 
     fn table(&self) -> Arc<dyn TableSource> {
@@ -301,6 +318,12 @@ fn not_flat() -> Refusal {
     Refusal::Words(message, help.to_owned())
 }
 
+/// The columns that a window sees of a query.
+fn columns_of(plan: &LogicalPlan) -> datafusion_common::Result<DFSchemaRef> {
+    let columns = with_hidden(plan.schema().fields());
+    Ok(Arc::new(DFSchema::try_from(Schema::new(columns))?))
+}
+
 /// Columns of a query, and those by which records have an order.
 fn with_hidden(fields: &Fields) -> Vec<Arc<Field>> {
     let hidden = [
@@ -313,7 +336,7 @@ fn with_hidden(fields: &Fields) -> Vec<Arc<Field>> {
     seen.chain(hidden).map(Arc::new).collect()
 }
 
-fn with_window(fields: impl Iterator<Item = Arc<Field>>) -> SchemaRef {
-    let window = window_fields(&WINDOW_COLUMNS).into_iter().map(Arc::new);
+fn with_window(fields: impl Iterator<Item = Arc<Field>>, call: &WindowCall) -> SchemaRef {
+    let window = window_fields(window_columns(call)).into_iter().map(Arc::new);
     Arc::new(Schema::new(fields.chain(window).collect::<Vec<_>>()))
 }

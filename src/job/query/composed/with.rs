@@ -10,7 +10,6 @@ use super::functions;
 use super::relation::{Relation, Streams};
 use crate::job::Problems;
 use crate::job::definition::{InsertDefinition, WindowCall, WindowInput};
-use crate::windows::Window;
 
 /// The relation of `call`, which stands in `insert` behind the calls `before`. `None` when something is wrong: `problems` says
 /// what.
@@ -22,27 +21,21 @@ pub(super) fn relation<'a>(
     problems: &mut Problems,
 ) -> Option<Relation<'a>> {
     let query = insert.query.as_ref();
-    let relation = match &call.input {
+    match &call.input {
         WindowInput::Named(name) => match (streams.find(&name.value), named(query, &name.value)) {
-            (_, Some(input)) => of_query(call, &input, (streams, before), problems)?,
-            (Some(stream), None) => Relation::of_stream(call, stream, problems)?,
+            (_, Some(input)) => of_query(call, &input, (streams, before), problems),
+            (Some(stream), None) => Relation::of_stream(call, stream, problems),
             (None, None) => {
                 unknown(&name.value, name.span, problems);
-                return None;
+                None
             }
         },
         WindowInput::Query(input) => {
             let mut input = input.value.clone();
             put_before(&mut input, query, known_before(insert, before));
-            of_query(call, &input, (streams, before), problems)?
+            of_query(call, &input, (streams, before), problems)
         }
-    };
-    if let Window::ByData(kind) = &relation.window {
-        let message = format!("a query of several layers over {} isn't supported yet", kind.name());
-        problems.add(call.span, message, "write one SELECT with GROUP BY, and go on where the table is read");
-        return None;
     }
-    Some(relation)
 }
 
 fn of_query<'a>(

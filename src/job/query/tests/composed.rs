@@ -186,3 +186,30 @@ fn what_is_wrong_in_a_layer_is_said_with_its_place() {
         assert!(problem.contains(message), "{sql}: {problem}");
     }
 }
+
+#[test]
+fn what_is_read_twice_is_kept_once_whatever_it_is_called() {
+    let insert = plan(
+        "WITH r AS (SELECT window_start, window_end, host FROM s)
+         SELECT a.window_start, a.window_end, a.host FROM r AS a
+         JOIN r AS b ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.host = b.host",
+    );
+    assert_eq!(insert.legs.len(), 1);
+}
+
+#[test]
+fn of_a_full_join_an_edge_is_of_either_side() {
+    let edges = |start: &str| {
+        format!(
+            "SELECT window_start, window_end, count(*) AS hosts
+             FROM (SELECT {start} AS window_start, coalesce(a.window_end, b.window_end) AS window_end
+                   FROM ({COUNTS}) AS a FULL JOIN ({COUNTS}) AS b
+                   ON a.window_start = b.window_start AND a.window_end = b.window_end AND a.host = b.host)
+             GROUP BY window_start, window_end"
+        )
+    };
+    // Three hosts of both sides, and NULL, which equals nothing, of each.
+    assert_eq!(rows(&edges("coalesce(b.window_start, a.window_start)")), ["5"]);
+    let told = one(&edges("coalesce(a.window_start, a.window_start)"));
+    assert!(told.contains("must hold window_start and window_end"), "{told}");
+}

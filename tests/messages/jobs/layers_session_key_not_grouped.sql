@@ -8,7 +8,7 @@ HISTORY FROM ICEBERG 'raw.requests';
 
 INSERT INTO ICEBERG 'marts.hits'
 SELECT window_start, window_end, max(hits) AS most
-FROM   (SELECT window_start, window_end, host, count(*) AS hits
+FROM   (SELECT window_start, window_end, url, count(*) AS hits
         FROM   SESSION(requests PARTITION BY host, event_time, INTERVAL '5 minutes')
-        GROUP  BY window_start, window_end, host)
+        GROUP  BY window_start, window_end, url)
 GROUP  BY window_start, window_end;
