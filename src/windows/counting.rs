@@ -32,7 +32,7 @@ use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 
 use self::course::Course;
-use self::layout::{BOOKKEEPING, FIRST, LAST, bookkeeping, open_schema, state_schema};
+use self::layout::{BOOKKEEPING, FIRST, bookkeeping, open_schema, state_schema};
 use self::order::in_canonical_order;
 use self::portion::{Input, Portion, groups};
 use super::fed::Fed;
@@ -256,12 +256,10 @@ impl CountWindows {
         in_canonical_order(&concat_batches(&self.shipped, &ready)?)
     }
 
-    /// Whether an open window's time is over, or a key is known to be whole again.
+    /// Whether an open window's time is over. A key is known to be whole again when the time of its last window is, or later.
     fn may_time_out(&self, settled: EventTime) -> bool {
         let Some(open) = &self.open else { return false };
-        let times = |column| bookkeeping(open, column).values();
-        let is_due = |time: &i64| self.window.deadline(*time) <= settled.0;
-        times(FIRST).iter().any(is_due) || times(LAST).iter().any(is_due)
+        bookkeeping(open, FIRST).values().iter().any(|&first| self.window.deadline(first) <= settled.0)
     }
 
     /// The windows that were open.

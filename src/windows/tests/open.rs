@@ -85,7 +85,7 @@ fn rows_that_wait_are_open_windows_before_they_are_taken() {
     let (kind, mut windows) = counting();
     let told = |windows: &CountWindows| (windows.len(), windows.is_empty(), windows.opens_from(EventTime(50)).0);
     assert_eq!((told(&windows), windows.bytes()), ((0, true, 50), 0));
-    let rows = [at(1, 5), at(2, 7), at(2, 7)];
+    let rows = [at(1, 5), at(2, 7), at(2, 9)];
     windows.add(shipped(&rows, &kind.keys()));
     assert_eq!(told(&windows), (1, false, 5));
     assert_eq!(windows.opens_from(EventTime(3)), EventTime(3));
@@ -97,8 +97,8 @@ fn rows_that_wait_are_open_windows_before_they_are_taken() {
         (given.map_or(0, |made| made.windows().len()), told(&windows))
     };
     assert_eq!(settle(6), (0, (2, false, 5)));
-    assert_eq!(settle(8), (0, (2, false, 5)));
-    // [5, 15) has timed out, then [7, 17).
+    assert_eq!(settle(8), (0, (3, false, 5)));
+    // [5, 15) has timed out, then [7, 17), although its last record is of 9.
     assert_eq!(settle(14), (0, (2, false, 5)));
     assert_eq!(settle(15), (1, (1, false, 7)));
     assert_eq!(settle(17), (1, (0, true, 50)));
