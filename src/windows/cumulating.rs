@@ -85,7 +85,7 @@ mod tests {
         assert_eq!((window.start_of(5), window.start_of(7), window.start_of(9)), (1, 1, 7));
         assert_eq!(window.end_at_or_before(EventTime(6)), EventTime(5));
         // Their starts don't tell them, so their ends do.
-        assert_eq!((window.mark_of(5), window.name_of(5)), (-1, 5));
+        assert_eq!((window.mark_of(9), window.name_of(9)), (3, 9));
         assert_eq!(window.windows_of_a_record(), 3);
     }
 

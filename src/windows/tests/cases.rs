@@ -196,6 +196,7 @@ fn rows_that_stay_by_themselves_are_all_there() {
     update(&mut pane, &[KEY, INT], &[], &[row(1, 5), row(1, 5)]).expect("rows");
     let Frozen::Whole(first) = pane.freeze().expect("a state") else { panic!("the first is the whole") };
     assert_eq!((first.num_rows(), pane.groups()), (2, 2));
+    assert!(!pane.is_empty());
     update(&mut pane, &[KEY, INT], &[], &[row(2, 7)]).expect("rows");
     update(&mut pane, &[KEY, INT], &[], &[row(1, 5)]).expect("rows");
     assert_eq!(pane.groups(), 4);

@@ -124,7 +124,7 @@ fn then() -> impl Strategy<Value = Vec<Then>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(60))]
+    #![proptest_config(ProptestConfig::with_cases(200))]
 
     #[test]
     fn hops_are_made_of_their_rows(
@@ -210,6 +210,42 @@ fn frozen_rows_without_side_sets_are_of_another_layout() {
         error.starts_with("state of another layout: expected _from Timestamp(µs, \"+00:00\"), k0 Utf8, "),
         "{error}"
     );
+}
+
+/// A row, with the end of the first window that takes it where that isn't the first of its pane.
+type Late = (Option<i64>, Row);
+
+/// The sums of windows that begin with pane 0, evaluated one after the other, of rows that come before each.
+fn sums<M: Merging>(windows: &[(Bounds, &[Late])]) -> Vec<i64> {
+    let (aggregation, calls) = of_keys();
+    let new = || SharedPane::new(&aggregation).expect("known functions");
+    let (mut merged, mut panes) = (M::default(), BTreeMap::new());
+    let mut sums = Vec::new();
+    for (window, rows) in windows {
+        for (from, row) in *rows {
+            let pane = panes.entry(row.time / 10 * 10).or_insert_with(new).part(*from).expect("known functions");
+            update(pane, &[KEY], &calls, std::slice::from_ref(row)).expect("rows of the schema");
+        }
+        let result = merged.evaluate(&aggregation, &mut panes, *window).expect("no overflow");
+        sums.push(result.column(1).as_primitive::<Int64Type>().value(0));
+    }
+    sums
+}
+
+#[test]
+fn a_side_set_joins_the_windows_from_its_own_on_once() {
+    let window = |end| Bounds { start: 0, end };
+    let windows: [(Bounds, &[Late]); 5] = [
+        // One row for all windows, one for those that end at 20 or later, one for those from 40 on.
+        (window(20), &[(None, row(1, 1)), (Some(20), row(2, 2)), (Some(40), row(3, 4))]),
+        (window(30), &[(None, row(21, 8))]),
+        // Nothing but the side set is new, then nothing at all, then a row for a pane that is merged.
+        (window(40), &[]),
+        (window(50), &[]),
+        (window(60), &[(Some(60), row(22, 16))]),
+    ];
+    assert_eq!(sums::<RunningPrefix>(&windows), [3, 11, 15, 15, 31]);
+    assert_eq!(sums::<TwoStacks>(&windows), [3, 11, 15, 15, 31]);
 }
 
 /// Memory with `keys` keys in a window of 10, evaluated once.
