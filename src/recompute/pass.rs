@@ -4,9 +4,9 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 
-use super::Scope;
 use super::memory::Guard;
 use super::run::RecomputeError;
+use super::{HistoryState, Scope};
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::{EventBatch, EventTime};
 use crate::iceberg::IcebergError;
@@ -104,22 +104,20 @@ impl Pass<'_> {
     fn check_by_data<E: std::error::Error>(&self, output: &EpochOutput) -> Result<(), RecomputeError<E>> {
         let whole = self.plan.inserts.iter().zip(&output.inserts).filter(|(insert, _)| self.covers(insert));
         for (insert, output) in whole {
-            // Windows that the data makes are of one stream.
-            let state = &self.scope.histories[insert.streams().next().expect("an INSERT reads a stream")];
-            let (history, table) = (state.table.name(), &insert.table);
+            let histories = || insert.streams().map(|stream| &self.scope.histories[stream]);
+            let table = &insert.table;
             if output.open.cut_off > 0 {
-                let complete_from = state.complete_from;
-                return Err(RecomputeError::CutOff { history: history.clone(), table: table.clone(), complete_from });
+                let latest = histories().max_by_key(|history| history.complete_from);
+                let HistoryState { table: history, complete_from, .. } = latest.expect("an INSERT reads a stream");
+                let (history, complete_from) = (history.name().clone(), *complete_from);
+                return Err(RecomputeError::CutOff { history, table: table.clone(), complete_from });
             }
             let needed = output.open.latest_end.plus(insert.allowed);
-            if !self.drain && needed > state.watermark {
-                let watermark = state.watermark;
-                return Err(RecomputeError::StillOpen {
-                    history: history.clone(),
-                    table: table.clone(),
-                    needed,
-                    watermark,
-                });
+            let least = histories().min_by_key(|history| history.watermark);
+            let HistoryState { table: history, watermark, .. } = least.expect("an INSERT reads a stream");
+            if !self.drain && needed > *watermark {
+                let (history, watermark) = (history.name().clone(), *watermark);
+                return Err(RecomputeError::StillOpen { history, table: table.clone(), needed, watermark });
             }
         }
         Ok(())

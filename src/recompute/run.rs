@@ -100,18 +100,21 @@ where
 {
     let mut counted = Counted::default();
     for streams in together(plan) {
-        let mut scope = scope.clone();
-        let mut reads = Vec::with_capacity(streams.len());
-        for &stream in &streams {
+        let read = |&stream: &usize| {
+            let history = &scope.histories[stream];
             let read = HistoryOptions {
-                range: scope.histories[stream].times.clone(),
+                range: history.times.clone(),
                 columns: plan.columns_of(stream).into_iter().collect(),
                 readers: options.workers,
                 unseen: options.include_late,
-                anew: scope.histories[stream].anew.clone(),
+                anew: history.anew.clone(),
             };
-            scope = warmed_up(plan, &scope, stream, (options, &read)).await?;
-            reads.push((stream, HistoryOptions { range: scope.histories[stream].times.clone(), ..read }));
+            (stream, read)
+        };
+        let mut reads: Vec<(usize, HistoryOptions)> = streams.iter().map(read).collect();
+        let scope = warmed_up(plan, scope, &reads, options).await?;
+        for (stream, read) in &mut reads {
+            read.range = scope.histories[*stream].times.clone();
         }
         // Those of which records that fail must be read again.
         let narrow = reads.iter().filter(|(stream, read)| {

@@ -27,25 +27,30 @@ enum Tried {
     Enough,
 }
 
-/// The scope with as little history of `stream` before the range as its windows need; as it is where all is needed, or none.
+/// The scope with as little history before the range as windows need, of the streams that are read together (`reads`, each with
+/// how it is); as it is where all is needed, or none.
 pub(super) async fn warmed_up<E: std::error::Error + 'static>(
     plan: &Arc<Plan>,
     scope: &Scope,
-    stream: usize,
-    (options, read): (RecomputeOptions, &HistoryOptions),
+    reads: &[(usize, HistoryOptions)],
+    options: RecomputeOptions,
 ) -> Result<Scope, RecomputeError<E>> {
-    let history = &scope.histories[stream];
-    let of_stream: Vec<&Insert> = plan.inserts.iter().filter(|insert| insert.reads(stream)).collect();
-    let beginning = history.files.iter().map(|file| file.lower.unwrap_or(EventTime::MIN)).min();
-    let reach = of_stream.iter().map(|insert| insert.reach()).max().unwrap_or_default();
-    let (Some(beginning), EventTime::MIN, true) = (beginning, history.times.start, reach > Micros(0)) else {
+    let is_read = |insert: &Insert| reads.iter().any(|(stream, _)| insert.reads(*stream));
+    let inserts: Vec<&Insert> = plan.inserts.iter().filter(|insert| is_read(insert)).collect();
+    // The streams of windows that may begin any time before the range.
+    let streams = reads.iter().map(|(stream, _)| *stream);
+    let endless: Vec<usize> = streams.filter(|&stream| scope.histories[stream].times.start == EventTime::MIN).collect();
+    let files = endless.iter().flat_map(|&stream| &scope.histories[stream].files);
+    let beginning = files.map(|file| file.lower.unwrap_or(EventTime::MIN)).min();
+    let reach = inserts.iter().map(|insert| insert.reach()).max().unwrap_or_default();
+    let (Some(beginning), true) = (beginning, reach > Micros(0)) else {
         return Ok(scope.clone());
     };
-    // Windows of fixed length over the same stream need what they need.
-    let windows = plan.inserts.iter().zip(&scope.windows).filter(|(insert, _)| insert.reads(stream));
+    // Windows of fixed length over the same streams need what they need.
+    let windows = plan.inserts.iter().zip(&scope.windows).filter(|(insert, _)| is_read(insert));
     let starts = windows.map(|(insert, &windows)| insert.times_of(windows).start);
     let others = starts.filter(|&start| start != EventTime::MIN).min().unwrap_or(EventTime::MAX);
-    let ends_early = of_stream.iter().all(|insert| matches!(insert.window, Window::ByData(ByData::Session(_))));
+    let ends_early = inserts.iter().all(|insert| matches!(insert.window, Window::ByData(ByData::Session(_))));
     let mut back = Micros(reach.0.saturating_mul(2));
     loop {
         let from = scope.range.start.minus(back).min(others);
@@ -53,12 +58,16 @@ pub(super) async fn warmed_up<E: std::error::Error + 'static>(
             return Ok(scope.clone());
         }
         let mut tried = scope.clone();
-        let history = &mut tried.histories[stream];
-        history.times.start = from;
-        history.complete_from = history.complete_from.max(from);
-        let read = HistoryOptions { range: history.times.clone(), ..read.clone() };
+        for &stream in &endless {
+            let history = &mut tried.histories[stream];
+            history.times.start = from;
+            history.complete_from = history.complete_from.max(from);
+        }
+        let read = |(stream, read): &(usize, HistoryOptions)| {
+            (*stream, HistoryOptions { range: tried.histories[*stream].times.clone(), ..read.clone() })
+        };
         let RecomputeOptions { workers, memory_max, .. } = options;
-        let reads = vec![(stream, read)];
+        let reads = reads.iter().map(read).collect();
         let pass = Pass { plan, scope: &tried, reads, workers, memory_max, closing: true, drain: true };
         let mut take = async |output: EpochOutput, _: Pressure| -> Result<Kept, RecomputeError<Tried>> {
             let is_before = |insert: &&Insert| {
@@ -66,7 +75,7 @@ pub(super) async fn warmed_up<E: std::error::Error + 'static>(
                 let open = place.and_then(|place| output.inserts[place].open.opens_from);
                 open.is_none_or(|from| from < scope.range.start)
             };
-            let is_enough = ends_early && output.watermark >= scope.range.start && !of_stream.iter().any(is_before);
+            let is_enough = ends_early && output.watermark >= scope.range.start && !inserts.iter().any(is_before);
             if is_enough { Err(RecomputeError::Taken(Tried::Enough)) } else { Ok(Kept::default()) }
         };
         match pass.run(&mut |records| records, &mut take).await {

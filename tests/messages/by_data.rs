@@ -152,3 +152,32 @@ fn another_version_of_hours_of_sessions_does_not_begin_at_an_edge() {
     );
     says(&project, "sessions-of-hours-upgrade", &["run", JOB, "--upgrade"]);
 }
+
+const OF_TWO: &str = "
+CREATE STREAM taps (
+  host TEXT, t TIMESTAMP NOT NULL,
+  WATERMARK FOR t AS t - INTERVAL '5 seconds'
+)
+LIVE    FROM FILE    'taps.jsonl'
+HISTORY FROM ICEBERG 'raw.taps';
+
+INSERT INTO ICEBERG 'marts.visits' PARTITIONED BY (hour(window_end))
+SELECT host, window_start, window_end, count(*) AS hits
+FROM   SESSION((SELECT host, t FROM clicks UNION ALL SELECT host, t FROM taps) PARTITION BY host, t, INTERVAL '10 minutes')
+GROUP  BY host, window_start, window_end;
+";
+
+#[test]
+fn sessions_of_two_streams_are_read_back_in_both() {
+    let project = project();
+    // One goes on with records of both in turn, from 0:44 to 1:04, so that it ends in the second hour.
+    let line = |(host, time): (&str, &str)| format!("{{\"host\":\"{host}\",\"t\":\"2026-01-01T0{time}:00Z\"}}\n");
+    let lines = |records: [(&str, &str); 3]| records.map(line).concat();
+    project.write("clicks.jsonl", lines([("b", "0:52"), ("b", "1:04"), ("a", "3:00")]));
+    project.write("taps.jsonl", lines([("b", "0:44"), ("b", "0:58"), ("a", "3:00")]));
+    project.write(JOB, format!("{STREAM}{OF_TWO}"));
+    project.kappa(&["run", JOB]).ok();
+    project.kappa(&["archive", JOB]).ok();
+    let hour = ["--from", "2026-01-01T01:00:00Z", "--to", "2026-01-01T02:00:00Z", "--drain"];
+    says(&project, "sessions-of-two-streams", &[&["diff", JOB][..], &hour].concat());
+}

@@ -114,18 +114,11 @@ fn of_sets(
     Ok(by_partition_keys(relation.window, count))
 }
 
-/// Refuses an input of which it can't be told what comes first, or how far it is known.
-pub(super) fn of_one_stream(window: &Window, inputs: &[RelationInput<'_>]) -> Result<(), Refusal> {
-    let Window::ByData(kind) = window else { return Ok(()) };
-    let is_one = inputs.windows(2).all(|two| two[0].records.stream_index == two[1].records.stream_index);
-    if !is_one {
-        let message = format!("{} over several streams isn't supported yet", kind.name());
-        let help = "write one INSERT for each stream, or let one topic have the records of all";
-        return Err(Refusal::Words(message, help.to_owned()));
-    }
-    if let (ByData::Counting(_), true) = (kind, inputs.len() > 1) {
+/// Refuses inputs of which it can't be told what comes first.
+pub(super) fn of_inputs(window: &Window, inputs: &[RelationInput<'_>]) -> Result<(), Refusal> {
+    if let (Window::ByData(ByData::Counting(_)), true) = (window, inputs.len() > 1) {
         let message = "UNION ALL below COUNT_WINDOW isn't supported: two of its rows may have one position".to_owned();
-        let help = "choose the records by one condition: SELECT … WHERE this OR that";
+        let help = "choose records of one stream by one condition: SELECT … WHERE this OR that";
         return Err(Refusal::Words(message, help.to_owned()));
     }
     Ok(())
@@ -165,24 +158,12 @@ pub(super) fn has_windows_beside_each_other(relation: &Relation<'_>) -> bool {
 
 /// Refuses joins of windows that don't close together.
 pub(super) fn of_joined(legs: &[Leg]) -> Result<(), Refusal> {
-    let by_data = legs.iter().find_map(|leg| match &leg.window {
-        Window::ByData(kind) => Some((kind, leg.within.is_some())),
-        _ => None,
-    });
-    let Some((kind, is_nested)) = by_data.filter(|_| legs.len() > 1) else { return Ok(()) };
-    let mut streams = legs.iter().flat_map(|leg| &leg.inputs).map(|input| input.stream);
-    let first = streams.next();
-    if !streams.all(|stream| Some(stream) == first) {
-        let message =
-            format!("{} windows of several streams aren't joined: each stream makes windows of its own", kind.name());
-        let help = "let one topic have the records of both, or join the tables where they are read";
-        return Err(Refusal::Words(message, help.to_owned()));
+    let is_counted = |leg: &Leg| matches!(leg.window, Window::ByData(ByData::Counting(_))) && leg.within.is_none();
+    if legs.len() < 2 || !legs.iter().any(is_counted) {
+        return Ok(());
     }
-    if let (ByData::Counting(_), false) = (kind, is_nested) {
-        let message = "COUNT_WINDOW can't be joined with itself: from where on a key's windows are whole is found for each \
-                       side by itself";
-        let help = "write it as one: count(*) OVER (PARTITION BY window_start, window_end, key) beside the records";
-        return Err(Refusal::Words(message.to_owned(), help.to_owned()));
-    }
-    Ok(())
+    let message =
+        "COUNT_WINDOW can't be joined: from where on a key's windows are whole is found for each side by itself";
+    let help = "write it as one: count(*) OVER (PARTITION BY window_start, window_end, key) beside the records";
+    Err(Refusal::Words(message.to_owned(), help.to_owned()))
 }

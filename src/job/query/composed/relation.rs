@@ -181,7 +181,7 @@ impl<'a> Relation<'a> {
             records.partition_by = partition::bound(&partition_by, &records)?;
             inputs.push(RelationInput { records, filter: conjunction(flat.filters) });
         }
-        partition::of_one_stream(&window, &inputs)?;
+        partition::of_inputs(&window, &inputs)?;
         let source = Source::Records(with_window(columns.fields().iter().cloned(), call));
         Ok(Relation { call, window, partition_by, inputs, visible, source })
     }
