@@ -121,8 +121,11 @@ impl CountWindows {
 
     /// Adds rows, laid out as the columns that travel.
     pub fn add(&mut self, rows: RecordBatch) {
+        if rows.num_rows() == 0 {
+            return;
+        }
         self.waiting_rows += rows.num_rows();
-        self.waiting_changed |= rows.num_rows() > 0;
+        self.waiting_changed = true;
         self.waiting.push(rows);
     }
 
@@ -249,6 +252,7 @@ impl CountWindows {
                 }
             }
         }
+        // Freezing leaves a batch, also where nothing waits.
         self.waiting.retain(|rows| rows.num_rows() > 0);
         self.waiting_rows = self.waiting.iter().map(RecordBatch::num_rows).sum();
         self.left = self.waiting_rows;

@@ -156,15 +156,14 @@ impl Held {
         Ok(frozen)
     }
 
-    /// Frozen rows with only those values of an own column that `stays` says of, by row and value.
+    /// Frozen rows with only those values of the first own column that `stays` says of, by row and value.
     pub(super) fn with_own_where(
         &self,
         rows: &RecordBatch,
-        own: usize,
         stays: impl Fn(usize, i64) -> bool,
     ) -> Result<RecordBatch, PaneError> {
         PaneError::unless_laid_out_as(&self.layout, rows)?;
-        let index = self.state_columns() + own;
+        let index = self.state_columns();
         let values = rows.column(index).as_primitive::<Int64Type>().iter().enumerate();
         let values: Int64Array = values.map(|(row, value)| value.filter(|&value| stays(row, value))).collect();
         let mut columns = rows.columns().to_vec();

@@ -278,7 +278,7 @@ impl Making for Sessions {
         let Some(revised) = self.revised.filter(|_| pane == ASIDE) else { return self.held.restore(pane, rows) };
         // All that is held of sessions that were given may still change, so they end behind what is settled.
         let is_shown = |given: i64| EventTime(given) <= revised.published_below;
-        self.held.restore(pane, &self.held.with_own_where(rows, 0, |_, given| is_shown(given))?)
+        self.held.restore(pane, &self.held.with_own_where(rows, |_, given| is_shown(given))?)
     }
 
     fn is_empty(&self) -> bool {

@@ -242,7 +242,7 @@ impl Making for SlidingWindows {
         self.look_again = EventTime::MIN;
         let Some(revised) = self.revised.filter(|_| pane == ASIDE) else { return self.held.restore(pane, rows) };
         let time = self.keys.fields().len();
-        let rows = self.held.with_own_where(rows, 0, |row, _| {
+        let rows = self.held.with_own_where(rows, |row, _| {
             let times = rows.column(time).as_primitive::<Int64Type>();
             EventTime(self.window.window(times.value(row)).end) <= revised.published_below
         })?;

@@ -219,6 +219,11 @@ impl Workers {
         }
     }
 
+    /// Rows that the checkpoint holds.
+    pub(super) fn stored_rows(&self) -> usize {
+        self.stored.values().flatten().map(RecordBatch::num_rows).sum()
+    }
+
     /// What the checkpoint holds goes to another number of workers.
     pub(super) fn restart(&mut self, workers: usize) {
         self.freeze();

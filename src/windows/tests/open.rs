@@ -2,8 +2,8 @@
 
 use super::made::{Kind, Open, add, fed, open, shipped};
 use super::*;
-use crate::event::EventTime;
-use crate::windows::{CountWindows, Making, Reached, Sessions, SlidingWindows};
+use crate::event::{EventTime, Micros};
+use crate::windows::{CountWindows, Made, Making, Reached, Revised, Sessions, Settled, SlidingWindows};
 
 fn at(key: u8, time: i64) -> Row {
     Row { key: Some(key), time, int: Some(1), ..blank(time) }
@@ -85,14 +85,16 @@ fn rows_that_wait_are_open_windows_before_they_are_taken() {
     let (kind, mut windows) = counting();
     let told = |windows: &CountWindows| (windows.len(), windows.is_empty(), windows.opens_from(EventTime(50)).0);
     assert_eq!((told(&windows), windows.bytes()), ((0, true, 50), 0));
+    windows.add(shipped(&[], &kind.keys()));
+    assert!(windows.is_empty() && windows.freeze().is_empty());
     let rows = [at(1, 5), at(2, 7), at(2, 9)];
     windows.add(shipped(&rows, &kind.keys()));
     assert_eq!(told(&windows), (1, false, 5));
     assert_eq!(windows.opens_from(EventTime(3)), EventTime(3));
     // Each of them takes its time, offset and partition at least.
     assert!((rows.len() * (8 + 8 + 4)..100_000).contains(&windows.bytes()));
+    let read = |rows: &RecordBatch| Ok::<_, PaneError>(fed(rows, &kind.keys(), &sums()));
     let mut settle = |time| {
-        let read = |rows: &RecordBatch| Ok::<_, PaneError>(fed(rows, &kind.keys(), &sums()));
         let given = windows.settle(EventTime(time), read).expect("no overflow");
         (given.map_or(0, |made| made.windows().len()), told(&windows))
     };
@@ -102,6 +104,9 @@ fn rows_that_wait_are_open_windows_before_they_are_taken() {
     assert_eq!(settle(14), (0, (2, false, 5)));
     assert_eq!(settle(15), (1, (1, false, 7)));
     assert_eq!(settle(17), (1, (0, true, 50)));
+    // A checkpoint hears that nothing is left, and leaves nothing behind.
+    assert_eq!(windows.freeze().iter().map(|part| part.rows.num_rows()).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!((windows.settle(EventTime(18), read).expect("no overflow").is_none(), windows.bytes()), (true, 0));
 }
 
 #[test]
@@ -122,4 +127,77 @@ fn rows_are_taken_early_when_those_that_wait_have_doubled() {
     assert!(windows.settle(EventTime(0), read).expect("no overflow").is_none());
     assert!(!windows.should_settle());
     assert_eq!(add_65_536(&mut windows), (false, true));
+}
+
+const SECOND: i64 = 1_000_000;
+
+/// One key's windows of 10 seconds, which late records may change for 1,000 seconds, and that ended at `published_below` or
+/// before it when they were restored.
+fn revised(kind: &Kind, published_below: i64) -> Open {
+    let revised = Revised { allowed: Micros(1_000 * SECOND), published_below: EventTime(published_below * SECOND) };
+    open(kind, &sums(), Some(revised))
+}
+
+/// The ends of windows that are given at a watermark, in seconds.
+fn given(worker: &mut Open, watermark: i64) -> Vec<i64> {
+    let over = EventTime(watermark * SECOND);
+    let at = Reached { over, settled: over.minus(Micros(1_000 * SECOND)) };
+    let settled: Settled = match worker {
+        Open::Session(sessions) => sessions.settle(at),
+        Open::Sliding(windows) => windows.settle(at),
+        Open::Counting(_) => unreachable!("these aren't revised"),
+    }
+    .expect("no overflow");
+    assert!(settled.replaced.is_none(), "nothing late has come");
+    let end = |window: &Made| window.end / SECOND;
+    settled.given.iter().flat_map(|made| made.windows().iter().map(end)).collect()
+}
+
+fn freeze(worker: &mut Open) -> Vec<(i64, RecordBatch)> {
+    let frozen = match worker {
+        Open::Session(sessions) => sessions.freeze().expect("a state"),
+        Open::Sliding(windows) => windows.freeze().expect("a state"),
+        Open::Counting(windows) => windows.freeze(),
+    };
+    frozen.into_iter().map(|part| (part.pane, part.rows)).collect()
+}
+
+fn revisable() -> [Kind; 2] {
+    [Kind::Session { gap: 10 * SECOND, split_by_flag: false }, Kind::Sliding { size: 10 * SECOND }]
+}
+
+#[test]
+fn windows_that_no_snapshot_shows_are_given_as_if_they_never_were() {
+    // Sessions [12, 22) and [35, 45), given at 30 and 50; sliding windows that end just behind 12 and 35.
+    let [session, sliding] = revisable();
+    for (kind, ends, published_below) in [(session, [22, 45], 30), (sliding, [12, 35], 13)] {
+        let mut worker = revised(&kind, i64::MAX / SECOND);
+        add(&mut worker, &kind, &sums(), &[at(1, 12 * SECOND), at(1, 35 * SECOND)]);
+        assert_eq!(given(&mut worker, 30), ends[..1]);
+        assert_eq!(given(&mut worker, 50), ends[1..]);
+        let mut again = revised(&kind, published_below);
+        for (pane, rows) in freeze(&mut worker) {
+            match &mut again {
+                Open::Session(sessions) => sessions.restore(pane, &rows),
+                Open::Sliding(windows) => windows.restore(pane, &rows),
+                Open::Counting(_) => unreachable!("these aren't revised"),
+            }
+            .expect("the same layout");
+        }
+        assert_eq!(given(&mut again, 60), ends[1..]);
+    }
+}
+
+#[test]
+fn what_has_not_changed_is_neither_given_nor_written_again() {
+    for (kind, ends) in revisable().into_iter().zip([[22, 90], [12, 80]]) {
+        let mut worker = revised(&kind, i64::MAX / SECOND);
+        add(&mut worker, &kind, &sums(), &[at(1, 12 * SECOND)]);
+        assert_eq!(given(&mut worker, 30), ends[..1]);
+        assert!(!freeze(&mut worker).is_empty());
+        assert!(given(&mut worker, 35).is_empty() && freeze(&mut worker).is_empty());
+        // More than a minute later another key has a window.
+        add(&mut worker, &kind, &sums(), &[at(2, 80 * SECOND)]);
+        assert_eq!(given(&mut worker, 120), ends[1..]);
+    }
 }
