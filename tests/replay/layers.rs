@@ -35,6 +35,8 @@ pub enum Layers {
     Alone,
     /// Windows of the records twice, by UNION ALL below them: how many there are.
     Doubled,
+    /// How many rows, and records, the groups of a window and the window itself have, by UNION ALL above them.
+    United,
     /// Windows of 20 minutes over the windows.
     Above,
 }
@@ -73,7 +75,7 @@ impl Layers {
             // What doesn't say of which key it is, or counts one record twice.
             (Layers::First(_) | Layers::Doubled, Cut::Counting { .. }) => false,
             // Its windows can't be joined.
-            (Layers::Joined | Layers::Alone, Cut::Counting { .. }) => false,
+            (Layers::Joined | Layers::Alone | Layers::United, Cut::Counting { .. }) => false,
             (Layers::GreatestRecords(_) | Layers::Sizes, Cut::Counting { .. }) => query.partition_by.is_empty(),
             _ => true,
         }
@@ -81,7 +83,7 @@ impl Layers {
 
     fn draw_any(random: &mut Random) -> Layers {
         let most = random.below(3) + 1;
-        match random.below(13) {
+        match random.below(14) {
             0 => Layers::Records,
             1 => Layers::GreatestRecords(most),
             2 => Layers::Largest(most),
@@ -94,6 +96,7 @@ impl Layers {
             9 => Layers::Alone,
             10 => Layers::Doubled,
             11 => Layers::Above,
+            12 => Layers::United,
             _ => Layers::Running,
         }
     }
@@ -177,6 +180,11 @@ impl Layers {
                      GROUP BY {WINDOW}"
                 )
             }
+            Layers::United => format!(
+                "SELECT {WINDOW}, count(*) AS n, sum(c) AS c
+                 FROM (SELECT {WINDOW}, c FROM ({groups}) UNION ALL SELECT {WINDOW}, c FROM ({})) GROUP BY {WINDOW}",
+                counts(&from)
+            ),
             Layers::Running => format!(
                 "SELECT {by}, c, sum(c) {} AS so_far, LAG(c) {} AS before FROM ({groups})",
                 over("c").replace(')', " ROWS UNBOUNDED PRECEDING)"),
@@ -315,6 +323,11 @@ impl Layers {
                     row(group, vec![Value::Integer(so_far), std::mem::replace(&mut before, Value::Integer(group.size))])
                 };
                 groups.iter().map(&mut running).collect()
+            }
+            Layers::United => {
+                let records: i64 = groups.iter().map(|group| group.size).sum();
+                let rows = i64::try_from(groups.len()).expect("is small") + 1;
+                vec![window.into_iter().chain([rows, 2 * records].map(Value::Integer)).collect()]
             }
             Layers::Doubled => {
                 let records: i64 = groups.iter().map(|group| group.size).sum();

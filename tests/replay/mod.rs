@@ -161,7 +161,7 @@ fn every_case_has_late_records_and_together_they_have_everything() {
     // Windows of 9 kinds and two more of a hop, strategies, aggregates, layers, three kinds below them that the data makes; and what is revised.
     let revised = kinds.extract_if(.., |kind, _| kind.ends_with(" revised")).count();
     assert_eq!(revised, 8, "all kinds but COUNT_WINDOW");
-    assert_eq!(kinds.len(), 11 + 3 + drawn::functions().len() + 13 + 3, "{kinds:#?}");
+    assert_eq!(kinds.len(), 11 + 3 + drawn::functions().len() + 14 + 3, "{kinds:#?}");
     assert!(kinds.values().all(|count| *count >= 3), "{kinds:#?}");
 }
 

@@ -21,7 +21,9 @@ use datafusion_physical_plan::joins::{HashJoinExec, PartitionMode};
 use datafusion_physical_plan::limit::GlobalLimitExec;
 use datafusion_physical_plan::projection::{ProjectionExec, ProjectionExpr};
 use datafusion_physical_plan::sorts::sort::SortExec;
+use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion_physical_plan::streaming::StreamingTableExec;
+use datafusion_physical_plan::union::UnionExec;
 use datafusion_physical_plan::windows::{WindowAggExec, create_window_expr};
 
 use super::leg_of;
@@ -60,6 +62,10 @@ pub(super) fn operators(plan: &LogicalPlan, rows: &[Arc<Rows>]) -> Result<Operat
             Ok(ordered(order, input, sort.fetch))
         }
         LogicalPlan::Limit(limit) => cut(limit, below(&limit.input)?),
+        LogicalPlan::Union(union) => {
+            let sorted = |input: &Arc<LogicalPlan>| Ok(ordered(Vec::new(), below(input)?, None));
+            merged(union.inputs.iter().map(sorted).collect::<Result<_>>()?)
+        }
         LogicalPlan::Join(join) => joined(join, below(&join.left)?, below(&join.right)?),
         other => not_impl_err!("{} above a window", other.display()),
     }
@@ -193,6 +199,14 @@ fn cut(limit: &logical_plan::Limit, input: Operators) -> Result<Operators> {
     let input =
         if matches!(limit.input.as_ref(), LogicalPlan::Sort(_)) { input } else { ordered(Vec::new(), input, None) };
     Ok(Arc::new(GlobalLimitExec::new(input, skip, fetch)))
+}
+
+/// Sorted inputs as one partition.
+fn merged(sorted: Vec<Operators>) -> Result<Operators> {
+    let all = UnionExec::try_new(sorted)?;
+    let order = LexOrdering::new(by_all_columns(&all.schema()));
+    let order = order.ok_or_else(|| plan_datafusion_err!("UNION ALL of rows without columns"))?;
+    Ok(Arc::new(SortPreservingMergeExec::new(order, all)))
 }
 
 fn joined(join: &logical_plan::Join, left: Operators, right: Operators) -> Result<Operators> {

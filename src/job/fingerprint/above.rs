@@ -11,7 +11,9 @@ use datafusion_physical_plan::joins::HashJoinExec;
 use datafusion_physical_plan::limit::GlobalLimitExec;
 use datafusion_physical_plan::projection::ProjectionExec;
 use datafusion_physical_plan::sorts::sort::SortExec;
+use datafusion_physical_plan::sorts::sort_preserving_merge::SortPreservingMergeExec;
 use datafusion_physical_plan::streaming::StreamingTableExec;
+use datafusion_physical_plan::union::UnionExec;
 use datafusion_physical_plan::windows::{WindowAggExec, WindowUDFExpr};
 use serde_json::{Value, json};
 
@@ -60,6 +62,12 @@ fn canonical_operator(plan: &dyn ExecutionPlan) -> Value {
     }
     if let Some(limit) = plan.downcast_ref::<GlobalLimitExec>() {
         return json!([limit.skip(), limit.fetch()]);
+    }
+    if let Some(merge) = plan.downcast_ref::<SortPreservingMergeExec>() {
+        return json!(canonical_order(merge.expr()));
+    }
+    if plan.downcast_ref::<UnionExec>().is_some() {
+        return json!(null);
     }
     // An operator that isn't known here: a needless new version is better than a missed one.
     json!(datafusion_physical_plan::displayable(plan).one_line().to_string())

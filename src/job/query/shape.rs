@@ -71,14 +71,6 @@ pub(super) fn shape<'a>(insert: &'a InsertDefinition, problems: &mut Problems) -
     refuse_around_select(query, &mut refusals);
     let select = match query.body.as_ref() {
         SetExpr::Select(select) => select.as_ref(),
-        SetExpr::SetOperation { .. } => {
-            refusals.add(
-                query.body.span(),
-                "UNION, EXCEPT and INTERSECT aren't supported yet",
-                "write one INSERT for each SELECT",
-            );
-            return None;
-        }
         SetExpr::Query(inner) => {
             refusals.add(inner.span(), "a SELECT in parentheses isn't supported", "write it without them");
             return None;

@@ -4,7 +4,8 @@
 use std::ops::ControlFlow;
 
 use datafusion_sql::sqlparser::ast::{
-    Expr, JoinConstraint, JoinOperator, Query, Select, Spanned as _, TableFactor, Value, ValueWithSpan, Visit, Visitor,
+    Expr, JoinConstraint, JoinOperator, Query, Select, SetExpr, SetOperator, SetQuantifier, Spanned as _, TableFactor,
+    Value, ValueWithSpan, Visit, Visitor,
 };
 use datafusion_sql::sqlparser::tokenizer::Span;
 
@@ -48,8 +49,28 @@ struct Walk<'a> {
     fallback: Span,
 }
 
+impl Walk<'_> {
+    /// EXCEPT ALL would have to take away as many rows as there are of the others; DataFusion takes all that are equal.
+    fn check_set(&mut self, body: &SetExpr) {
+        let SetExpr::SetOperation { op, set_quantifier, left, right } = body else { return };
+        let is_all = matches!(set_quantifier, SetQuantifier::All | SetQuantifier::AllByName);
+        if is_all && matches!(op, SetOperator::Except | SetOperator::Intersect | SetOperator::Minus) {
+            let span = if body.span() == Span::empty() { self.fallback } else { body.span() };
+            let help = "leave ALL out, or number equal rows with ROW_NUMBER() on both sides";
+            self.problems.add(span, format!("{op} ALL isn't supported"), help);
+        }
+        self.check_set(left);
+        self.check_set(right);
+    }
+}
+
 impl Visitor for Walk<'_> {
     type Break = ();
+
+    fn pre_visit_query(&mut self, query: &Query) -> ControlFlow<()> {
+        self.check_set(&query.body);
+        ControlFlow::Continue(())
+    }
 
     fn pre_visit_table_factor(&mut self, table: &TableFactor) -> ControlFlow<()> {
         let TableFactor::Table { name, sample, .. } = table else { return ControlFlow::Continue(()) };

@@ -159,6 +159,11 @@ pub(super) fn inside<'p>(plan: &'p LogicalPlan, relations: &'p [Relation<'_>]) -
             }
             Ok(below.inside.widened(over.schema.fields().len()))
         }
+        LogicalPlan::Union(union) => {
+            let mut inputs = union.inputs.iter().map(|input| below(input));
+            let first = inputs.next().unwrap_or_else(|| Err(nothing()))?;
+            inputs.try_fold(first, |all, input| both_ways(all, input?))
+        }
         LogicalPlan::Join(join) => joined(join, below(&join.left)?, below(&join.right)?),
         other => {
             let message = format!("{} isn't supported above a window", other.display());
@@ -251,6 +256,28 @@ type Held = (Vec<Option<WindowEdge>>, Vec<Option<usize>>);
 /// Of what columns are what a set holds.
 fn held<T: Copy>(columns: &[Option<T>], set: &[bool]) -> Vec<Option<T>> {
     columns.iter().zip(set).map(|(column, holds)| column.filter(|_| *holds)).collect()
+}
+
+/// What UNION ALL puts together is of one kind of window. A column is what it is in both.
+fn both_ways(one: Inside, other: Inside) -> Result<Inside, Refusal> {
+    if one.window != other.window {
+        let (one, other) = (one.window.explain(), other.window.explain());
+        let message = format!("UNION ALL of windows that aren't the same: {one} and {other}");
+        return Err(Refusal::Words(message, "write the same window everywhere, or one INSERT for each".to_owned()));
+    }
+    if one.keys.count + other.keys.count > 0 {
+        let message =
+            "UNION ALL of COUNT_WINDOW isn't supported: its windows close when each has its records".to_owned();
+        return Err(Refusal::Words(message, "write one INSERT for each SELECT".to_owned()));
+    }
+    let columns = one.edges.len();
+    let edges = one.edges.iter().zip(&other.edges).map(|(one, other)| one.filter(|_| one == other)).collect();
+    let keys = Keys { no_limit: one.keys.no_limit || other.keys.no_limit, ..Keys::none(columns) };
+    Ok(Inside::of(one.window, edges, one.is_nested || other.is_nested, keys))
+}
+
+fn nothing() -> Refusal {
+    Refusal::Words("UNION ALL of nothing".to_owned(), "write a SELECT".to_owned())
 }
 
 /// A join must not leave the window: its condition makes the windows of both sides equal.

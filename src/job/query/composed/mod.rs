@@ -237,7 +237,16 @@ fn has_star(item: &ast::SelectItem) -> bool {
 
 /// Says which items of the outermost SELECT list have no name.
 pub(super) fn names_are_given(query: &ast::Query, fallback: Span, problems: &mut Problems) {
-    let SetExpr::Select(select) = query.body.as_ref() else { return };
+    // What UNION ALL puts together has the names of its first SELECT.
+    let mut body = query.body.as_ref();
+    let select = loop {
+        body = match body {
+            SetExpr::Select(select) => break select,
+            SetExpr::Query(query) => query.body.as_ref(),
+            SetExpr::SetOperation { left, .. } => left.as_ref(),
+            _ => return,
+        };
+    };
     for item in &select.projection {
         let ast::SelectItem::UnnamedExpr(expression) = item else { continue };
         if matches!(expression, ast::Expr::Identifier(_) | ast::Expr::CompoundIdentifier(_)) {

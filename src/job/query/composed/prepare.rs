@@ -20,7 +20,10 @@ pub(super) fn is_composed(insert: &InsertDefinition) -> bool {
     if query.with.is_some() || query.limit_clause.is_some() || query.fetch.is_some() {
         return true;
     }
-    let SetExpr::Select(select) = query.body.as_ref() else { return false };
+    let select = match query.body.as_ref() {
+        SetExpr::Select(select) => select,
+        other => return matches!(other, SetExpr::SetOperation { .. }),
+    };
     let groups = match &select.group_by {
         GroupByExpr::Expressions(expressions, _) => !expressions.is_empty(),
         GroupByExpr::All(_) => true,

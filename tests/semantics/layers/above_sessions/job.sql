@@ -1,5 +1,5 @@
 -- Above sessions: the page with the most clicks of each; how many began and ended together, whoever's they are; their clicks by
--- themselves.
+-- themselves; and how many there are of each page, and of all.
 CREATE STREAM clicks (person TEXT, page TEXT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t - INTERVAL '10 seconds')
 LIVE FROM KAFKA 'clicks' FORMAT JSON HISTORY FROM ICEBERG 'raw.clicks';
 
@@ -22,3 +22,8 @@ INSERT INTO ICEBERG 'marts.clicks'
 SELECT window_start, window_end, person, page, CASE WHEN t = window_start THEN 'first' ELSE 'later' END AS place
 FROM   SESSION(clicks PARTITION BY person, t, INTERVAL '1 minute')
 WHERE  page <> '/z';
+
+INSERT INTO ICEBERG 'marts.sums'
+SELECT window_start, window_end, person, page, count(*) AS clicks
+FROM   SESSION(clicks PARTITION BY person, t, INTERVAL '1 minute')
+GROUP  BY window_start, window_end, person, ROLLUP (page);

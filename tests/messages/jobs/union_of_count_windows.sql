@@ -5,6 +5,6 @@ CREATE STREAM clicked (ad TEXT, who TEXT, at TIMESTAMP NOT NULL, WATERMARK FOR a
 LIVE FROM KAFKA 'clicked' FORMAT JSON;
 
 INSERT INTO ICEBERG 'marts.rates'
-SELECT window_start, window_end, ad FROM TUMBLE(shown, t, INTERVAL '1 minute')
+SELECT window_start, window_end, ad FROM COUNT_WINDOW(shown PARTITION BY ad, t, 10, TIMEOUT INTERVAL '1 minute')
 UNION ALL
-SELECT window_start, window_end, ad FROM TUMBLE(clicked, at, INTERVAL '1 minute');
+SELECT window_start, window_end, ad FROM COUNT_WINDOW(clicked PARTITION BY ad, at, 10, TIMEOUT INTERVAL '1 minute');
