@@ -129,6 +129,35 @@ fn rows_are_taken_early_when_those_that_wait_have_doubled() {
     assert_eq!(add_65_536(&mut windows), (false, true));
 }
 
+#[test]
+fn rows_without_a_position_come_last_and_by_their_values() {
+    let places = |offset: Option<i64>| -> [ArrayRef; 2] {
+        let partition = offset.map(|_| 0);
+        [Arc::new(arrow::array::Int32Array::from(vec![partition])), Arc::new(Int64Array::from(vec![offset]))]
+    };
+    // All are of one time; the one with an offset is first, then 1, 2 and 4.
+    let rows = [(4, None), (1, None), (8, Some(77)), (2, None)];
+    for first in 0..rows.len() {
+        let (kind, mut windows) = counting();
+        for index in 0..rows.len() {
+            let (int, offset) = rows[(first + index) % rows.len()];
+            let mut columns = shipped(&[Row { int: Some(int), ..at(1, 5) }], &kind.keys()).columns().to_vec();
+            columns.splice(1..3, places(offset));
+            // The offset is a column of the tests' rows too.
+            let position = columns.len() - 1;
+            columns[position] = Arc::new(Int64Array::from(vec![0]));
+            let schema = shipped(&[], &kind.keys()).schema();
+            windows.add(RecordBatch::try_new(schema, columns).expect("columns of the schema"));
+        }
+        let read = |rows: &RecordBatch| Ok::<_, PaneError>(fed(rows, &kind.keys(), &sums()));
+        let given = windows.settle(EventTime(15), read).expect("no overflow").expect("they are over");
+        let mut found: Vec<i64> = given.rows().column(1).as_primitive::<Int64Type>().values().to_vec();
+        found.sort_unstable();
+        // Of three records, 8, 1 and 2, and of what is left.
+        assert_eq!(found, [4, 11], "from {first}");
+    }
+}
+
 const SECOND: i64 = 1_000_000;
 
 /// One key's windows of 10 seconds, which late records may change for 1,000 seconds, and that ended at `published_below` or

@@ -142,3 +142,20 @@ fn a_sliding_window_ends_with_each_record() {
     let rest = [("k1".into(), 3, 13, "", 6), ("k2".into(), 3, 13, "", 16), ("k1".into(), 6, 16, "", 12)];
     assert_eq!(told(&workers, 1)[2..], rest);
 }
+
+#[test]
+fn behind_a_start_in_mid_log_a_key_is_known_after_a_silence() {
+    let kind = Kind::Counting { size: 2, timeout: 10, split_by_flag: false, complete_from: Some(0) };
+    let mut workers = workers(&kind);
+    // A record before 0 may be in a window with 5, so that 6 begins another.
+    workers.add(&[at(1, 5, 1), at(1, 6, 2)]);
+    workers.settle(8);
+    workers.restart(1);
+    // 12 is a timeout behind the start, but not behind 6; 23 is one behind 13.
+    workers.add(&[at(1, 12, 4), at(1, 13, 8)]);
+    workers.settle(15);
+    assert_eq!(told(&workers, 1), []);
+    workers.add(&[at(1, 23, 16), at(1, 24, 32)]);
+    workers.settle(25);
+    assert_eq!(told(&workers, 1), [("k1".into(), 23, 25, "full", 48)]);
+}
