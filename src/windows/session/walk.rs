@@ -87,3 +87,34 @@ impl Walk {
         shown
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::event::Micros;
+
+    const GAP: Session = Session { gap: Micros(10), partition_keys: 0 };
+
+    /// First and last of what was given of the session that pieces (first, last, whether it was given) make.
+    fn given_of(pieces: &[(i64, i64, bool)]) -> Vec<(i64, i64)> {
+        let piece = |(&(first, last, given), row): (&(i64, i64, bool), u32)| Piece {
+            key: 0,
+            first,
+            last,
+            row,
+            given: given.then_some(50),
+        };
+        let walk = Walk::along(pieces.iter().zip(0..).map(piece).collect(), GAP);
+        assert_eq!(walk.found.len(), 1);
+        walk.given_of(&walk.found[0], GAP).iter().map(|shown| (shown.first, shown.last)).collect()
+    }
+
+    #[test]
+    fn what_was_given_of_a_session_is_what_the_given_pieces_make() {
+        // 5 joins two that stood exactly a gap apart.
+        assert_eq!(given_of(&[(0, 0, true), (5, 5, false), (10, 12, true)]), [(0, 0), (10, 12)]);
+        // Pieces of one session, of groups that split it.
+        assert_eq!(given_of(&[(0, 7, true), (3, 4, true), (9, 9, true), (12, 12, false)]), [(0, 9)]);
+        assert!(given_of(&[(0, 7, false)]).is_empty());
+    }
+}

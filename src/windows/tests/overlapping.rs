@@ -210,6 +210,10 @@ fn frozen_rows_without_side_sets_are_of_another_layout() {
         error.starts_with("state of another layout: expected _from Timestamp(µs, \"+00:00\"), k0 Utf8, "),
         "{error}"
     );
+    let first = Arc::new(rows.schema().field(0).clone().with_name("_from"));
+    let fields: Vec<_> = std::iter::once(first).chain(rows.schema().fields()[1..].iter().cloned()).collect();
+    let renamed = RecordBatch::try_new(Arc::new(Schema::new(fields)), rows.columns().to_vec()).expect("a new name");
+    pane.merge(&renamed).expect_err("the first column is of another type");
 }
 
 /// A row, with the end of the first window that takes it where that isn't the first of its pane.
