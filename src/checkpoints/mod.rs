@@ -34,8 +34,6 @@ mod store;
 mod verdict;
 
 #[cfg(test)]
-mod crash_tests;
-#[cfg(test)]
 mod faulty_store;
 #[cfg(test)]
 mod heartbeat_tests;
@@ -43,6 +41,8 @@ mod heartbeat_tests;
 mod protocol_tests;
 #[cfg(test)]
 mod savepoint_tests;
+#[cfg(test)]
+mod simulation;
 #[cfg(test)]
 mod store_tests;
 

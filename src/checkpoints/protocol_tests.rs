@@ -1,4 +1,4 @@
-//! The rules of the protocol, one case each. What they come to together is tried out in `crash_tests`.
+//! The rules of the protocol, one case each. What they come to together is tried out in `simulation`.
 
 use std::sync::Arc;
 

@@ -1,52 +1,20 @@
-//! Random runs, crashes, lost answers and zombies, over the production code and a model of tables: whatever happens, in
-//! the end every record of the log is in its tables exactly once, and every state file of the newest checkpoint reads.
+//! One process: what a run does, a step of I/O at a time, on the production code.
 
-use std::collections::{BTreeMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use object_store::ObjectStore;
-use object_store::memory::InMemory;
-use proptest::prelude::*;
-use serde_json::{Value, json};
-use uuid::Uuid;
+use object_store::{ObjectStore, ObjectStoreExt};
 
-use super::faulty_store::{Fault, FaultyStore, claimant};
-use super::*;
-use crate::event::{EventTime, ResumeOffset, TableName};
-
-/// Records in the log. Record `r` belongs into table `a` unless `r % 3 == 0`, and into `b` if it is even.
-const LOG: i64 = 40;
-
-fn belongs(table: &TableName, record: i64) -> bool {
-    if table.name == "a" { record % 3 != 0 } else { record % 2 == 0 }
-}
-
-fn names() -> [TableName; 2] {
-    ["marts.a", "marts.b"].map(|name| TableName::parse(name).expect("has a namespace"))
-}
-
-fn uuid_of(table: &TableName) -> Uuid {
-    Uuid::from_u128(u128::from(table.name.as_bytes()[0]))
-}
-
-/// A table with compare-and-swap commits, as a catalog has them.
-#[derive(Clone, Debug, Default)]
-struct ModelTable {
-    version: u64,
-    generation: Option<Generation>,
-    checkpoint: Option<ManifestId>,
-    rows: Vec<i64>,
-}
-
-struct World {
-    objects: Arc<InMemory>,
-    tables: BTreeMap<TableName, ModelTable>,
-}
+use super::Planted;
+use super::world::{LOG, World, manifest, names, uuid_of};
+use crate::checkpoints::faulty_store::{Fault, FaultyStore, claimant};
+use crate::checkpoints::*;
+use crate::event::TableName;
 
 /// What befalls one step.
 #[derive(Clone, Copy, Debug)]
-enum Luck {
+pub(super) enum Luck {
     Good,
     /// A call of the store, or the commit to a table, goes wrong.
     Bad(Fault),
@@ -60,6 +28,11 @@ enum Phase {
         claimed: Claimed,
         todo: Vec<TableName>,
         done: Vec<TableName>,
+    },
+    /// What [`Planted::ReadsBeforeClaiming`] does.
+    ClaimingLate {
+        read: Box<ReadNewest>,
+        todo: Vec<TableName>,
     },
     Reading {
         claimed: Claimed,
@@ -88,9 +61,10 @@ struct Work {
     state: Vec<StateFile>,
 }
 
-struct Run {
+/// One process.
+pub(super) struct Run {
     view: Arc<FaultyStore>,
-    store: CheckpointStore,
+    pub(super) store: CheckpointStore,
     phase: Phase,
 }
 
@@ -113,35 +87,40 @@ impl From<ProtocolError> for Trouble {
 }
 
 impl Run {
-    fn new(world: &World) -> Run {
+    pub(super) fn new(world: &World) -> Run {
         let view = FaultyStore::over(world.objects.clone());
         let store = CheckpointStore::over(Arc::clone(&view) as Arc<dyn ObjectStore>, "job");
         Run { view, store, phase: Phase::Start }
     }
 
-    fn generation(&self) -> Option<Generation> {
+    pub(super) fn generation(&self) -> Option<Generation> {
         match &self.phase {
             Phase::Claiming { claimed, .. } | Phase::Reading { claimed, .. } => Some(claimed.generation()),
-            Phase::Beginning { read } => Some(read.generation()),
+            Phase::ClaimingLate { read, .. } | Phase::Beginning { read } => Some(read.generation()),
             Phase::Working(work) => Some(work.begun.identity().generation),
             Phase::Start | Phase::Stopped => None,
         }
     }
 
-    fn finished(&self) -> bool {
+    pub(super) fn finished(&self) -> bool {
         matches!(&self.phase, Phase::Working(work)
             if work.position == LOG && work.actions.is_empty() && work.ahead.is_none()
                 && work.current.as_ref().is_some_and(Checkpoint::is_committed))
     }
 
+    /// Whether it was fenced, or killed.
+    pub(super) fn is_stopped(&self) -> bool {
+        matches!(self.phase, Phase::Stopped)
+    }
+
     /// One step of I/O, `records` read if it opens a checkpoint. Errors that stop a run must have a reason: a newer one.
-    async fn advance(&mut self, world: &mut World, luck: Luck, records: i64) {
+    pub(super) async fn advance(&mut self, world: &mut World, luck: Luck, records: i64) {
         match luck {
             Luck::Good => self.view.set_fault(None),
             Luck::Bad(fault) => self.view.set_fault(Some(fault)),
             Luck::Outdated => {
                 // A claim on a table is judged by a listing made after the table was loaded.
-                let claiming = matches!(self.phase, Phase::Claiming { .. });
+                let claiming = matches!(self.phase, Phase::Claiming { .. } | Phase::ClaimingLate { .. });
                 if let Some(generation) = self.generation().filter(|_| !claiming) {
                     self.view.hide_above(generation, usize::MAX);
                 }
@@ -203,7 +182,24 @@ async fn step(
             todo.extend(
                 claimed.tables().await?.into_iter().map(|of| of.table).filter(|table| !names().contains(table)),
             );
-            Phase::Claiming { claimed, todo, done: vec![] }
+            match world.planted {
+                Some(Planted::LeavesTablesUnclaimed) => Phase::Reading { claimed, tables: todo },
+                Some(Planted::ReadsBeforeClaiming) => {
+                    Phase::ClaimingLate { read: Box::new(claimed.tables_claimed(&todo).await?), todo }
+                }
+                _ => Phase::Claiming { claimed, todo, done: vec![] },
+            }
+        }
+        Phase::ClaimingLate { read, mut todo } => {
+            let found = todo.pop().and_then(|table| world.tables.get_mut(&table)).expect("not empty");
+            if found.generation < Some(read.generation()) {
+                found.generation = Some(read.generation());
+                found.version += 1;
+            }
+            match todo.is_empty() {
+                true => Phase::Beginning { read },
+                false => Phase::ClaimingLate { read, todo },
+            }
         }
         Phase::Claiming { claimed, mut todo, mut done } => {
             let table = todo.pop().expect("not empty");
@@ -270,9 +266,11 @@ async fn begin(read: ReadNewest, world: &World) -> Result<Work, Trouble> {
             read_up_to = String::from_utf8(bytes.to_vec()).expect("we wrote digits");
         }
         assert_eq!(read_up_to, work.position.to_string(), "the last state file is the newest");
-        let (current, actions) = Checkpoint::recover(work.begun.identity(), Arc::new(manifest));
-        work.current = Some(current);
-        work.actions = actions.into();
+        if world.planted != Some(Planted::SkipsRecovery) {
+            let (current, actions) = Checkpoint::recover(work.begun.identity(), Arc::new(manifest));
+            work.current = Some(current);
+            work.actions = actions.into();
+        }
     }
     Ok(work)
 }
@@ -282,7 +280,7 @@ impl Work {
         let committing = self.current.as_ref().is_some_and(|current| !current.is_committed());
         // Odd record counts: go on reading while the checkpoint before is being committed.
         if self.position < LOG && self.ahead.is_none() && (self.actions.is_empty() || committing && records % 2 == 1) {
-            return self.write_files(records, !committing).await;
+            return self.write_files(world, records, !committing).await;
         }
         let Some(action) = self.actions.front().cloned() else { return Ok(()) };
         let event = match action {
@@ -296,12 +294,23 @@ impl Work {
                 let seen = TableSeen {
                     uuid: uuid_of(&table),
                     generation: found.generation,
-                    checkpoint: found.checkpoint,
+                    checkpoint: found.checkpoint.filter(|_| world.planted != Some(Planted::CommitsWithoutLooking)),
                     rolled_back: None,
                 };
                 Some(Event::TableSeen { table, seen: Some(seen) })
             }
-            Action::Commit { manifest, table } => Some(self.commit(world, luck, &manifest, table)),
+            Action::Commit { manifest, table } => match (self.commit(world, luck, &manifest, table), world.planted) {
+                (Event::CommitUnknown { table }, Some(Planted::TakesUnknownForCommitted)) => {
+                    Some(Event::TableCommitted { table })
+                }
+                (Event::CommitUnknown { table }, Some(Planted::RemovesFilesInDoubt)) => {
+                    let newest = manifest.state.last().expect("each checkpoint has written one");
+                    let path = self.begun.store().layout().below_owner(&newest.path).expect("its own");
+                    world.objects.delete(&path).await.expect("memory deletes");
+                    Some(Event::CommitUnknown { table })
+                }
+                (event, _) => Some(event),
+            },
             Action::Publish(_) => None,
             Action::Collect(id) => {
                 self.begun.collect(id).await?;
@@ -345,7 +354,7 @@ impl Work {
     }
 
     /// Reads on and writes the files of the next checkpoint.
-    async fn write_files(&mut self, records: i64, previous_committed: bool) -> Result<(), Trouble> {
+    async fn write_files(&mut self, world: &World, records: i64, mut previous_committed: bool) -> Result<(), Trouble> {
         let from = self.position;
         // Tried again with the same bytes if it failed.
         let to = *self.read_to.get_or_insert(LOG.min(from + records));
@@ -357,6 +366,10 @@ impl Work {
         state.push(file);
         state.drain(..state.len().saturating_sub(3));
         let manifest = Arc::new(manifest(self.begun.id(number), from, to, state.clone()));
+        if world.planted == Some(Planted::GoesOnUncommitted) && !previous_committed {
+            previous_committed = true;
+            self.actions.clear();
+        }
         let opened = Checkpoint::open(self.begun.identity(), previous_committed);
         let (checkpoint, actions) = opened.step(Event::FilesWritten(manifest));
         self.actions.extend(actions);
@@ -366,130 +379,5 @@ impl Work {
         }
         (self.position, self.read_to, self.number, self.state) = (to, None, number, state);
         Ok(())
-    }
-}
-
-fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>) -> Manifest {
-    let change = |table: TableName| TableChange {
-        uuid: uuid_of(&table),
-        schema_id: 0,
-        spec_id: 0,
-        add: (from..to).filter(|record| belongs(&table, *record)).map(|record| json!(record)).collect::<Vec<Value>>(),
-        remove: vec![],
-        operation: Operation::Append,
-        properties: BTreeMap::new(),
-        remove_properties: vec![],
-        summary: BTreeMap::new(),
-        table,
-    };
-    let progress = PartitionProgress {
-        next_offset: ResumeOffset(to),
-        seen: None,
-        taken: u64::try_from(to).expect("not negative"),
-        rejected: 0,
-    };
-    Manifest {
-        inserts: Vec::new(),
-        id,
-        owner: "job".into(),
-        fingerprint: "f".into(),
-        description: Vec::new(),
-        streams: BTreeMap::from([("log".into(), BTreeMap::from([(0, progress)]))]),
-        watermark: EventTime(to),
-        finished: false,
-        state,
-        claimed: names().into_iter().map(|table| ClaimedTable { uuid: uuid_of(&table), table }).collect(),
-        tables: names().into_iter().map(change).filter(|change| !change.add.is_empty()).collect(),
-        held: vec![],
-        reread: BTreeMap::new(),
-        from_history: BTreeMap::new(),
-    }
-}
-
-/// One entry of a random schedule: which of three processes does what.
-#[derive(Clone, Copy, Debug)]
-enum Turn {
-    Step {
-        process: usize,
-        luck: Luck,
-        records: i64,
-    },
-    /// The process is killed where it stands, and started again.
-    Restart {
-        process: usize,
-    },
-}
-
-fn turns() -> impl Strategy<Value = Vec<Turn>> {
-    let fault = (0..12_usize, any::<bool>(), any::<bool>());
-    let luck = prop_oneof![
-        5 => Just(Luck::Good),
-        2 => fault.prop_map(|(after_calls, performed, dies)| Luck::Bad(Fault { after_calls, performed, dies })),
-        2 => Just(Luck::Outdated),
-    ];
-    // The first process does most, so that runs get far before others interfere.
-    let process = || prop_oneof![5 => Just(0_usize), 3 => Just(1_usize), 2 => Just(2_usize)];
-    let turn = prop_oneof![
-        40 => (process(), luck, 1..5_i64).prop_map(|(process, luck, records)| Turn::Step { process, luck, records }),
-        2 => process().prop_map(|process| Turn::Restart { process }),
-    ];
-    proptest::collection::vec(turn, 0..200)
-}
-
-async fn simulate(turns: Vec<Turn>) {
-    let tables = names().into_iter().map(|name| (name, ModelTable::default())).collect();
-    let mut world = World { objects: Arc::new(InMemory::new()), tables };
-    let mut runs: Vec<Run> = (0..3).map(|_| Run::new(&world)).collect();
-    for turn in turns {
-        match turn {
-            Turn::Restart { process } => runs[process] = Run::new(&world),
-            Turn::Step { process, luck, records } => {
-                if matches!(runs[process].phase, Phase::Stopped) {
-                    runs[process] = Run::new(&world);
-                }
-                runs[process].advance(&mut world, luck, records).await;
-            }
-        }
-        for (name, table) in &world.tables {
-            let mut rows = table.rows.clone();
-            rows.sort_unstable();
-            rows.dedup();
-            assert_eq!(rows.len(), table.rows.len(), "{name} has a row twice: {:?}", table.rows);
-        }
-    }
-    // In the end one run is let through, while those before, which don't know yet, go on between its steps.
-    let mut last = Run::new(&world);
-    last.advance(&mut world, Luck::Good, 1).await;
-    for round in 0..2_000 {
-        if last.finished() {
-            break;
-        }
-        last.advance(&mut world, Luck::Good, 3).await;
-        assert!(!matches!(last.phase, Phase::Stopped), "the newest run is never fenced");
-        let zombie = &mut runs[round % 3];
-        if zombie.generation().is_some() {
-            zombie.advance(&mut world, Luck::Outdated, 2).await;
-        }
-    }
-    assert!(last.finished(), "the last run comes to the end");
-    for (name, table) in &world.tables {
-        let mut rows = table.rows.clone();
-        rows.sort_unstable();
-        let expected: Vec<i64> = (0..LOG).filter(|record| belongs(name, *record)).collect();
-        assert_eq!(rows, expected, "{name} has each of its rows exactly once");
-    }
-    let newest = last.store.newest().await.expect("reads").manifest.expect("was put");
-    for file in &newest.state {
-        last.store.get_state(file).await.expect("kept");
-    }
-}
-
-proptest! {
-    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
-
-    #[test]
-    fn whatever_dies_when_every_staged_change_reaches_its_table_exactly_once(turns in turns()) {
-        let runtime = tokio::runtime::Builder::new_current_thread().build().expect("starts");
-        runtime.block_on(simulate(turns));
     }
 }
