@@ -2,6 +2,7 @@
 //! Invariant: outputs come in the order of epochs, each once, with the shares of all workers put together.
 
 use std::collections::BTreeMap;
+use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
@@ -19,7 +20,7 @@ use super::worker::{self, Command, Context, WorkerOutput};
 use crate::event::{EventBatch, EventTime, TableName};
 use crate::job::Plan;
 use crate::windows::pane::PaneError;
-use crate::windows::{Places, PublishRange};
+use crate::windows::{Deferred, Places, PublishRange};
 
 /// Epochs that may be under way: enough to keep all workers busy while one closes, few enough that back-pressure
 /// reaches the source within a fraction of a second.
@@ -72,7 +73,7 @@ pub struct RestoredPane {
     pub leg: usize,
     /// Start of the window.
     pub start: EventTime,
-    /// As [`FrozenPane::rows`], of any number of workers.
+    /// As [`FrozenPane::states`], of any number of workers.
     pub rows: RecordBatch,
 }
 
@@ -83,10 +84,11 @@ pub struct FrozenPane {
     pub leg: usize,
     /// Start of the window.
     pub start: EventTime,
-    /// Keys and partial states ([`crate::windows::Aggregation::state_schema`]).
-    pub rows: RecordBatch,
-    /// Whether it replaces what this worker gave of the pane before, or adds to it.
-    pub whole: bool,
+    /// Keys and partial states ([`crate::windows::Aggregation::state_schema`]); `None`: the pane is gone.
+    pub states: Option<Deferred>,
+    /// The freezes of the pane on this worker whose changes they hold: they take the place of what these gave
+    /// ([`crate::windows::Frozen::covers`]).
+    pub covers: Range<u64>,
 }
 
 /// What one complete epoch has brought.

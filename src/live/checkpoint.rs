@@ -2,6 +2,7 @@
 //! Invariant: one at a time, in the order of barriers; the writer travels with the task that writes.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
@@ -220,26 +221,24 @@ impl Writer {
             groups.entry((pane.leg, worker)).or_default().push(pane);
         }
         for ((leg, worker), panes) in groups {
-            let whole: BTreeSet<EventTime> = panes.iter().filter(|pane| pane.whole).map(|pane| pane.start).collect();
-            // Without rows, all that was written of it before is to be forgotten.
-            let panes: Vec<FrozenPane> = panes.into_iter().filter(|pane| pane.rows.num_rows() > 0).collect();
-            let starts: BTreeSet<EventTime> = panes.iter().map(|pane| pane.start).collect();
+            let (panes, gone): (Vec<FrozenPane>, Vec<FrozenPane>) =
+                panes.into_iter().partition(|pane| pane.states.is_some());
+            self.state.forget(worker, leg, &gone.iter().map(|pane| pane.start).collect());
             if panes.is_empty() {
-                self.state.forget(worker, leg, &whole);
                 continue;
             }
-            let content = StateContent {
-                rows: panes.iter().map(|pane| pane.rows.num_rows() as u64).sum(),
-                insert: legs[leg].0,
-                leg,
-                panes: starts.iter().copied().collect(),
-            };
-            let panes: Vec<(EventTime, RecordBatch)> = panes.into_iter().map(|pane| (pane.start, pane.rows)).collect();
-            let bytes = Bytes::from(crate::state::encode(&panes)?);
+            let insert = legs[leg].0;
+            let covers: BTreeMap<EventTime, Range<u64>> =
+                panes.iter().map(|pane| (pane.start, pane.covers.clone())).collect();
+            let table = plan.inserts[insert].table.clone();
+            // The states of the panes are worked out here, beside the records that come meanwhile.
+            let encoded = tokio::task::spawn_blocking(move || encode(table, panes)).await;
+            let (rows, bytes) = encoded.unwrap_or_else(|panic| std::panic::resume_unwind(panic.into_panic()))?;
+            let content = StateContent { rows, insert, leg, panes: covers.keys().copied().collect() };
             let name = format!("{leg}-{worker}");
             let file = self.publisher.put_state(self.number, &name, bytes, content).await?;
             written += file.bytes;
-            self.state.add(LiveFile { worker, leg, panes: starts, file }, &whole);
+            self.state.add(LiveFile { worker, leg, panes: covers, file });
         }
         let needed_until = |leg: usize, pane| plan.inserts[legs[leg].0].pane_needed_until(legs[leg].1, pane);
         self.state.close(|leg, pane| needed_until(leg, pane) <= watermark);
@@ -384,7 +383,7 @@ impl Writer {
             .state
             .live()
             .iter()
-            .map(|live| StateFile { panes: live.panes.iter().copied().collect(), ..live.file.clone() });
+            .map(|live| StateFile { panes: live.panes.keys().copied().collect(), ..live.file.clone() });
         Manifest {
             id: self.publisher.begun().id(self.number),
             owner: self.plan.name.clone(),
@@ -402,6 +401,22 @@ impl Writer {
             from_history: BTreeMap::new(),
         }
     }
+}
+
+/// The bytes of a state file with these panes, and how many rows are in it.
+fn encode(table: TableName, panes: Vec<FrozenPane>) -> Result<(u64, Bytes), RunError> {
+    let mut rows = 0;
+    let mut batches: Vec<(EventTime, RecordBatch)> = Vec::with_capacity(panes.len());
+    for FrozenPane { start, states, .. } in panes {
+        let states = states.map(|states| states.get()).transpose().map_err(|source| EngineError::Aggregate {
+            table: table.clone(),
+            window: Some(start),
+            source: Box::new(source),
+        })?;
+        rows += states.as_ref().map_or(0, |states| states.num_rows() as u64);
+        batches.extend(states.map(|states| (start, states)));
+    }
+    Ok((rows, Bytes::from(crate::state::encode(&batches)?)))
 }
 
 /// Rows couldn't be compared with those that they take the place of.

@@ -1,7 +1,8 @@
 //! Which state files a checkpoint needs: those that still hold something of an open window.
 //! Invariant: for each open pane, the listed files hold each of its rows exactly once.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 
 use crate::event::EventTime;
 
@@ -12,8 +13,9 @@ pub struct LiveFile<F> {
     pub worker: usize,
     /// Number of the leg.
     pub leg: usize,
-    /// Starts of the windows in it that count: others in it are closed, or were written again as a whole.
-    pub panes: BTreeSet<EventTime>,
+    /// The panes in it that count, by their starts: others in it are closed, or were written again since. With the freezes of
+    /// the pane on its worker whose changes it holds ([`crate::engine::FrozenPane::covers`]).
+    pub panes: BTreeMap<EventTime, Range<u64>>,
     /// What tells the file.
     pub file: F,
 }
@@ -31,17 +33,19 @@ impl<F> Default for StateFiles<F> {
 }
 
 impl<F: Clone> StateFiles<F> {
-    /// Adds a file. Panes in `whole` replace what the same worker wrote of them before.
-    pub fn add(&mut self, added: LiveFile<F>, whole: &BTreeSet<EventTime>) {
-        self.forget(added.worker, added.leg, whole);
+    /// Adds a file. It takes the place of what the same worker wrote at the freezes that it holds.
+    pub fn add(&mut self, added: LiveFile<F>) {
+        for file in self.of_worker(added.worker, added.leg) {
+            file.panes.retain(|pane, held| added.panes.get(pane).is_none_or(|now| !is_within(held, now)));
+        }
         self.live.push(added);
         self.drop_empty();
     }
 
     /// Forgets what a worker wrote of panes.
     pub fn forget(&mut self, worker: usize, leg: usize, panes: &BTreeSet<EventTime>) {
-        for file in self.live.iter_mut().filter(|file| file.worker == worker && file.leg == leg) {
-            file.panes.retain(|pane| !panes.contains(pane));
+        for file in self.of_worker(worker, leg) {
+            file.panes.retain(|pane, _| !panes.contains(pane));
         }
         self.drop_empty();
     }
@@ -50,7 +54,7 @@ impl<F: Clone> StateFiles<F> {
     pub fn close(&mut self, is_closed: impl Fn(usize, EventTime) -> bool) {
         for file in &mut self.live {
             let leg = file.leg;
-            file.panes.retain(|&start| !is_closed(leg, start));
+            file.panes.retain(|&start, _| !is_closed(leg, start));
         }
         self.drop_empty();
     }
@@ -60,41 +64,70 @@ impl<F: Clone> StateFiles<F> {
         &self.live
     }
 
+    fn of_worker(&mut self, worker: usize, leg: usize) -> impl Iterator<Item = &mut LiveFile<F>> {
+        self.live.iter_mut().filter(move |file| file.worker == worker && file.leg == leg)
+    }
+
     fn drop_empty(&mut self) {
         self.live.retain(|file| !file.panes.is_empty());
     }
+}
+
+fn is_within(inner: &Range<u64>, outer: &Range<u64>) -> bool {
+    outer.start <= inner.start && inner.end <= outer.end
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn file(worker: usize, panes: &[i64], name: &'static str) -> LiveFile<&'static str> {
-        LiveFile { worker, leg: 0, panes: panes.iter().copied().map(EventTime).collect(), file: name }
+    /// Panes by start, with the freezes that are in it.
+    fn file(worker: usize, panes: &[(i64, Range<u64>)], name: &'static str) -> LiveFile<&'static str> {
+        let panes = panes.iter().map(|(start, covers)| (EventTime(*start), covers.clone()));
+        LiveFile { worker, leg: 0, panes: panes.collect(), file: name }
     }
 
-    fn names(files: &StateFiles<&'static str>) -> Vec<&'static str> {
-        files.live().iter().map(|file| file.file).collect()
+    /// The files, each with the panes in it that count.
+    fn listed(files: &StateFiles<&'static str>) -> Vec<(&'static str, Vec<i64>)> {
+        files.live().iter().map(|file| (file.file, file.panes.keys().map(|start| start.0).collect())).collect()
     }
 
     #[test]
     fn a_pane_written_as_a_whole_replaces_what_its_own_worker_wrote() {
         let mut files = StateFiles::default();
-        files.add(file(0, &[1, 2], "a"), &BTreeSet::new());
-        files.add(file(1, &[1], "b"), &BTreeSet::new());
-        files.add(file(0, &[1], "c"), &BTreeSet::from([EventTime(1)]));
-        assert_eq!(names(&files), ["a", "b", "c"]);
-        assert_eq!(files.live()[0].panes, BTreeSet::from([EventTime(2)]));
-        assert_eq!(files.live()[1].panes, BTreeSet::from([EventTime(1)]));
+        files.add(file(0, &[(1, 0..1), (2, 0..1)], "a"));
+        files.add(file(1, &[(1, 0..1)], "b"));
+        files.add(file(0, &[(1, 0..2)], "c"));
+        assert_eq!(listed(&files), [("a", vec![2]), ("b", vec![1]), ("c", vec![1])]);
+    }
+
+    #[test]
+    fn freezes_put_together_replace_those_and_no_others() {
+        let mut files = StateFiles::default();
+        files.add(file(0, &[(1, 0..1), (2, 0..1)], "a"));
+        files.add(file(0, &[(1, 1..2), (2, 1..2)], "b"));
+        files.add(file(0, &[(1, 2..3)], "c"));
+        files.add(file(0, &[(1, 1..4), (2, 2..3)], "d"));
+        assert_eq!(listed(&files), [("a", vec![1, 2]), ("b", vec![2]), ("d", vec![1, 2])]);
+    }
+
+    #[test]
+    fn a_pane_that_is_gone_and_begins_anew_is_only_what_came_since() {
+        let mut files = StateFiles::default();
+        files.add(file(0, &[(1, 0..1)], "a"));
+        files.add(file(0, &[(1, 1..2)], "b"));
+        files.forget(0, 0, &BTreeSet::from([EventTime(1)]));
+        files.add(file(0, &[(1, 0..1)], "c"));
+        assert_eq!(listed(&files), [("c", vec![1])]);
     }
 
     #[test]
     fn a_file_goes_when_its_last_window_is_closed() {
         let mut files = StateFiles::default();
-        files.add(file(0, &[1, 2], "a"), &BTreeSet::new());
+        files.add(file(0, &[(1, 0..1), (2, 0..1)], "a"));
         files.close(|_, start| start <= EventTime(1));
-        assert_eq!(names(&files), ["a"]);
+        assert_eq!(listed(&files), [("a", vec![2])]);
         files.close(|_, start| start <= EventTime(2));
-        assert!(names(&files).is_empty());
+        assert!(files.live().is_empty());
     }
 }

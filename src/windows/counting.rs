@@ -90,6 +90,8 @@ pub struct CountWindows {
     /// whole.
     open: Option<RecordBatch>,
     waiting_changed: bool,
+    /// How often it was frozen.
+    freezes: u64,
     open_changed: bool,
 }
 
@@ -115,6 +117,7 @@ impl CountWindows {
             left: 0,
             open: None,
             waiting_changed: false,
+            freezes: 0,
             open_changed: false,
         }
     }
@@ -180,15 +183,17 @@ impl CountWindows {
     /// What changed since the last call: [`OPEN`] or [`WAITING`], and all rows of it.
     pub fn freeze(&mut self) -> Vec<FrozenPart> {
         let mut frozen = Vec::new();
+        let number = self.freezes;
         if std::mem::take(&mut self.open_changed) {
             let columns = self.open.as_ref().map(|open| (open.columns().to_vec(), open.num_rows()));
-            frozen.push(FrozenPart { pane: OPEN, rows: self.in_state(columns), whole: true });
+            frozen.push(FrozenPart::whole(OPEN, Some(self.in_state(columns)), number));
         }
         if std::mem::take(&mut self.waiting_changed) {
             let rows = concat_batches(&self.shipped, &self.waiting).expect("they have one layout");
-            frozen.push(FrozenPart { pane: WAITING, rows: self.waiting_in_state(&rows), whole: true });
+            frozen.push(FrozenPart::whole(WAITING, Some(self.waiting_in_state(&rows)), number));
             self.waiting = vec![rows];
         }
+        self.freezes += 1;
         frozen
     }
 

@@ -6,6 +6,7 @@
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, new_null_array};
@@ -13,6 +14,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::deferred::Deferred;
 use super::pane::{Aggregation, Frozen, Pane, PaneError};
 use crate::event::EventTime;
 
@@ -24,10 +26,23 @@ pub const ASIDE: i64 = i64::MIN;
 pub struct FrozenPart {
     /// Start of the pane, in microseconds.
     pub pane: i64,
-    /// Partial states; none: forget it.
-    pub rows: RecordBatch,
-    /// Whether they replace all that was given of it before, or come on top.
-    pub whole: bool,
+    /// Partial states; `None`: forget it.
+    pub states: Option<Deferred>,
+    /// The freezes whose changes they hold, as [`Frozen::covers`].
+    pub covers: Range<u64>,
+}
+
+impl FrozenPart {
+    /// All that there is of a pane, by the freeze of this number; no rows: forget it.
+    pub(super) fn whole(pane: i64, rows: Option<RecordBatch>, number: u64) -> FrozenPart {
+        let states = rows.filter(|rows| rows.num_rows() > 0).map(Deferred::of);
+        FrozenPart { pane, states, covers: 0..number + 1 }
+    }
+
+    /// That a pane is gone.
+    fn gone(pane: i64) -> FrozenPart {
+        FrozenPart { pane, states: None, covers: 0..u64::MAX }
+    }
 }
 
 /// Panes, and what is set aside.
@@ -42,6 +57,7 @@ pub(super) struct Held {
     aside: Option<RecordBatch>,
     /// What a checkpoint must hear of at the next freeze: that what is set aside is something else, and which panes are gone.
     aside_changed: bool,
+    freezes_of_aside: u64,
     gone: BTreeSet<i64>,
 }
 
@@ -57,6 +73,7 @@ impl Held {
             panes: BTreeMap::new(),
             aside: None,
             aside_changed: false,
+            freezes_of_aside: 0,
             gone: BTreeSet::new(),
         }
     }
@@ -134,23 +151,17 @@ impl Held {
 
     /// What changed since the last call.
     pub(super) fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError> {
-        let nothing = || RecordBatch::new_empty(Arc::clone(&self.layout));
         let mut frozen = Vec::new();
         if std::mem::take(&mut self.aside_changed) {
-            let rows = self.aside.clone().unwrap_or_else(nothing);
-            frozen.push(FrozenPart { pane: ASIDE, rows, whole: true });
+            frozen.push(FrozenPart::whole(ASIDE, self.aside.clone(), self.freezes_of_aside));
+            self.freezes_of_aside += 1;
         }
-        let gone = std::mem::take(&mut self.gone).into_iter();
-        frozen.extend(gone.map(|pane| FrozenPart { pane, rows: nothing(), whole: true }));
+        frozen.extend(std::mem::take(&mut self.gone).into_iter().map(FrozenPart::gone));
         for (&pane, open) in &mut self.panes {
-            match open.freeze()? {
-                Frozen::Nothing => {}
-                Frozen::Delta(rows) => {
-                    frozen.push(FrozenPart { pane, rows: with_own(&self.layout, &rows), whole: false });
-                }
-                Frozen::Whole(rows) => {
-                    frozen.push(FrozenPart { pane, rows: with_own(&self.layout, &rows), whole: true });
-                }
+            if let Some(Frozen { states, covers }) = open.freeze()? {
+                let layout = Arc::clone(&self.layout);
+                let states = Some(states.map(move |states| with_own(&layout, states)));
+                frozen.push(FrozenPart { pane, states, covers });
             }
         }
         Ok(frozen)

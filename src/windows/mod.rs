@@ -11,6 +11,7 @@ mod by_data;
 mod calendar;
 pub mod counting;
 mod cumulating;
+mod deferred;
 mod each;
 mod explanation;
 mod fed;
@@ -27,6 +28,7 @@ mod sliding;
 mod split;
 #[cfg(test)]
 mod tests;
+mod tiers;
 mod tumbling;
 mod window;
 
@@ -35,6 +37,7 @@ pub use by_data::ByData;
 pub use calendar::{Calendar, CalendarLength, TZDATA};
 pub use counting::{CountWindows, Counting};
 pub use cumulating::Cumulating;
+pub use deferred::Deferred;
 pub use each::{Others, Places, Published};
 pub use explanation::WindowExplanation;
 pub use fed::Fed;

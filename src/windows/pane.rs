@@ -1,25 +1,26 @@
 //! A pane: the accumulators of one window, for all its keys.
 //!
 //! It has two parts: an open set that takes rows, and frozen deltas: immutable Arrow batches of partial states that a
-//! checkpoint holds too. Freezing turns the open set into a delta, so a checkpoint costs what changed since the last.
+//! checkpoint holds too. Freezing turns the open set into a delta, so a checkpoint costs what changed since the last; what
+//! the delta holds is worked out by the checkpoint's writer, so records don't wait for it.
 //!
 //! Invariant: what a pane evaluates to is a function of the set of its rows, however they were spread over batches,
 //! deltas and restores. It never drops or orders anything: rows come out in no promised order.
 
+use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, BooleanArray};
-use arrow::compute::concat_batches;
 use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_common::DataFusionError;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 use thiserror::Error;
 
+use super::deferred::Deferred;
 use super::groups::Groups;
+use super::tiers::Tiers;
 
-/// Deltas that a pane keeps; one more, and they are merged into one. Bounds the files of a checkpoint.
-pub(super) const DELTAS_MAX: usize = 8;
 /// Rows below which deltas are not worth merging for their memory's sake.
 const MERGE_ROWS_MIN: usize = 4_096;
 
@@ -110,6 +111,9 @@ pub enum PaneError {
     /// Keys couldn't be grouped.
     #[error("the group keys can't be used")]
     Keys(#[source] DataFusionError),
+    /// States that were to be worked out when they are needed couldn't be.
+    #[error(transparent)]
+    Deferred(Arc<PaneError>),
     /// A restored delta isn't laid out as this aggregation's state.
     #[error("state of another layout: expected {expected}, found {found}; it belongs to another version of the job")]
     Layout {
@@ -138,15 +142,13 @@ impl PaneError {
     }
 }
 
-/// What [`Pane::freeze`] gives a checkpoint to write.
+/// What a checkpoint is to write of a pane.
 #[derive(Clone, Debug)]
-pub enum Frozen {
-    /// Nothing changed since the last freeze: what is stored is still the whole.
-    Nothing,
-    /// Add this to what is stored.
-    Delta(RecordBatch),
-    /// This replaces everything stored of the pane.
-    Whole(RecordBatch),
+pub struct Frozen {
+    /// Partial states.
+    pub states: Deferred,
+    /// The freezes of the pane, counted from 0, whose changes they hold: they take the place of what these gave.
+    pub covers: Range<u64>,
 }
 
 /// The accumulators of one window.
@@ -154,17 +156,24 @@ pub enum Frozen {
 pub struct Pane {
     aggregation: Arc<Aggregation>,
     open: Groups,
-    /// Partial states; a key may be in several.
-    deltas: Vec<RecordBatch>,
-    /// How many of them, from the first, were given to a checkpoint.
-    written: usize,
+    /// Partial states, oldest first; a key may be in several.
+    deltas: Vec<Delta>,
+    tiers: Tiers,
+}
+
+/// What came between two freezes, or over several.
+#[derive(Clone, Debug)]
+struct Delta {
+    states: Deferred,
+    /// The first freeze that it holds; `None`: no checkpoint has it.
+    first: Option<u64>,
 }
 
 impl Pane {
     /// A pane without rows. Fails if an accumulator can't be made for the types at hand.
     pub fn new(aggregation: &Arc<Aggregation>) -> Result<Pane, PaneError> {
         let open = Groups::new(aggregation)?;
-        Ok(Pane { aggregation: Arc::clone(aggregation), open, deltas: Vec::new(), written: 0 })
+        Ok(Pane { aggregation: Arc::clone(aggregation), open, deltas: Vec::new(), tiers: Tiers::default() })
     }
 
     /// Adds the rows of one batch: the key columns, for each aggregate its arguments (then its ORDER BY columns), and
@@ -181,67 +190,75 @@ impl Pane {
         self.open.update(keys, arguments, filters)
     }
 
-    /// Turns what came since the last freeze into an immutable delta, which the pane keeps (a cheap clone) and the
-    /// caller stores. When deltas are many, or hold the same keys again and again, they are merged into one, and the
-    /// answer says so.
-    pub fn freeze(&mut self) -> Result<Frozen, PaneError> {
-        let Some(delta) = self.take_delta()? else { return Ok(Frozen::Nothing) };
-        if !self.should_merge() {
-            return Ok(if self.deltas.len() == 1 { Frozen::Whole(delta) } else { Frozen::Delta(delta) });
-        }
-        let whole = self.merge_deltas()?.expect("there is the delta that was just taken");
-        Ok(Frozen::Whole(whole))
+    /// Turns what came since the last freeze into an immutable delta, which the pane keeps and the caller stores; nothing:
+    /// none came. Where deltas are many ([`Tiers`]), or hold the same keys again and again, it is put together with those
+    /// before it. It takes no time here: who needs the states first works them out.
+    pub fn freeze(&mut self) -> Result<Option<Frozen>, PaneError> {
+        let Some(delta) = self.take_delta(self.tiers.next())? else { return Ok(None) };
+        let covers = if self.should_merge() { self.tiers.add_to_all() } else { self.tiers.add(delta.rows()) };
+        let states = match covers.end - covers.start {
+            1 => delta,
+            _ => self.merge_from(covers.start).expect("there is the delta that was just taken"),
+        };
+        Ok(Some(Frozen { states, covers }))
     }
 
-    /// What came since the last freeze, as a delta that the pane keeps.
-    pub(super) fn take_delta(&mut self) -> Result<Option<RecordBatch>, PaneError> {
+    /// What came since the last call, as a delta that the pane keeps: that of freeze `number`.
+    pub(super) fn take_delta(&mut self, number: u64) -> Result<Option<Deferred>, PaneError> {
         self.seal()?;
-        let unwritten = &self.deltas[self.written..];
-        let delta = match unwritten {
+        let known = self.deltas.iter().take_while(|delta| delta.first.is_some()).count();
+        let fresh: Vec<Deferred> = self.deltas.drain(known..).map(|delta| delta.states).collect();
+        let states = match fresh.as_slice() {
             [] => return Ok(None),
             [one] => one.clone(),
-            several => concat_batches(&self.aggregation.state_schema, several).expect("all have the same layout"),
+            _ => self.together(fresh),
         };
-        self.written = self.deltas.len();
-        Ok(Some(delta))
+        self.deltas.push(Delta { states: states.clone(), first: Some(number) });
+        Ok(Some(states))
     }
 
-    /// Merges all deltas into one, which replaces everything stored of the pane; none: there is nothing in it.
-    pub(super) fn merge_deltas(&mut self) -> Result<Option<RecordBatch>, PaneError> {
-        self.seal()?;
-        if self.deltas.is_empty() {
-            return Ok(None);
-        }
-        let whole = self.merged()?.take_state()?;
-        self.deltas.clear();
-        self.deltas.push(whole.clone());
-        self.written = 1;
-        Ok(Some(whole))
+    /// Makes one delta of all from freeze `first` on; none: there is nothing of them.
+    pub(super) fn merge_from(&mut self, first: u64) -> Option<Deferred> {
+        let before = self.deltas.iter().take_while(|delta| delta.first.is_some_and(|from| from < first)).count();
+        let several: Vec<Deferred> = self.deltas.drain(before..).map(|delta| delta.states).collect();
+        let states = match several.as_slice() {
+            [] => return None,
+            [one] => one.clone(),
+            _ => self.together(several),
+        };
+        self.deltas.push(Delta { states: states.clone(), first: Some(first) });
+        Some(states)
+    }
+
+    /// Several deltas as one, in which a key comes once.
+    fn together(&self, deltas: Vec<Deferred>) -> Deferred {
+        let aggregation = Arc::clone(&self.aggregation);
+        let rows = deltas.iter().map(Deferred::rows).sum();
+        let bytes = deltas.iter().map(Deferred::bytes).sum();
+        Deferred::new(rows, bytes, move || {
+            let mut merged = Groups::new(&aggregation)?;
+            for delta in deltas {
+                merged.merge(&delta.get()?)?;
+            }
+            merged.take_state()
+        })
     }
 
     /// Adds all that it holds to another set; whether that is anything. For panes that no row comes to any more, as what
     /// is open becomes a delta.
     pub(super) fn merge_into(&mut self, groups: &mut Groups) -> Result<bool, PaneError> {
         self.seal()?;
-        self.deltas.iter().try_for_each(|delta| groups.merge(delta))?;
+        self.deltas.iter().try_for_each(|delta| groups.merge(&delta.states.get()?))?;
         Ok(!self.deltas.is_empty())
     }
 
     /// Turns the open set into a delta.
     fn seal(&mut self) -> Result<(), PaneError> {
         if self.open.len() > 0 {
-            let delta = self.open.take_state()?;
-            self.deltas.push(delta);
+            let mut sealed = std::mem::replace(&mut self.open, Groups::new(&self.aggregation)?);
+            let states = Deferred::new(sealed.len(), sealed.bytes(), move || sealed.take_state());
+            self.deltas.push(Delta { states, first: None });
         }
-        Ok(())
-    }
-
-    /// Adds a delta that a checkpoint holds already: later freezes don't give it again. Fails with
-    /// [`PaneError::Layout`] if it is of another layout.
-    pub fn restore(&mut self, delta: RecordBatch) -> Result<(), PaneError> {
-        self.aggregation.check_layout(&delta)?;
-        self.deltas.insert(self.written, delta);
-        self.written += 1;
         Ok(())
     }
 
@@ -254,36 +271,43 @@ impl Pane {
 
     /// All rows as one batch of partial states, a group in one row.
     pub(super) fn into_state(mut self) -> Result<RecordBatch, PaneError> {
-        if self.open.len() == 0 && self.deltas.len() == 1 {
-            return Ok(self.deltas.remove(0));
+        if self.open.len() == 0
+            && let [delta] = self.deltas.as_slice()
+        {
+            return delta.states.get();
         }
-        for delta in std::mem::take(&mut self.deltas) {
-            self.open.merge(&delta)?;
-        }
+        self.open_all()?;
         self.open.take_state()
+    }
+
+    /// Puts all deltas into the open set.
+    fn open_all(&mut self) -> Result<(), PaneError> {
+        for delta in std::mem::take(&mut self.deltas) {
+            self.open.merge(&delta.states.get()?)?;
+        }
+        Ok(())
     }
 
     /// The partial states of all rows; a group may be in several. What the pane holds, and what the next freeze gives, stay
     /// as they were.
     pub(super) fn states(&mut self) -> Result<Vec<RecordBatch>, PaneError> {
         self.seal()?;
-        Ok(self.deltas.clone())
+        self.deltas.iter().map(|delta| delta.states.get()).collect()
     }
 
     /// The result of all rows: keys, then aggregates, laid out as [`Aggregation::closed_schema`]. One row a group, in no
     /// promised order.
     /// Fails with [`PaneError::Overflow`] if a result doesn't fit its type.
     pub fn close(mut self) -> Result<RecordBatch, PaneError> {
-        for delta in std::mem::take(&mut self.deltas) {
-            self.open.merge(&delta)?;
-        }
+        self.open_all()?;
         self.open.take_results()
     }
 
     /// As [`Pane::close`], but the pane goes on: for windows that are published again when a late record changes them.
     /// What it holds, and what the next freeze gives, stay as they were.
     pub fn evaluate(&mut self) -> Result<RecordBatch, PaneError> {
-        let mut all = self.merged()?;
+        let mut all = Groups::new(&self.aggregation)?;
+        self.deltas.iter().try_for_each(|delta| all.merge(&delta.states.get()?))?;
         if self.open.len() > 0 {
             // Emitting state empties an accumulator, so it is put back.
             let state = self.open.take_state()?;
@@ -295,7 +319,7 @@ impl Pane {
 
     /// Number of groups; a key that is in several deltas counts in each.
     pub fn groups(&self) -> usize {
-        self.open.len() + self.deltas.iter().map(RecordBatch::num_rows).sum::<usize>()
+        self.open.len() + self.rows_of_deltas().sum::<usize>()
     }
 
     /// Whether no row and no delta has come.
@@ -305,24 +329,19 @@ impl Pane {
 
     /// Memory held, in bytes.
     pub fn bytes(&self) -> usize {
-        self.open.bytes() + self.deltas.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
+        self.open.bytes() + self.deltas.iter().map(|delta| delta.states.bytes()).sum::<usize>()
     }
 
-    /// More than [`DELTAS_MAX`] deltas, or more than twice the rows of the largest: then most keys are held several
-    /// times. The rows of the whole at least double between two merges of fresh keys, so writing stays linear.
+    /// More than twice the rows of the largest delta: then most keys are held several times. The rows of the whole at least
+    /// double between two merges of fresh keys, so writing stays linear.
     pub(super) fn should_merge(&self) -> bool {
-        let rows: usize = self.deltas.iter().map(RecordBatch::num_rows).sum();
-        let largest = self.deltas.iter().map(RecordBatch::num_rows).max().unwrap_or(0);
-        self.deltas.len() > DELTAS_MAX || rows > (2 * largest).max(MERGE_ROWS_MIN)
+        let rows: usize = self.rows_of_deltas().sum();
+        let largest = self.rows_of_deltas().max().unwrap_or(0);
+        rows > (2 * largest).max(MERGE_ROWS_MIN)
     }
 
-    /// All deltas in one set; the open set isn't touched.
-    fn merged(&self) -> Result<Groups, PaneError> {
-        let mut merged = Groups::new(&self.aggregation)?;
-        for delta in &self.deltas {
-            merged.merge(delta)?;
-        }
-        Ok(merged)
+    fn rows_of_deltas(&self) -> impl Iterator<Item = usize> {
+        self.deltas.iter().map(|delta| delta.states.rows())
     }
 }
 

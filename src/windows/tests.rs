@@ -27,7 +27,7 @@ use datafusion_physical_expr::expressions::{Column, Literal};
 use datafusion_physical_expr::{PhysicalExpr, PhysicalSortExpr};
 use proptest::prelude::*;
 
-use super::{Aggregation, Frozen, Pane, PaneError};
+use super::{Aggregation, Deferred, Frozen, Pane, PaneError};
 use crate::functions::aggregates;
 
 /// One row of the tests' stream. `position` is unique: the canonical order's end.

@@ -16,7 +16,7 @@ use crate::engine::given::Given;
 use crate::engine::prepare::PANE_COLUMN;
 use crate::event::{EventTime, Micros};
 use crate::job::Insert;
-use crate::windows::pane::{Frozen, PaneError};
+use crate::windows::pane::PaneError;
 use crate::windows::{Adjacent, Pane, Split, split};
 
 /// The open panes, by start.
@@ -116,13 +116,9 @@ impl<W: Adjacent> Keep for AdjacentWindows<W> {
     fn freeze(&mut self) -> Result<Vec<Changed>, KeepError> {
         let mut changed = Vec::new();
         for (&start, open) in &mut self.panes {
-            let pane_start = EventTime(start);
-            let (rows, whole) = match open.pane.freeze().map_err(|source| Fault::from(source).at(pane_start))? {
-                Frozen::Nothing => continue,
-                Frozen::Delta(rows) => (rows, false),
-                Frozen::Whole(rows) => (rows, true),
-            };
-            changed.push(Changed { pane: pane_start, rows, whole });
+            let pane = EventTime(start);
+            let frozen = open.pane.freeze().map_err(|source| Fault::from(source).at(pane))?;
+            changed.extend(frozen.map(|frozen| Changed::of(pane, frozen)));
         }
         Ok(changed)
     }

@@ -150,8 +150,8 @@ impl Keeper {
         let frozen = changed.into_iter().map(|changed| FrozenPane {
             leg: self.number,
             start: changed.pane,
-            rows: changed.rows,
-            whole: changed.whole,
+            states: changed.states,
+            covers: changed.covers,
         });
         Ok(frozen.collect())
     }

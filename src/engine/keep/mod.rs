@@ -24,7 +24,7 @@ use datafusion_common::DataFusionError;
 use super::epoch::OpenWindows;
 use crate::event::{EventTime, TIMESTAMP_ZONE};
 use crate::windows::pane::PaneError;
-use crate::windows::{FrozenPart, MadeWindows};
+use crate::windows::{Deferred, Frozen, FrozenPart, MadeWindows};
 
 pub(super) use by_data::Wanted;
 pub(super) use inputs::Inputs;
@@ -97,15 +97,21 @@ impl Closed {
 pub(super) struct Changed {
     /// Which pane: [`crate::windows::Window::pane_needed_until`] says how long it is needed.
     pub(super) pane: EventTime,
-    /// In the kind's own layout.
-    pub(super) rows: RecordBatch,
-    /// Whether it replaces what was given of the pane before, or adds to it.
-    pub(super) whole: bool,
+    /// In the kind's own layout; `None`: forget the pane.
+    pub(super) states: Option<Deferred>,
+    /// As [`Frozen::covers`].
+    pub(super) covers: Range<u64>,
+}
+
+impl Changed {
+    fn of(pane: EventTime, frozen: Frozen) -> Changed {
+        Changed { pane, states: Some(frozen.states), covers: frozen.covers }
+    }
 }
 
 impl From<FrozenPart> for Changed {
     fn from(frozen: FrozenPart) -> Changed {
-        Changed { pane: EventTime(frozen.pane), rows: frozen.rows, whole: frozen.whole }
+        Changed { pane: EventTime(frozen.pane), states: frozen.states, covers: frozen.covers }
     }
 }
 

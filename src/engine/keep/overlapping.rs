@@ -21,7 +21,7 @@ use crate::engine::given::Given;
 use crate::engine::prepare::{FROM_ALL, FROM_COLUMN, PANE_COLUMN};
 use crate::event::{EventTime, Micros};
 use crate::job::Insert;
-use crate::windows::pane::{Frozen, PaneError};
+use crate::windows::pane::PaneError;
 use crate::windows::shared::{Bounds, Merging, SharedPane, SharesPanes};
 use crate::windows::{PublishRange, Split, split};
 
@@ -196,12 +196,8 @@ impl<W: SharesPanes> Keep for OverlappingWindows<W> {
         let mut changed = Vec::new();
         for (&start, pane) in &mut self.panes {
             let start = EventTime(start);
-            let (rows, whole) = match pane.freeze().map_err(|source| Fault::from(source).at(start))? {
-                Frozen::Nothing => continue,
-                Frozen::Delta(rows) => (rows, false),
-                Frozen::Whole(rows) => (rows, true),
-            };
-            changed.push(Changed { pane: start, rows, whole });
+            let frozen = pane.freeze().map_err(|source| Fault::from(source).at(start))?;
+            changed.extend(frozen.map(|frozen| Changed::of(start, frozen)));
         }
         Ok(changed)
     }

@@ -1,6 +1,6 @@
 //! A case through the engine, with checkpoints and restarts as a driver makes them.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Float64Array, Int32Array, Int64Array, TimestampMicrosecondArray};
@@ -87,11 +87,16 @@ fn keep_files(case: &Case, files: &mut StateFiles<Vec<u8>>, output: &EpochOutput
     let workers: BTreeSet<usize> = frozen.iter().map(|(worker, _)| *worker).collect();
     for worker in workers {
         let panes = || frozen.iter().filter(|(of, _)| *of == worker).map(|(_, pane)| pane);
-        let whole = panes().filter(|pane| pane.whole).map(|pane| pane.start).collect();
-        let starts: BTreeSet<EventTime> = panes().map(|pane| pane.start).collect();
-        let content: Vec<(EventTime, RecordBatch)> = panes().map(|pane| (pane.start, pane.rows.clone())).collect();
+        files.forget(worker, 0, &panes().filter(|pane| pane.states.is_none()).map(|pane| pane.start).collect());
+        let mut content: Vec<(EventTime, RecordBatch)> = Vec::new();
+        let mut covers = BTreeMap::new();
+        for pane in panes() {
+            let Some(states) = &pane.states else { continue };
+            content.push((pane.start, states.get().expect("a state")));
+            covers.insert(pane.start, pane.covers.clone());
+        }
         let file = encode(&content).expect("memory takes it");
-        files.add(LiveFile { worker, leg: 0, panes: starts, file }, &whole);
+        files.add(LiveFile { worker, leg: 0, panes: covers, file });
     }
     let insert = &case.plan.inserts[0];
     files.close(|_, pane| insert.pane_needed_until(&insert.legs[0], pane) <= output.watermark);
@@ -101,7 +106,7 @@ fn restored(files: &StateFiles<Vec<u8>>) -> Vec<RestoredPane> {
     let mut restored = Vec::new();
     for file in files.live() {
         for (start, rows) in decode(&file.file).expect("it was just written") {
-            if file.panes.contains(&start) {
+            if file.panes.contains_key(&start) {
                 restored.push(RestoredPane { leg: 0, start, rows });
             }
         }

@@ -13,8 +13,8 @@ use arrow::record_batch::RecordBatch;
 
 use crate::event::{TIMESTAMP_ZONE, timestamp_type};
 use crate::windows::groups::Groups;
-use crate::windows::pane::DELTAS_MAX;
-use crate::windows::{Aggregation, Frozen, Pane, PaneError};
+use crate::windows::tiers::Tiers;
+use crate::windows::{Aggregation, Deferred, Frozen, Pane, PaneError};
 
 /// The first column of a frozen pane: the end of the first window that takes a row; null: all windows of the pane do.
 pub const FROM: &str = "_from";
@@ -27,15 +27,14 @@ pub struct SharedPane {
     all: Pane,
     /// By the end of the first window that takes them.
     sides: BTreeMap<i64, Pane>,
-    /// How often it was frozen since it was given as a whole.
-    deltas: usize,
+    tiers: Tiers,
 }
 
 impl SharedPane {
     /// A pane without rows. Fails if an accumulator can't be made for the types at hand.
     pub fn new(aggregation: &Arc<Aggregation>) -> Result<SharedPane, PaneError> {
         let all = Pane::new(aggregation)?;
-        Ok(SharedPane { aggregation: Arc::clone(aggregation), all, sides: BTreeMap::new(), deltas: 0 })
+        Ok(SharedPane { aggregation: Arc::clone(aggregation), all, sides: BTreeMap::new(), tiers: Tiers::default() })
     }
 
     /// Where rows go that the window which ends at `from` is the first to take; `None`: all windows of the pane take them.
@@ -68,33 +67,39 @@ impl SharedPane {
         Ok(any)
     }
 
-    /// As [`Pane::freeze`], with [`FROM`] before the columns of the state.
-    pub fn freeze(&mut self) -> Result<Frozen, PaneError> {
-        let mut delta = Vec::new();
-        delta.extend(self.all.take_delta()?.map(|rows| with_from(&rows, None)));
-        for (&from, side) in &mut self.sides {
-            delta.extend(side.take_delta()?.map(|rows| with_from(&rows, Some(from))));
+    /// As [`Pane::freeze`], with [`FROM`] before the columns of the state. Sides are told from the rest by a column only, so
+    /// what takes the place of freezes of one part does so of all parts.
+    pub fn freeze(&mut self) -> Result<Option<Frozen>, PaneError> {
+        let number = self.tiers.next();
+        let mut parts: Vec<(Option<i64>, Deferred)> = Vec::new();
+        for (from, part) in self.parts() {
+            parts.extend(part.take_delta(number)?.map(|states| (from, states)));
         }
-        if delta.is_empty() {
-            return Ok(Frozen::Nothing);
+        if parts.is_empty() {
+            return Ok(None);
+        }
+        let should_merge = self.parts().any(|(_, part)| part.should_merge());
+        let rows = parts.iter().map(|(_, states)| states.rows()).sum();
+        let covers = if should_merge { self.tiers.add_to_all() } else { self.tiers.add(rows) };
+        if covers.start < number {
+            let merged = self.parts().filter_map(|(from, part)| Some((from, part.merge_from(covers.start)?)));
+            parts = merged.collect();
         }
         let schema = frozen_schema(&self.aggregation);
-        let together = |rows: &[RecordBatch]| concat_batches(&schema, rows).expect("all have the same layout");
-        self.deltas += 1;
-        let parts = || std::iter::once(&self.all).chain(self.sides.values());
-        if self.deltas > 1 && self.deltas <= DELTAS_MAX && !parts().any(Pane::should_merge) {
-            return Ok(Frozen::Delta(together(&delta)));
-        }
-        if self.deltas > 1 {
-            // Sides are told from the rest by a column only, so what replaces one part replaces all of them.
-            delta.clear();
-            delta.extend(self.all.merge_deltas()?.map(|rows| with_from(&rows, None)));
-            for (&from, side) in &mut self.sides {
-                delta.extend(side.merge_deltas()?.map(|rows| with_from(&rows, Some(from))));
-            }
-        }
-        self.deltas = 1;
-        Ok(Frozen::Whole(together(&delta)))
+        let rows = parts.iter().map(|(_, states)| states.rows()).sum();
+        // What the parts hold counts there.
+        let states = Deferred::new(rows, 0, move || {
+            let rows = parts.iter().map(|(from, states)| Ok(with_from(&states.get()?, *from)));
+            let rows = rows.collect::<Result<Vec<RecordBatch>, PaneError>>()?;
+            Ok(concat_batches(&schema, &rows).expect("all have the same layout"))
+        });
+        Ok(Some(Frozen { states, covers }))
+    }
+
+    /// The rows that all windows take, then the sides.
+    fn parts(&mut self) -> impl Iterator<Item = (Option<i64>, &mut Pane)> {
+        let sides = self.sides.iter_mut().map(|(&from, side)| (Some(from), side));
+        std::iter::once((None, &mut self.all)).chain(sides)
     }
 
     /// Takes rows that [`SharedPane::freeze`] gave, as if they came now: the next freeze gives them again. Fails with

@@ -107,31 +107,55 @@ fn deltas_are_merged_before_they_are_many() {
     let calls = [Call::of("count", POSITION)];
     let aggregation = aggregation(&[KEY], &calls);
     let mut pane = Pane::new(&aggregation).expect("known functions");
-    assert!(matches!(pane.freeze().expect("nothing"), Frozen::Nothing));
-    let mut kinds = String::new();
-    for position in 0..20 {
+    assert!(pane.freeze().expect("nothing").is_none());
+    let mut covers = Vec::new();
+    for position in 0..40 {
         update(&mut pane, &[KEY], &calls, &[Row { key: Some(1), ..blank(position) }]).expect("rows");
-        kinds.push(match pane.freeze().expect("a state") {
-            Frozen::Nothing => '-',
-            Frozen::Delta(_) => 'd',
-            Frozen::Whole(_) => 'W',
-        });
-        assert!(matches!(pane.freeze().expect("nothing new"), Frozen::Nothing));
-        assert!(pane.groups() <= 8);
+        let frozen = pane.freeze().expect("a state").expect("a row came");
+        assert_eq!(frozen.states.get().expect("a count").num_rows(), 1);
+        covers.push(frozen.covers);
+        assert!(pane.freeze().expect("nothing new").is_none());
+        assert!(pane.groups() <= 17);
     }
-    assert_eq!(kinds, "WdddddddWdddddddWddd");
-    assert_eq!(pane.close().expect("counts").column(1).as_primitive::<Int64Type>().values(), &[20]);
+    let merged: Vec<_> = covers.into_iter().filter(|covers| covers.end - covers.start > 1).collect();
+    assert_eq!(merged, [0..16, 16..32]);
+    assert_eq!(pane.close().expect("counts").column(1).as_primitive::<Int64Type>().values(), &[40]);
 }
 
 #[test]
-fn keys_that_come_again_are_not_held_nine_times() {
+fn what_one_percent_of_the_keys_change_is_about_what_a_checkpoint_writes() {
+    let calls = [Call::of("count", POSITION)];
+    let aggregation = aggregation(&[INT], &calls);
+    let mut pane = Pane::new(&aggregation).expect("known functions");
+    let row = |key: i64| Row { int: Some(key), ..blank(key) };
+    let all: Vec<Row> = (0..20_000).map(row).collect();
+    update(&mut pane, &[INT], &calls, &all).expect("rows");
+    pane.freeze().expect("a state");
+    let mut written = Vec::new();
+    for round in 0..64 {
+        let some: Vec<Row> = (0..200).map(|number| row((round * 7_919 + number * 97) % 20_000)).collect();
+        update(&mut pane, &[INT], &calls, &some).expect("rows");
+        let frozen = pane.freeze().expect("a state").expect("rows came");
+        written.push(frozen.states.get().expect("counts").num_rows());
+    }
+    let most_often = written.iter().filter(|rows| **rows == 200).count();
+    assert_eq!(most_often, 60, "all but one in sixteen write what changed");
+    assert!(written.iter().sum::<usize>() <= 64 * 2 * 200, "{written:?}");
+    let closed = pane.close().expect("counts");
+    let counts = closed.column(1).as_primitive::<Int64Type>();
+    assert_eq!((closed.num_rows(), counts.values().iter().sum::<i64>()), (20_000, 20_000 + 64 * 200));
+}
+
+#[test]
+fn keys_that_come_again_are_not_held_again_and_again() {
     let calls = [Call::of("count", POSITION)];
     let aggregation = aggregation(&[INT], &calls);
     let mut pane = Pane::new(&aggregation).expect("known functions");
     let rows: Vec<Row> = (0..5_000).map(|position| Row { int: Some(position), ..blank(position) }).collect();
     for _ in 0..20 {
         update(&mut pane, &[INT], &calls, &rows).expect("rows");
-        pane.freeze().expect("a state");
+        // As the writer of a checkpoint does.
+        pane.freeze().expect("a state").expect("rows came").states.get().expect("counts");
         assert!(pane.groups() <= 10_000, "{}", pane.groups());
     }
     let closed = pane.close().expect("counts");
@@ -167,9 +191,9 @@ fn state_of_another_layout_is_refused() {
     let (counts, sums) = ([Call::of("count", POSITION)], [Call::of("sum", DECIMAL)]);
     let mut pane = Pane::new(&aggregation(&[KEY], &counts)).expect("known functions");
     update(&mut pane, &[KEY], &counts, &[blank(0)]).expect("rows");
-    let Frozen::Whole(delta) = pane.freeze().expect("a state") else { panic!("the first is the whole") };
+    let frozen = pane.freeze().expect("a state").expect("a row came");
     let mut other = Pane::new(&aggregation(&[KEY], &sums)).expect("known functions");
-    let error = other.restore(delta).expect_err("another layout").to_string();
+    let error = other.merge(&frozen.states.get().expect("a count")).expect_err("another layout").to_string();
     assert_eq!(
         error,
         "state of another layout: expected k0 Utf8, a0_0 Decimal256(76, 0), found k0 Utf8, a0_0 Int64; it belongs to \
@@ -194,8 +218,8 @@ fn rows_that_stay_by_themselves_are_all_there() {
     let row = |key, int| Row { key: Some(key), int: Some(int), ..blank(0) };
     let mut pane = Pane::new(&aggregation).expect("no functions");
     update(&mut pane, &[KEY, INT], &[], &[row(1, 5), row(1, 5)]).expect("rows");
-    let Frozen::Whole(first) = pane.freeze().expect("a state") else { panic!("the first is the whole") };
-    assert_eq!((first.num_rows(), pane.groups()), (2, 2));
+    let first = pane.freeze().expect("a state").expect("rows came");
+    assert_eq!((first.states.get().expect("rows").num_rows(), pane.groups(), first.covers), (2, 2, 0..1));
     assert!(!pane.is_empty());
     update(&mut pane, &[KEY, INT], &[], &[row(2, 7)]).expect("rows");
     update(&mut pane, &[KEY, INT], &[], &[row(1, 5)]).expect("rows");

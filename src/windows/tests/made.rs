@@ -130,7 +130,7 @@ pub(super) struct Workers {
     kind: Kind,
     calls: Vec<Call>,
     workers: Vec<Open>,
-    stored: BTreeMap<(usize, i64), Vec<RecordBatch>>,
+    stored: BTreeMap<(usize, i64), Vec<(u64, Deferred)>>,
     given: Vec<MadeWindows>,
     /// What is shown, where windows are given early: those that were given and not replaced since.
     shown: Shown,
@@ -207,21 +207,17 @@ impl Workers {
                 Open::Counting(windows) => windows.freeze(),
                 Open::Sliding(windows) => windows.freeze().expect("a state"),
             };
-            for FrozenPart { pane, rows, whole } in frozen {
+            for FrozenPart { pane, states, covers } in frozen {
                 let stored = self.stored.entry((index, pane)).or_default();
-                if whole {
-                    stored.clear();
-                }
-                if rows.num_rows() > 0 {
-                    stored.push(rows);
-                }
+                stored.retain(|(first, _)| states.is_some() && *first < covers.start);
+                stored.extend(states.map(|states| (covers.start, states)));
             }
         }
     }
 
     /// Rows that the checkpoint holds.
     pub(super) fn stored_rows(&self) -> usize {
-        self.stored.values().flatten().map(RecordBatch::num_rows).sum()
+        self.stored.values().flatten().map(|(_, states)| states.rows()).sum()
     }
 
     /// What the checkpoint holds goes to another number of workers.
@@ -230,11 +226,12 @@ impl Workers {
         self.workers = (0..workers).map(|_| open(&self.kind, &self.calls, self.revised)).collect();
         for ((_, pane), batches) in std::mem::take(&mut self.stored) {
             for (index, worker) in self.workers.iter_mut().enumerate() {
-                for rows in &batches {
+                for (_, states) in &batches {
+                    let rows = states.get().expect("a state");
                     let keys = rows.column(0).as_string::<i32>();
                     let own = keys.iter().map(|key| worker_of(key.map(number), workers) == index);
                     let own = BooleanArray::from_iter(own.map(Some));
-                    let rows = arrow::compute::filter_record_batch(rows, &own).expect("as long as the rows");
+                    let rows = arrow::compute::filter_record_batch(&rows, &own).expect("as long as the rows");
                     if rows.num_rows() == 0 {
                         continue;
                     }

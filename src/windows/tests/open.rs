@@ -105,7 +105,7 @@ fn rows_that_wait_are_open_windows_before_they_are_taken() {
     assert_eq!(settle(15), (1, (1, false, 7)));
     assert_eq!(settle(17), (1, (0, true, 50)));
     // A checkpoint hears that nothing is left, and leaves nothing behind.
-    assert_eq!(windows.freeze().iter().map(|part| part.rows.num_rows()).collect::<Vec<_>>(), [0, 0]);
+    assert_eq!(windows.freeze().iter().map(|part| part.states.is_none()).collect::<Vec<_>>(), [true, true]);
     assert_eq!((windows.settle(EventTime(18), read).expect("no overflow").is_none(), windows.bytes()), (true, 0));
 }
 
@@ -188,7 +188,8 @@ fn freeze(worker: &mut Open) -> Vec<(i64, RecordBatch)> {
         Open::Sliding(windows) => windows.freeze().expect("a state"),
         Open::Counting(windows) => windows.freeze(),
     };
-    frozen.into_iter().map(|part| (part.pane, part.rows)).collect()
+    let held = frozen.into_iter().filter_map(|part| Some((part.pane, part.states?.get().expect("a state"))));
+    held.collect()
 }
 
 fn revisable() -> [Kind; 2] {

@@ -27,23 +27,17 @@ fn of_keys() -> (Arc<Aggregation>, Vec<Call>) {
 /// Panes as a checkpoint and a worker have them.
 struct Panes {
     open: BTreeMap<i64, SharedPane>,
-    stored: BTreeMap<i64, Vec<RecordBatch>>,
+    stored: BTreeMap<i64, Vec<(u64, RecordBatch)>>,
 }
 
 impl Panes {
     fn freeze(&mut self) {
         for (&start, pane) in &mut self.open {
-            let (rows, whole) = match pane.freeze().expect("a state") {
-                Frozen::Nothing => continue,
-                Frozen::Delta(rows) => (rows, false),
-                Frozen::Whole(rows) => (rows, true),
-            };
+            let Some(Frozen { states, covers }) = pane.freeze().expect("a state") else { continue };
             let stored = self.stored.entry(start).or_default();
-            if whole {
-                stored.clear();
-            }
-            stored.push(rows);
-            assert!(matches!(pane.freeze().expect("nothing new"), Frozen::Nothing));
+            stored.retain(|(first, _)| *first < covers.start);
+            stored.push((covers.start, states.get().expect("a state")));
+            assert!(pane.freeze().expect("nothing new").is_none());
         }
     }
 
@@ -52,7 +46,7 @@ impl Panes {
         self.open.clear();
         for (start, parts) in std::mem::take(&mut self.stored) {
             let mut pane = SharedPane::new(aggregation).expect("known functions");
-            parts.iter().try_for_each(|rows| pane.merge(rows)).expect("the same layout");
+            parts.iter().try_for_each(|(_, rows)| pane.merge(rows)).expect("the same layout");
             self.open.insert(start, pane);
         }
     }
@@ -154,48 +148,40 @@ fn row(time: i64, int: i64) -> Row {
 }
 
 #[test]
-fn a_pane_with_side_sets_is_written_whole_before_its_deltas_are_many() {
+fn deltas_of_a_pane_with_side_sets_are_put_together_before_they_are_many() {
     let (aggregation, calls) = of_keys();
     let mut pane = SharedPane::new(&aggregation).expect("known functions");
-    assert!(matches!(pane.freeze().expect("nothing"), Frozen::Nothing));
-    let mut kinds = String::new();
-    for time in 0..20 {
+    assert!(pane.freeze().expect("nothing").is_none());
+    let mut merged = Vec::new();
+    for time in 0..36 {
         let part = pane.part((time % 3 == 0).then_some(50)).expect("known functions");
         update(part, &[KEY], &calls, &[row(time, 1)]).expect("rows of the schema");
-        kinds.push(match pane.freeze().expect("a state") {
-            Frozen::Nothing => '-',
-            Frozen::Delta(rows) => {
-                assert_eq!(rows.num_rows(), 1);
-                'd'
-            }
-            Frozen::Whole(rows) => {
-                assert_eq!(rows.num_rows(), if time == 0 { 1 } else { 2 }, "of all windows, and of those from 50 on");
-                'W'
-            }
-        });
+        let Frozen { states, covers } = pane.freeze().expect("a state").expect("a row came");
+        let rows = states.get().expect("a state").num_rows();
+        if covers.end - covers.start > 1 {
+            assert_eq!(rows, 2, "of all windows, and of those from 50 on");
+            merged.push(covers);
+        } else {
+            assert_eq!(rows, 1);
+        }
     }
-    assert_eq!(kinds, "WdddddddWdddddddWddd");
+    assert_eq!(merged, [0..16, 16..32]);
 }
 
 #[test]
-fn many_keys_in_a_side_set_are_not_held_nine_times() {
+fn many_keys_in_a_side_set_are_not_held_again_and_again() {
     let (aggregation, calls) = (aggregation(&[INT], &[Call::of("count", TIME)]), [Call::of("count", TIME)]);
     let mut pane = SharedPane::new(&aggregation).expect("known functions");
     let rows: Vec<Row> = (0..5_000).map(|int| row(int, int)).collect();
-    let kinds: String = (0..4)
-        .map(|_| {
-            update(pane.part(Some(50)).expect("known functions"), &[INT], &calls, &rows).expect("rows of the schema");
-            match pane.freeze().expect("a state") {
-                Frozen::Whole(rows) => {
-                    assert_eq!(rows.num_rows(), 5_000);
-                    'W'
-                }
-                _ => 'd',
-            }
-        })
-        .collect();
+    let mut covers = Vec::new();
+    for _ in 0..4 {
+        update(pane.part(Some(50)).expect("known functions"), &[INT], &calls, &rows).expect("rows of the schema");
+        let frozen = pane.freeze().expect("a state").expect("rows came");
+        assert_eq!(frozen.states.get().expect("counts").num_rows(), 5_000);
+        covers.push(frozen.covers);
+    }
     // A third delta would be more than twice the largest.
-    assert_eq!(kinds, "WdWd");
+    assert_eq!(covers, [0..1, 1..2, 0..3, 3..4]);
 }
 
 #[test]
@@ -203,7 +189,7 @@ fn frozen_rows_without_side_sets_are_of_another_layout() {
     let (aggregation, calls) = of_keys();
     let mut alone = Pane::new(&aggregation).expect("known functions");
     update(&mut alone, &[KEY], &calls, &[row(1, 1)]).expect("rows of the schema");
-    let Frozen::Whole(rows) = alone.freeze().expect("a state") else { panic!("the first is the whole") };
+    let rows = alone.freeze().expect("a state").expect("a row came").states.get().expect("a state");
     let mut pane = SharedPane::new(&aggregation).expect("known functions");
     let error = pane.merge(&rows).expect_err("the first column is missing").to_string();
     assert!(

@@ -20,7 +20,7 @@ fn chunks() -> impl Strategy<Value = Vec<(usize, usize, Then)>> {
 /// A pane with all that it ever gave a checkpoint.
 struct Stored {
     pane: Pane,
-    deltas: Vec<RecordBatch>,
+    deltas: Vec<(u64, Deferred)>,
 }
 
 impl Stored {
@@ -29,11 +29,9 @@ impl Stored {
     }
 
     fn freeze(&mut self) {
-        match self.pane.freeze().expect("a state") {
-            Frozen::Nothing => {}
-            Frozen::Delta(delta) => self.deltas.push(delta),
-            Frozen::Whole(whole) => self.deltas = vec![whole],
-        }
+        let Some(Frozen { states, covers }) = self.pane.freeze().expect("a state") else { return };
+        self.deltas.retain(|(first, _)| *first < covers.start);
+        self.deltas.push((covers.start, states));
     }
 }
 
@@ -63,8 +61,8 @@ fn roundabout(
             Then::Restore => {
                 stored.freeze();
                 let mut restored = Pane::new(aggregation).expect("known functions");
-                for delta in stored.deltas.iter().rev() {
-                    restored.restore(delta.clone()).expect("the same layout");
+                for (_, delta) in std::mem::take(&mut stored.deltas).into_iter().rev() {
+                    restored.merge(&delta.get().expect("a state")).expect("the same layout");
                 }
                 stored.pane = restored;
             }
@@ -73,8 +71,8 @@ fn roundabout(
     let mut whole = Pane::new(aggregation).expect("known functions");
     for mut stored in panes {
         stored.freeze();
-        for delta in stored.deltas {
-            whole.restore(delta).expect("the same layout");
+        for (_, delta) in stored.deltas {
+            whole.merge(&delta.get().expect("a state")).expect("the same layout");
         }
     }
     sorted(&whole.close().expect("no overflow"))
