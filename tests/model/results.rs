@@ -127,7 +127,18 @@ pub fn differences(expected: &[Row], actual: &[Vec<Value>], keys: usize) -> Vec<
         match found.len() {
             0 => lines.push(format!("missing: {key:?}")),
             times if times == rows.len() => {
+                // What fits one of them exactly may fit another nearly, so the exact ones go first.
+                let is_exact = |row: &Row, one: &[Value]| row.iter().map(|cell| &cell.value).eq(one);
+                let mut others = Vec::new();
                 for row in rows {
+                    match found.iter().position(|one| is_exact(row, one)) {
+                        Some(place) => {
+                            found.remove(place);
+                        }
+                        None => others.push(row),
+                    }
+                }
+                for row in others {
                     let right = found.iter().position(|one| changes(row, one).is_empty());
                     let one = found.remove(right.unwrap_or(0));
                     lines.extend(changes(row, one).into_iter().map(|change| format!("changed: {key:?}: {change}")));

@@ -262,3 +262,12 @@ fn differences_name_missing_extra_changed_and_repeated_rows() {
     let starts: Vec<&str> = found.iter().map(|line| line.split(':').next().expect("has a part")).collect();
     assert_eq!(starts, ["missing", "changed", "2 times", "extra"]);
 }
+
+#[test]
+fn rows_of_one_key_are_told_apart_by_what_is_exactly_theirs() {
+    let expected: Vec<Row> = [1, 0].map(|count| vec![Cell::exactly(7.into()), Cell::at_most_one_less(count)]).to_vec();
+    let row = |count: i64| vec![Value::Integer(7), Value::Integer(count)];
+    assert_eq!(differences(&expected, &[row(0), row(1)], 1), Vec::<String>::new());
+    assert_eq!(differences(&expected, &[row(0), row(0)], 1), Vec::<String>::new());
+    assert_eq!(differences(&expected, &[row(1), row(1)], 1).len(), 1);
+}
