@@ -368,10 +368,13 @@ fn count(groups: &[Group]) -> Value {
     Value::Integer(i64::try_from(groups.len()).expect("is small"))
 }
 
-/// By keys, as ORDER BY has them.
+/// By keys, then by sums, as ORDER BY has them.
 fn nulls_last(left: &Group, right: &Group) -> Ordering {
-    let keys = |group: &Group| group.keys.iter().map(|key| (key.is_null(), key.clone())).collect::<Vec<_>>();
-    keys(left).cmp(&keys(right))
+    let values = |group: &Group| -> Vec<(bool, Value)> {
+        // Count windows of one key that begin and end together differ in their sums only.
+        group.keys.iter().chain([&group.sum]).map(|value| (value.is_null(), value.clone())).collect()
+    };
+    values(left).cmp(&values(right))
 }
 
 /// Start, end and ordinal of a window, and the keys of a group in it.
