@@ -75,8 +75,8 @@ pub(super) struct Writer {
     history: TableName,
     publisher: Publisher,
     number: u64,
-    /// The watermark that the history's properties state.
-    stated: EventTime,
+    /// The watermark that the history's properties state; `None`: they state nothing yet.
+    stated: Option<EventTime>,
     /// From where on windows are whole in it, if that is known.
     whole_from: Option<EventTime>,
     tidy: Tidy,
@@ -91,7 +91,7 @@ impl Writer {
         let tidy = Tidy::of_history(stream, &history);
         let known = HistoryProgress::parse(publisher.table(&history).properties());
         let known = known.and_then(Result::ok);
-        let stated = known.as_ref().map_or(EventTime::MIN, |known| known.watermark);
+        let stated = known.as_ref().map(|known| known.watermark);
         let whole_from = known.map_or(whole_from, |known| known.whole_from);
         Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated, whole_from }
     }
@@ -106,8 +106,9 @@ impl Writer {
         let rows = batch.records.iter().map(|records| records.num_rows() as u64).sum();
         let mut written = Written { watermark, rows, bytes: 0 };
         let mut tables = Vec::new();
-        // The watermark may move without records, when a partition turns idle: history is complete further up then.
-        if !batch.records.is_empty() || watermark > self.stated {
+        // The watermark may move without records, when a partition turns idle: history is complete further up then. The first
+        // checkpoint states from where on history is whole, as a later run doesn't know where this one began.
+        if !batch.records.is_empty() || self.stated.is_none_or(|stated| watermark > stated) {
             self.tidy.saw(self.tidy.partitions_of(&batch.records));
             let sort = layout::history(&self.stream).sort;
             let files = self.publisher.stage(&self.history, &sort, batch.records).await?;
@@ -120,7 +121,7 @@ impl Writer {
             let mut change = change(self.publisher.table(&self.history), &files, &[], properties);
             change.summary.insert(WATERMARK.to_owned(), watermark.to_string());
             tables.push(change);
-            self.stated = watermark;
+            self.stated = Some(watermark);
         }
         if !batch.rejects.is_empty() {
             let name = self.history.with_suffix("_rejects");
