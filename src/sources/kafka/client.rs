@@ -65,7 +65,7 @@ pub(super) fn consumer(
     properties: &BTreeMap<String, String>,
     group: &str,
 ) -> Result<BaseConsumer<KafkaContext>, SourceError> {
-    let mut config = ClientConfig::new();
+    let mut config = client_config();
     // What is worth a line is decided where lines are taken. At the level of debugging, errors of OpenSSL name lines of its source.
     let debugs = properties.get("debug").is_some();
     config.set_log_level(if debugs { RDKafkaLogLevel::Debug } else { RDKafkaLogLevel::Info });
@@ -92,6 +92,15 @@ pub(super) fn consumer(
             other => other.to_string(),
         },
     })
+}
+
+/// What every client begins with. Nobody waits for a client's threads at the end of the process, as a question to a broker
+/// that doesn't answer may be under way; but OpenSSL, if librdkafka is the first to use it, frees at exit what they still work
+/// with, and the process dies of `free(): invalid size` after all is said and done.
+pub(super) fn client_config() -> ClientConfig {
+    // Without the exit handler: who initialises it first decides.
+    openssl_sys::init();
+    ClientConfig::new()
 }
 
 /// How often to look for partitions that were not there before: as often as clients of these properties do.

@@ -7,6 +7,8 @@
 mod batch;
 mod client;
 mod complaint;
+#[cfg(test)]
+mod exit_tests;
 mod log;
 mod nature;
 mod retention;

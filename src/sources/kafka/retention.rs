@@ -3,12 +3,11 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use rdkafka::ClientConfig;
 use rdkafka::admin::{AdminClient, AdminOptions, ConfigEntry, ResourceSpecifier};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::types::RDKafkaErrorCode;
 
-use super::client::{KafkaContext, SYSTEM_CAS};
+use super::client::{KafkaContext, SYSTEM_CAS, client_config};
 
 /// How long the request may take, connecting included.
 const REQUEST_WAIT_MAX: Duration = Duration::from_secs(20);
@@ -36,7 +35,7 @@ pub(in crate::sources) fn retention(kafka: &BTreeMap<String, String>, topic: &st
 /// # Errors
 /// When the broker doesn't answer, or refuses to say.
 pub(super) fn settings(kafka: &BTreeMap<String, String>, topic: &str) -> KafkaResult<Vec<ConfigEntry>> {
-    let mut config = ClientConfig::new();
+    let mut config = client_config();
     config.set(SYSTEM_CAS.0, SYSTEM_CAS.1);
     for (property, value) in kafka.iter().filter(|(property, _)| CONNECTION.iter().any(|of| property.starts_with(of))) {
         config.set(property, value);
