@@ -239,6 +239,7 @@ mod tests {
             tables: Vec::new(),
             held: Vec::new(),
             reread: BTreeMap::new(),
+            topics: BTreeMap::new(),
             from_history: BTreeMap::new(),
         }
     }

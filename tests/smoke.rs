@@ -26,7 +26,7 @@ async fn setup(root: &Path) -> Setup {
     Setup {
         catalog: Catalog::open(&CatalogConfig::embedded(), root).await.expect("an embedded catalog"),
         checkpoints: CheckpointStore::open("state", root, "hits").expect("a folder"),
-        logs: Arc::new(RealLogs { settings: SourceSettings { root: root.into(), ..Default::default() } }),
+        logs: Arc::new(RealLogs::new(SourceSettings { root: root.into(), ..Default::default() })),
         clock: Arc::new(SystemClock::start()),
     }
 }

@@ -19,7 +19,7 @@ use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream, TableName}
 use crate::job::Declaration;
 use crate::memory::{Bytes, Memory, Pressure};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take};
-use crate::sources::{Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, Telling, ask, resume};
+use crate::sources::{Identities, Intake, IntakeEvent, LaneEvent, LaneRecords, TakeUp, Telling, ask, resume};
 use crate::standing::{Observer, Phase, Read};
 use crate::start::{Start, StartPlace, Vouched, admit, begin};
 use crate::time::Watermarks;
@@ -70,6 +70,8 @@ struct Beginning {
     whole_from: Option<EventTime>,
     /// How the history was widened, in words.
     evolved: Vec<String>,
+    /// Of the topic.
+    identities: Identities,
 }
 
 /// The history with its claim, and how it is to be widened.
@@ -114,8 +116,10 @@ async fn begin_claimed(
     if rejects.evolve {
         publisher.evolve(&rejects, &BTreeMap::new()).await?;
     }
+    let stated = manifest.as_ref().map(|manifest| manifest.topics.clone()).unwrap_or_default();
+    let identities = Identities::ask(&work.setup.logs, std::slice::from_ref(work.stream), &stated).await?;
     let (take_up, whole_from) = take_up(work.stream, work.setup, work.options, manifest.as_ref()).await?;
-    Ok(Beginning { publisher, manifest, take_up, whole_from, evolved })
+    Ok(Beginning { publisher, manifest, take_up, whole_from, evolved, identities })
 }
 
 async fn run(
@@ -217,7 +221,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         (report, observer): (&'a mut ArchiveReport, &'a mut Observer<'w>),
     ) -> Result<Loop<'a, 'w>, ArchiveError> {
         let Work { stream, setup, options, .. } = *work;
-        let Beginning { publisher, manifest, take_up, whole_from, .. } = beginning;
+        let Beginning { publisher, manifest, take_up, whole_from, identities, .. } = beginning;
         let manifest = manifest.as_ref();
         // A watermark by another bound says nothing about this one's.
         let same_bound = |manifest: &&Manifest| {
@@ -262,7 +266,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             progress_writing: StreamProgress::default(),
             telling: Telling::new(&setup.logs, std::slice::from_ref(stream)),
             cut_at: stated,
-            writer: Some(Writer::new(stream, publisher, whole_from)),
+            writer: Some(Writer::new(stream, publisher, identities, whole_from)),
             writing: None,
             last_checkpoint: setup.clock.elapsed(),
             is_for_relief: false,

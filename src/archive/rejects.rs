@@ -326,7 +326,9 @@ impl Moving<'_> {
         ];
         let streams = self.newest.streams.clone();
         let fingerprint = self.newest.fingerprint.clone();
-        let next = manifest(&self.publisher, self.number, (streams, self.newest.watermark, fingerprint), tables);
+        let topics = self.newest.topics.clone();
+        let next =
+            manifest(&self.publisher, self.number, (streams, topics), (self.newest.watermark, fingerprint), tables);
         self.publisher.publish(next).await?;
         self.number += 1;
         Ok(())

@@ -12,6 +12,7 @@ use crate::event::{EventTime, Reject, Stream, TableName};
 use crate::iceberg::{RowCut, StagedFile, Table};
 use crate::job::Declaration;
 use crate::sinks::{HistoryProgress, Publisher, Tidy, WATERMARK, layout};
+use crate::sources::Identities;
 
 /// Rows after which a checkpoint is due, whatever the interval.
 const CHECKPOINT_ROWS_MAX: usize = 500_000;
@@ -74,6 +75,9 @@ pub(super) struct Writer {
     stream: Arc<Stream>,
     history: TableName,
     publisher: Publisher,
+    identities: Identities,
+    /// How far the stream is taken by the checkpoint before.
+    stood: Option<BTreeMap<String, StreamProgress>>,
     number: u64,
     /// The watermark that the history's properties state; `None`: they state nothing yet.
     stated: Option<EventTime>,
@@ -86,14 +90,31 @@ pub(super) struct Writer {
 
 impl Writer {
     /// `whole_from` is of a history that begins with this run.
-    pub(super) fn new(stream: &Arc<Stream>, publisher: Publisher, whole_from: Option<EventTime>) -> Writer {
+    pub(super) fn new(
+        stream: &Arc<Stream>,
+        publisher: Publisher,
+        identities: Identities,
+        whole_from: Option<EventTime>,
+    ) -> Writer {
         let history = stream.history.clone().expect("only streams with a history are archived");
         let tidy = Tidy::of_history(stream, &history);
         let known = HistoryProgress::parse(publisher.table(&history).properties());
         let known = known.and_then(Result::ok);
         let stated = known.as_ref().map(|known| known.watermark);
         let whole_from = known.map_or(whole_from, |known| known.whole_from);
-        Writer { tidy, looked: false, stream: stream.clone(), history, publisher, number: 1, stated, whole_from }
+        let stream = stream.clone();
+        Writer {
+            tidy,
+            looked: false,
+            stream,
+            history,
+            publisher,
+            identities,
+            stood: None,
+            number: 1,
+            stated,
+            whole_from,
+        }
     }
 
     /// Makes the batch durable and visible, then tidies up partitions that the watermark has passed.
@@ -133,7 +154,13 @@ impl Writer {
         }
         let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
         let fingerprint = Declaration::of(&self.stream).to_json();
-        let manifest = manifest(&self.publisher, self.number, (streams, watermark, fingerprint), tables);
+        let topics = self.identities.known().clone();
+        let manifest = manifest(&self.publisher, self.number, (streams, topics), (watermark, fingerprint), tables);
+        if self.stood.as_ref() != Some(&manifest.streams) {
+            // What was read is of the topic that it is counted in only if that is there still.
+            self.identities.confirm().await?;
+        }
+        self.stood = Some(manifest.streams.clone());
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.tidy_up(watermark).await;
@@ -159,7 +186,8 @@ impl Writer {
 pub(super) fn manifest(
     publisher: &Publisher,
     number: u64,
-    (streams, watermark, fingerprint): (BTreeMap<String, StreamProgress>, EventTime, String),
+    (streams, topics): (BTreeMap<String, StreamProgress>, BTreeMap<String, String>),
+    (watermark, fingerprint): (EventTime, String),
     tables: Vec<TableChange>,
 ) -> Manifest {
     let claimed = publisher.tables();
@@ -177,6 +205,7 @@ pub(super) fn manifest(
         tables,
         held: Vec::new(),
         reread: BTreeMap::new(),
+        topics,
         from_history: BTreeMap::new(),
     }
 }

@@ -36,6 +36,10 @@ pub struct Manifest {
     pub description: Vec<String>,
     /// How far each stream has been read, by stream name.
     pub streams: BTreeMap<String, StreamProgress>,
+    /// By stream, the broker's id of the topic whose offsets these are: another of the same name has other records. Absent where
+    /// a log has none, and in manifests of programs before it was kept.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub topics: BTreeMap<String, String>,
     /// What became of the records, by INSERT in the order of the job; empty for an archiver.
     pub inserts: Vec<InsertProgress>,
     /// The job's watermark; never moves back from one checkpoint to the next.
@@ -373,6 +377,7 @@ pub(super) mod tests {
             owner: "page_hits".into(),
             fingerprint: "ab12".into(),
             description: vec!["stream web_requests".into()],
+            topics: BTreeMap::from([("web_requests".into(), "Xm5vJ0bQQ0a1dG0yJ3pCPg".into())]),
             streams: BTreeMap::from([(
                 "web_requests".into(),
                 BTreeMap::from([(0, progress(12, Some(EventTime(-5)))), (10, progress(0, None))]),
@@ -440,7 +445,7 @@ pub(super) mod tests {
             r#"{"format":1,"content":{"id":{"generation":3,"number":12},"owner":"page_hits","fingerprint":"ab12","#,
             r#""description":["stream web_requests"],"#,
             r#""streams":{"web_requests":{"0":{"next_offset":12,"seen":-5,"taken":9,"rejected":1},"#,
-            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
+            r#""10":{"next_offset":0,"seen":null,"taken":9,"rejected":1}}},"topics":{"web_requests":"Xm5vJ0bQQ0a1dG0yJ3pCPg"},"inserts":[{"table":{"namespace":["marts"],"name":"page_hits"},"#,
             r#""first_window":-9223372036854775808,"accepted":{"0":6},"late":{"0":2},"sealed_edge":3,"republish":{"from":1,"to":9},"published":{"below":{"0":20},"again_from":1}}],"watermark":1700000000000000,"#,
             r#""finished":false,"state":[{"#,
             r#""path":"0000000003/state/0000000012-panes-0.arrow","bytes":3,"#,

@@ -113,7 +113,7 @@ pub fn memory_max(project: &Project) -> Option<u64> {
 pub fn logs(project: &Project, owner: &str) -> Arc<dyn Logs> {
     let (kafka, root) = (project.kafka.clone(), project.root.clone());
     let settings = SourceSettings { kafka, group: group_of(owner), root };
-    Arc::new(RealLogs { settings })
+    Arc::new(RealLogs::new(settings))
 }
 
 /// Shows how far a recomputation has got.

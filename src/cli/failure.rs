@@ -90,9 +90,10 @@ impl From<ArchiveError> for Failure {
 impl From<SourceError> for Failure {
     fn from(error: SourceError) -> Failure {
         match error {
-            SourceError::OffsetOutOfRange { .. } | SourceError::Refused { .. } | SourceError::NotAllowed { .. } => {
-                Failure::Person(error.into())
-            }
+            SourceError::OffsetOutOfRange { .. }
+            | SourceError::TopicMadeAnew { .. }
+            | SourceError::Refused { .. }
+            | SourceError::NotAllowed { .. } => Failure::Person(error.into()),
             SourceError::TopicMissing { .. }
             | SourceError::PropertyOwned { .. }
             | SourceError::Configuration { .. }
@@ -114,7 +115,7 @@ impl From<PublishError> for Failure {
             PublishError::Layout { .. } | PublishError::OtherOwner { .. } | PublishError::Property { .. } => {
                 Failure::invalid(error)
             }
-            PublishError::Staged { .. } => Failure::Person(error.into()),
+            PublishError::Staged { .. } | PublishError::StagedGone { .. } => Failure::Person(error.into()),
             PublishError::Iceberg(error) => error.into(),
             PublishError::Commit { ref source, .. } if source.is_refusal() => Failure::Person(error.into()),
             // Conflicts and lost answers pass; what the catalog rejects, it rejects again.

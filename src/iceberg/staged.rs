@@ -60,6 +60,19 @@ impl StagedFile {
         })
     }
 
+    /// Whether it still stands in the table's store, in its whole length.
+    ///
+    /// # Errors
+    /// When the store doesn't answer.
+    pub async fn is_there(&self, table: &Table) -> Result<bool, IcebergError> {
+        let failed = || IcebergError::metadata(&table.name, "look for a staged file");
+        let file = table.inner.file_io().new_input(&self.path).map_err(failed())?;
+        if !file.exists().await.map_err(failed())? {
+            return Ok(false);
+        }
+        Ok(file.metadata().await.map_err(failed())?.size == self.bytes)
+    }
+
     /// Least and greatest value of a timestamp column, if it has any.
     pub fn bounds(&self, column: &str) -> Option<(EventTime, EventTime)> {
         self.times.get(column).copied()

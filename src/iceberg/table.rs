@@ -224,6 +224,29 @@ impl Table {
     }
 }
 
+#[cfg(test)]
+impl Table {
+    /// The data files that its snapshots have added, one entry for each time that one was.
+    pub(crate) async fn added_files(&self) -> Result<Vec<String>, IcebergError> {
+        let mut added = Vec::new();
+        for snapshot in self.ancestor_snapshots() {
+            for manifest in self.manifests(&snapshot).await? {
+                if manifest.added_snapshot_id != snapshot.snapshot_id() {
+                    continue;
+                }
+                let entries = manifest.load_manifest(self.inner.file_io()).await;
+                let entries = entries.map_err(IcebergError::metadata(&self.name, "read a manifest"))?;
+                let own = entries.entries().iter().filter(|entry| {
+                    entry.status() == iceberg::spec::ManifestStatus::Added
+                        && entry.snapshot_id().is_none_or(|id| id == snapshot.snapshot_id())
+                });
+                added.extend(own.map(|entry| entry.file_path().to_owned()));
+            }
+        }
+        Ok(added)
+    }
+}
+
 /// A column's type without field ids, as Arrow spells it.
 pub(super) fn type_text(field: &NestedField) -> String {
     match types::field_to_arrow(field, Zoneless::Kept) {

@@ -123,7 +123,7 @@ impl<'a, 'w> Loop<'a, 'w> {
         beginning: Beginning,
         (report, observer): (&'a mut RunReport, &'a mut Observer<'w>),
     ) -> Result<Loop<'a, 'w>, RunError> {
-        let Beginning { publisher, manifest, first_windows, take_up, restored, feeds } = beginning;
+        let Beginning { publisher, manifest, first_windows, take_up, restored, feeds, identities } = beginning;
         let manifest: Option<&Manifest> = manifest.as_ref();
         let publish = first_windows.iter().map(|&from| PublishRange::of_marks(from, EventTime::MAX));
         let engine = EngineOptions {
@@ -172,7 +172,7 @@ impl<'a, 'w> Loop<'a, 'w> {
             cuts: VecDeque::new(),
             writing: None,
             sealing: Sealing::new(plan, &publisher, sealed),
-            writer: Some(Writer::new(plan, publisher, manifest, &first_windows)),
+            writer: Some(Writer::new(plan, (publisher, identities), manifest, &first_windows)),
             telling: Telling::new(&setup.logs, &plan.streams),
             last_checkpoint: setup.clock.elapsed(),
             cut_at: stated,

@@ -13,7 +13,7 @@ use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::explain::{describe, difference};
 use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
-use crate::sources::{Logs, SourceError, TakeUp, agree, ask, declaration, resume};
+use crate::sources::{Identities, Logs, SourceError, TakeUp, agree, ask, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, StartPlace, Vouched, hand_over};
 use crate::vitals::Vitals;
 
@@ -30,6 +30,8 @@ pub(super) struct Beginning {
     pub(super) restored: Vec<RestoredPane>,
     /// For each stream, the part of its history that comes before its log.
     pub(super) feeds: Vec<Option<Feed>>,
+    /// Of the topics.
+    pub(super) identities: Identities,
 }
 
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
@@ -75,11 +77,16 @@ async fn begin_claimed(
     let manifest = taken.newest().manifest.clone();
     check_version(plan, manifest.as_ref())?;
     let publisher = taken.begin().await?;
+    let stated = manifest.as_ref().map(|manifest| manifest.topics.clone()).unwrap_or_default();
+    let identities = Identities::ask(&setup.logs, &plan.streams, &stated).await?;
     match (manifest, planned) {
-        (Some(manifest), _) => continued(plan, setup, options, publisher, manifest).await,
-        (None, Some(planned)) => Ok(anew(options, publisher, planned)),
+        (Some(manifest), _) => continued(plan, setup, options, (publisher, identities), manifest).await,
+        (None, Some(planned)) => Ok(anew(options, publisher, identities, planned)),
         // The checkpoint that was there a moment ago is gone.
-        (None, None) => Ok(anew(options, publisher, starting(plan, setup, &options.start, options.vouched).await?)),
+        (None, None) => {
+            let starting = starting(plan, setup, &options.start, options.vouched).await?;
+            Ok(anew(options, publisher, identities, starting))
+        }
     }
 }
 
@@ -113,7 +120,7 @@ async fn continued(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
-    publisher: Publisher,
+    (publisher, identities): (Publisher, Identities),
     manifest: Manifest,
 ) -> Result<Beginning, RunError> {
     let to_end = options.until == Until::End;
@@ -142,6 +149,7 @@ async fn continued(
         first_windows: plan.inserts.iter().map(first_window).collect(),
         manifest: Some(manifest),
         publisher,
+        identities,
     })
 }
 
@@ -163,11 +171,11 @@ async fn handed_over(
 }
 
 /// Without a checkpoint: where it was worked out.
-fn anew(options: &RunOptions, publisher: Publisher, starting: Starting) -> Beginning {
+fn anew(options: &RunOptions, publisher: Publisher, identities: Identities, starting: Starting) -> Beginning {
     let streams = starting.streams.iter().zip(&starting.facts);
     let take_up = streams.map(|(begun, facts)| places(begun, facts, options.until == Until::End)).collect();
     let Starting { first_windows, feeds, .. } = starting;
-    Beginning { publisher, manifest: None, first_windows, take_up, restored: Vec::new(), feeds }
+    Beginning { publisher, manifest: None, first_windows, take_up, restored: Vec::new(), feeds, identities }
 }
 
 /// The places of a beginning; with `to_end`, the log ends for this run where it ends now.

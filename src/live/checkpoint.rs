@@ -23,6 +23,7 @@ use crate::iceberg::{RowCut, StagedFile};
 use crate::job::explain::describe;
 use crate::job::{Insert, Leg, Plan, Publish};
 use crate::sinks::{PublishError, Publisher, Tidy, WATERMARK, layout, rejects_table, split_by_partition};
+use crate::sources::Identities;
 use crate::state::{LiveFile, StateFiles};
 use crate::windows::PublishRange;
 
@@ -64,6 +65,7 @@ pub(super) struct Written {
 pub(super) struct Writer {
     plan: Arc<Plan>,
     publisher: Publisher,
+    identities: Identities,
     number: u64,
     state: StateFiles<StateFile>,
     held: Vec<HeldFile>,
@@ -98,7 +100,7 @@ impl Writer {
     /// `first_windows` are those of the INSERTs.
     pub(super) fn new(
         plan: &Arc<Plan>,
-        publisher: Publisher,
+        (publisher, identities): (Publisher, Identities),
         continued: Option<&Manifest>,
         first_windows: &[EventTime],
     ) -> Writer {
@@ -111,6 +113,7 @@ impl Writer {
             inserts: inserts.collect(),
             plan: plan.clone(),
             publisher,
+            identities,
             number: 1,
             state: StateFiles::default(),
             held: continued.map_or_else(Vec::new, |manifest| manifest.held.clone()),
@@ -174,6 +177,10 @@ impl Writer {
         let files = tables.values().flat_map(|table| &table.files);
         written.bytes += files.map(|file| file.bytes).sum::<u64>();
         let manifest = self.manifest(&cut, tables);
+        if cut.streams != self.stood {
+            // What was read is of the topics that it is counted in only if they are there still.
+            self.identities.confirm().await?;
+        }
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.stood.clone_from(&cut.streams);
@@ -398,6 +405,7 @@ impl Writer {
             tables,
             held: self.held.clone(),
             reread: self.reread.clone(),
+            topics: self.identities.known().clone(),
             from_history: BTreeMap::new(),
         }
     }

@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionProgress};
 use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream};
 use crate::job::Plan;
-use crate::sources::{Answers, Logs, SourceError, ask};
+use crate::sources::{Answers, Logs, SourceError, ask, compare};
 use crate::start::{Begin, LogFacts, Start, StartError, StartPlace, Vouched, begin};
 
 /// Offsets by topic and partition.
@@ -54,6 +54,8 @@ pub struct Wanted {
 pub struct Target {
     /// For each stream, by name, the first offset that is read of each partition.
     pub streams: BTreeMap<String, BTreeMap<i32, ResumeOffset>>,
+    /// The broker's ids of the topics that they are of, by stream.
+    pub topics: BTreeMap<String, String>,
     /// For each INSERT, the start of the first window that is published.
     pub first_windows: Vec<EventTime>,
     /// What was done otherwise than asked for, in sentences.
@@ -107,8 +109,11 @@ pub async fn target(
     let mut whole_from = Vec::with_capacity(plan.streams.len());
     for (index, stream) in plan.streams.iter().enumerate() {
         let first = first_window(plan, index, wanted);
-        let begun = stream_target(stream, newest.as_ref(), logs, wanted, (first, now), &mut target.notes).await?;
+        let identity = identity(logs, stream).await?;
+        let newest = Newest { manifest: newest.as_ref(), identity: identity.as_ref() };
+        let begun = stream_target(stream, newest, logs, wanted, (first, now), &mut target.notes).await?;
         whole_from.push(begun.whole_from);
+        target.topics.extend(identity.map(|id| (stream.name.clone(), id)));
         let places = begun.places.into_iter().map(|(partition, place)| (partition, place.offset));
         target.streams.insert(stream.name.clone(), places.collect());
     }
@@ -120,6 +125,12 @@ pub async fn target(
     };
     target.first_windows = plan.inserts.iter().map(first).collect();
     Ok(target)
+}
+
+async fn identity(logs: &Arc<dyn Logs>, stream: &Arc<Stream>) -> Result<Option<String>, SourceError> {
+    let (logs, stream) = (logs.clone(), stream.clone());
+    let asked = tokio::task::spawn_blocking(move || logs.identity(&stream)).await;
+    asked.expect("asking a log doesn't panic")
 }
 
 fn check_topics(plan: &Plan, wanted: &Wanted) -> Result<(), ResetError> {
@@ -147,6 +158,13 @@ fn first_window(plan: &Plan, stream: usize, wanted: &Wanted) -> EventTime {
     inserts.map(|insert| insert.first_mark(edge)).min().unwrap_or(edge)
 }
 
+/// What the newest checkpoint says, and which topic the log is now.
+#[derive(Clone, Copy)]
+struct Newest<'a> {
+    manifest: Option<&'a Manifest>,
+    identity: Option<&'a String>,
+}
+
 /// Where the job stands in one stream.
 struct Standing<'a> {
     stream: &'a Stream,
@@ -158,15 +176,19 @@ struct Standing<'a> {
 
 async fn stream_target(
     stream: &Arc<Stream>,
-    newest: Option<&Manifest>,
+    newest: Newest<'_>,
     logs: &Arc<dyn Logs>,
     wanted: &Wanted,
     (first, now): (EventTime, EventTime),
     notes: &mut Vec<String>,
 ) -> Result<Begin, ResetError> {
+    let Newest { manifest: newest, identity } = newest;
+    let same = compare(stream, newest.and_then(|newest| newest.topics.get(&stream.name)), identity);
+    // Of another topic nothing is known.
+    let stood = newest.filter(|_| same.is_ok()).and_then(|newest| newest.streams.get(&stream.name));
     let standing = Standing {
         stream,
-        at: newest.and_then(|newest| newest.streams.get(&stream.name)).cloned().unwrap_or_default(),
+        at: stood.cloned().unwrap_or_default(),
         first_window: newest.map_or(EventTime::MIN, |newest| {
             newest.inserts.iter().map(|insert| insert.first_window).max().unwrap_or(EventTime::MIN)
         }),
@@ -178,6 +200,9 @@ async fn stream_target(
         asked.expect("asking a log doesn't panic")?
     };
     let moved = moved(&stream.name, topic, wanted, &facts)?;
+    if moved.len() < facts.len() {
+        same?;
+    }
     // Those that move by what the log says, and those whose offsets are known.
     let by_log = match wanted.way {
         Way::Earliest => Some(Start::Earliest),

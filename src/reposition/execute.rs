@@ -219,6 +219,7 @@ fn manifest(
         tables: changes(plan, publisher, newest, destination, moves),
         held: Vec::new(),
         reread: reread.collect(),
+        topics: destination.topics().clone(),
         from_history: destination.given_by_history().clone(),
     }
 }

@@ -72,6 +72,8 @@ pub struct Positions {
     /// For each result, the start of the first window that is published: no record below the positions belongs to it or a
     /// later one.
     pub first_windows: BTreeMap<TableName, EventTime>,
+    /// By stream, the broker's ids of the topics that the offsets are of, as in [`Manifest::topics`].
+    pub topics: BTreeMap<String, String>,
     /// Streams whose logs don't hold their first records any more, so that history gives them: by stream, the start of the
     /// first window that needs them.
     pub from_history: BTreeMap<String, EventTime>,
@@ -310,6 +312,14 @@ impl Destination {
                 table: insert.table.clone(),
             }),
             None => Ok(()),
+        }
+    }
+
+    /// The topics that its positions are of.
+    fn topics(&self) -> &BTreeMap<String, String> {
+        match self {
+            Destination::Reset(positions) | Destination::Upgrade(positions) => &positions.topics,
+            Destination::Savepoint(savepoint) => &savepoint.manifest.topics,
         }
     }
 

@@ -11,7 +11,7 @@ use crate::checkpoints::Manifest;
 use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream};
 use crate::handing::{self, HandOverError};
 use crate::job::Insert;
-use crate::sources::{Logs, ask};
+use crate::sources::{Identities, Logs, ask};
 use crate::start::{Asked, Begin, Start, StartError, Vouched, begin, hand_over};
 
 /// What an upgrade has done.
@@ -115,7 +115,9 @@ async fn positions(
     vouched: Vouched,
 ) -> Result<Positions, RepositionError> {
     let inserts = &moving.plan.inserts;
-    let mut positions = Positions::default();
+    // What goes on where the old version stood counts in the topics that it has read.
+    let identities = Identities::ask(logs, &moving.plan.streams, &newest.topics).await?;
+    let mut positions = Positions { topics: identities.known().clone(), ..Positions::default() };
     for (index, stream) in moving.plan.streams.iter().enumerate() {
         let read_to = read_to(newest, (index, stream), inserts)?;
         for insert in inserts.iter().filter(|insert| insert.reads(index) && goes_on(newest, insert)) {

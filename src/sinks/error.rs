@@ -61,6 +61,19 @@ pub enum PublishError {
         /// What is wrong.
         detail: String,
     },
+    /// A file whose rows are still to be published was removed.
+    #[error(
+        "checkpoint {id} has rows for {table} in {path}, which is gone though no snapshot has it yet: what removes files \
+         that nothing refers to must leave those of the last day; put it back, or have its windows computed again, with kappa offsets reset"
+    )]
+    StagedGone {
+        /// The table.
+        table: TableName,
+        /// The checkpoint.
+        id: ManifestId,
+        /// Where the file was.
+        path: String,
+    },
 }
 
 impl PublishError {
@@ -74,7 +87,8 @@ impl PublishError {
             | PublishError::Property { .. }
             | PublishError::Layout { .. }
             | PublishError::OtherOwner { .. }
-            | PublishError::Staged { .. } => false,
+            | PublishError::Staged { .. }
+            | PublishError::StagedGone { .. } => false,
         }
     }
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
+use serde_json::Value;
 
 use super::change::change;
 use super::outage::{is_outage, may_pass};
@@ -209,6 +210,41 @@ impl Publisher {
             }
             _ => error.into(),
         }
+    }
+
+    /// Checks that the files which a checkpoint of an earlier run has still to publish are there: a table that names a file
+    /// that isn't can't be read any more.
+    ///
+    /// # Errors
+    /// [`PublishError::StagedGone`].
+    pub(super) async fn check_staged(&self, manifest: &Manifest) -> Result<(), PublishError> {
+        let mut staged: Vec<(&TableName, &Value)> = Vec::new();
+        for change in &manifest.tables {
+            let Some(table) = self.tables.get(&change.table) else { continue };
+            if properties_of(table, &self.owner)?.checkpoint < Some(manifest.id) {
+                staged.extend(change.add.iter().map(|file| (&change.table, file)));
+            }
+        }
+        staged.extend(manifest.held.iter().map(|held| (&held.table, &held.file)));
+        let mut pause = Pause::new(&self.vitals, Outside::Tables, "look for staged files");
+        for (name, file) in staged {
+            // One that can't be read back is told when it is committed; a table that is gone before.
+            let Ok(file) = serde_json::from_value::<StagedFile>(file.clone()) else { continue };
+            let Some(table) = self.tables.get(name) else { continue };
+            loop {
+                match file.is_there(table).await {
+                    Ok(true) => break,
+                    Ok(false) => {
+                        let (table, path) = (name.clone(), file.path);
+                        return Err(PublishError::StagedGone { table, id: manifest.id, path });
+                    }
+                    Err(error) if is_outage(&error) => pause.wait(&error).await,
+                    Err(error) => return Err(error.into()),
+                }
+            }
+        }
+        pause.passed();
+        Ok(())
     }
 
     async fn put(&self, manifest: &Manifest) -> Result<Event, PublishError> {

@@ -207,6 +207,7 @@ impl Taken {
             accepts_rollback: self.accepts_rollback,
         };
         if let Some(manifest) = newest {
+            publisher.check_staged(&manifest).await?;
             let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));
             publisher.perform(checkpoint, actions).await?;
         }

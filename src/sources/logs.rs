@@ -1,7 +1,7 @@
 //! The logs behind a job's streams: what they hold, and how to read them.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::{Mutex, PoisonError};
+use std::sync::{Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 use super::kafka::{self, metadata_interval};
@@ -26,6 +26,12 @@ pub trait Logs: Send + Sync + std::fmt::Debug {
     /// How the log keeps its records; what it doesn't say is left unknown.
     fn nature(&self, stream: &Stream) -> Result<LogNature, SourceError>;
 
+    /// What tells the log from another of the same name; `None` if it has nothing that does. Fails when it doesn't answer in
+    /// time.
+    fn identity(&self, _stream: &Stream) -> Result<Option<String>, SourceError> {
+        Ok(None)
+    }
+
     /// The partitions that there are now.
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError>;
 
@@ -46,13 +52,20 @@ pub trait Logs: Send + Sync + std::fmt::Debug {
 }
 
 /// The logs that a job file names: Kafka topics and files.
-#[derive(Clone, Debug)]
+#[derive(Debug)]
 pub struct RealLogs {
     /// How they are reached.
-    pub settings: SourceSettings,
+    settings: SourceSettings,
+    /// Of the first question for a topic's id.
+    telling_ids: OnceLock<KafkaLog>,
 }
 
 impl RealLogs {
+    /// Logs that are reached so.
+    pub fn new(settings: SourceSettings) -> RealLogs {
+        RealLogs { settings, telling_ids: OnceLock::new() }
+    }
+
     fn kafka(&self) -> Result<KafkaLog, SourceError> {
         KafkaLog::connect(&self.settings.kafka, &self.settings.group)
     }
@@ -96,6 +109,16 @@ impl Logs for RealLogs {
             LiveFace::File { .. } => Ok(LogNature::default()),
             LiveFace::Kafka { topic, .. } => Ok(kafka::nature(&self.settings.kafka, topic)),
         }
+    }
+
+    fn identity(&self, stream: &Stream) -> Result<Option<String>, SourceError> {
+        let LiveFace::Kafka { topic, .. } = &stream.live else { return Ok(None) };
+        // Asked with each checkpoint, so that its client stays.
+        if let Some(log) = self.telling_ids.get() {
+            return log.topic_id(topic);
+        }
+        let log = self.kafka()?;
+        self.telling_ids.get_or_init(|| log).topic_id(topic)
     }
 
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError> {

@@ -10,6 +10,7 @@ mod asking;
 mod ends;
 mod file;
 mod history;
+mod identities;
 mod intake;
 pub mod kafka;
 mod lane;
@@ -36,6 +37,7 @@ pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
+pub use identities::{Identities, compare};
 pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
@@ -136,6 +138,19 @@ pub enum SourceError {
         low: i64,
         /// End of the log: the offset of its next record.
         high: i64,
+    },
+    /// Another topic has the name: offsets of the one that was read mean other records now.
+    #[error(
+        "topic {topic} was deleted and made anew: it had the id {was} when it was read, and has {is} now; offsets that were taken \
+         stand for other records in it; to read the new one, reset the position of all its partitions"
+    )]
+    TopicMadeAnew {
+        /// Topic.
+        topic: String,
+        /// The broker's id of the topic that was read.
+        was: String,
+        /// Its id of the one that is there.
+        is: String,
     },
     /// The topic isn't there.
     #[error("topic {topic} doesn't exist on {brokers}{hint}")]

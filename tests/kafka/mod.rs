@@ -8,6 +8,7 @@ mod groups;
 mod hand_over;
 pub mod hours;
 mod keyed_rejects;
+mod made_anew;
 mod outage;
 mod readers;
 mod resets;

@@ -104,6 +104,7 @@ pub(super) fn manifest(id: ManifestId, from: i64, to: i64, state: Vec<StateFile>
         tables: names().into_iter().map(change).filter(|change| !change.add.is_empty()).collect(),
         held: vec![],
         reread: BTreeMap::new(),
+        topics: BTreeMap::new(),
         from_history: BTreeMap::new(),
     }
 }

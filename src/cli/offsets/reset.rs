@@ -239,6 +239,7 @@ impl OffsetsResetArgs {
             let tables = plan.inserts.iter().map(|insert| insert.table.clone());
             let destination = Destination::Reset(Positions {
                 streams: target.streams.clone(),
+                topics: target.topics.clone(),
                 first_windows: tables.zip(target.first_windows.iter().copied()).collect(),
                 ..Positions::default()
             });

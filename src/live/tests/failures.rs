@@ -123,7 +123,7 @@ async fn a_checkpoint_of_another_version_is_not_continued() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn lost_state_is_never_a_start_from_the_beginning() {
+async fn b1_a_restart_without_state_on_an_old_table_is_refused_and_drops_no_commit() {
     let logs = MemoryLogs::new(10);
     fill(&logs, 76, 1, 300);
     let world = World::new(&format!("{STREAM}{HITS}"), logs);

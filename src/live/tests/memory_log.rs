@@ -39,6 +39,8 @@ pub(super) struct MemoryLogs {
     pub(super) bounded: Mutex<Option<String>>,
     /// Offsets below which the records of a partition are gone, by stream and partition.
     pub(super) trimmed: Mutex<BTreeMap<(String, i32), i64>>,
+    /// What tells a log from another of its name, for all of them.
+    pub(super) identity: Mutex<Option<String>>,
     /// What is said of how all logs are kept.
     pub(super) nature: Mutex<LogNature>,
     /// Whether the log stamps records itself.
@@ -143,6 +145,10 @@ impl Logs for Shared {
 
     fn nature(&self, _: &Stream) -> Result<LogNature, SourceError> {
         Ok(*self.0.nature.lock().expect("no test panics with it"))
+    }
+
+    fn identity(&self, _: &Stream) -> Result<Option<String>, SourceError> {
+        Ok(self.0.identity.lock().expect("no test panics with it").clone())
     }
 
     fn partitions(&self, stream: &Stream) -> Result<BTreeSet<i32>, SourceError> {

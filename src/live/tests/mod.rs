@@ -4,6 +4,7 @@ mod behind;
 mod failures;
 mod memory_log;
 mod overlapping;
+mod peers;
 mod quiet;
 mod reposition;
 mod restarts;

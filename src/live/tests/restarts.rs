@@ -27,7 +27,7 @@ async fn batches_and_workers_do_not_show() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn stopped_and_started_again_with_other_workers_nothing_is_lost_or_doubled() {
+async fn b14_stopped_in_the_work_of_checkpoints_and_started_with_other_workers_nothing_is_lost_or_doubled() {
     let logs = MemoryLogs::new(50);
     let expected = fill(&logs, 11, 4, 1_500);
     let world = World::new(&job(), logs.clone());

@@ -41,6 +41,13 @@ pub struct KafkaLog {
     group: String,
 }
 
+impl std::fmt::Debug for KafkaLog {
+    /// Without properties, of which some are secrets.
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("KafkaLog").field("brokers", &self.brokers).field("group", &self.group).finish_non_exhaustive()
+    }
+}
+
 impl KafkaLog {
     /// A client of the brokers in `kafka` (librdkafka's properties), for `group`. Connects at the first request.
     ///
@@ -188,7 +195,7 @@ impl KafkaLog {
     }
 
     /// Asks again while no broker answers, as long as that may help.
-    fn ask<T>(&self, call: impl Fn(Duration) -> KafkaResult<T>) -> KafkaResult<T> {
+    pub(super) fn ask<T>(&self, call: impl Fn(Duration) -> KafkaResult<T>) -> KafkaResult<T> {
         self.ask_unless(Complaint::is_lasting, call)
     }
 

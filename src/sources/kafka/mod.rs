@@ -9,6 +9,7 @@ mod client;
 mod complaint;
 #[cfg(test)]
 mod exit_tests;
+mod identity;
 mod log;
 mod nature;
 mod retention;

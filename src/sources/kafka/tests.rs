@@ -196,7 +196,7 @@ fn an_offset_beyond_the_log_stops_with_the_gap_and_is_never_reset() {
 }
 
 #[test]
-fn offsets_lost_to_retention_are_named() {
+fn b15_offsets_lost_to_retention_are_named_and_never_skipped() {
     let broker = Broker::with_partitions(1);
     // The in-process broker keeps 5 MiB of a partition.
     let large = format!(r#"{{"v":1,"x":"{}"}}"#, "x".repeat(1_000_000));
