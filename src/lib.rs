@@ -49,6 +49,7 @@ pub mod status;
 pub mod recompute;
 pub mod backfill;
 pub mod diff;
+pub mod maintain;
 pub mod preflight;
 
 // Surfaces.

@@ -139,6 +139,9 @@ fn wrong_usage_exits_2_and_leaves_stdout_empty() {
         (&["explain", "a.txt"], "a job is a .sql file"),
         (&["explain", "a.toml"], "requests aren't supported yet"),
         (&["-q", "-v", "explain", "a.sql"], "cannot be used with"),
+        (&["maintain", "hits"], "neither a job file"),
+        (&["maintain", "marts.hits", "--orphans-older-than", "1h"], "it must be 1d or more"),
+        (&["maintain", "marts.hits", "--retain-last", "0"], "0 is not in 1.."),
     ] {
         let output = kappa(arguments);
         let stderr = text(&output.stderr);

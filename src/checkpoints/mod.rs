@@ -23,6 +23,7 @@ mod error;
 mod gaps;
 mod heartbeat;
 mod id;
+mod kept;
 mod layout;
 mod look;
 mod manifest;

@@ -13,6 +13,7 @@ use super::demo::DemoArgs;
 use super::diff::DiffArgs;
 use super::exit::{Exit, Failure};
 use super::explain::ExplainArgs;
+use super::maintain::MaintainArgs;
 use super::man::ManArgs;
 use super::offsets::OffsetsArgs;
 use super::panic;
@@ -97,6 +98,7 @@ enum Command {
     Status(StatusArgs),
     Offsets(OffsetsArgs),
     Savepoint(SavepointArgs),
+    Maintain(MaintainArgs),
     Demo(DemoArgs),
     Config(ConfigArgs),
     Completions(CompletionsArgs),
@@ -162,6 +164,7 @@ fn execute(command: &Command, terminal: &Terminal) -> Result<Exit, Failure> {
         Command::Status(arguments) => arguments.execute(terminal),
         Command::Offsets(arguments) => arguments.execute(terminal),
         Command::Savepoint(arguments) => arguments.execute(terminal),
+        Command::Maintain(arguments) => arguments.execute(terminal),
         Command::Demo(arguments) => arguments.execute(terminal),
         Command::Config(arguments) => arguments.execute(terminal),
         Command::Completions(arguments) => arguments.execute(terminal),

@@ -6,8 +6,9 @@ use crate::backfill::BackfillError;
 use crate::checkpoints::{CheckpointError, ProtocolError};
 use crate::diff::DiffError;
 use crate::engine::EngineError;
-use crate::iceberg::IcebergError;
+use crate::iceberg::{CommitError, IcebergError};
 use crate::live::RunError;
+use crate::maintain::MaintainError;
 use crate::offsets::OffsetsError;
 use crate::offsets::reset::ResetError;
 use crate::ownership::NotWritable;
@@ -195,6 +196,19 @@ impl From<DiffError> for Failure {
             }
             DiffError::Memory(_) => Failure::Person(error.into()),
             DiffError::Iceberg(error) => error.into(),
+        }
+    }
+}
+
+impl From<MaintainError> for Failure {
+    fn from(error: MaintainError) -> Failure {
+        match error {
+            MaintainError::OtherState { .. } | MaintainError::Property { .. } => Failure::invalid(error),
+            MaintainError::Staged { .. } | MaintainError::FilesMissing { .. } => Failure::Person(error.into()),
+            MaintainError::Commit(ref source) if source.is_refusal() => Failure::Person(error.into()),
+            MaintainError::Commit(CommitError::Table(error)) | MaintainError::Iceberg(error) => error.into(),
+            MaintainError::Commit(_) => Failure::running(error),
+            MaintainError::Checkpoint(error) => error.into(),
         }
     }
 }

@@ -19,6 +19,7 @@ pub mod explain;
 pub mod job;
 pub mod log;
 pub mod log_json;
+pub mod maintain;
 pub mod man;
 pub mod moving;
 pub mod offsets;

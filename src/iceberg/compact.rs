@@ -68,14 +68,23 @@ pub async fn compact(
     if partitions.is_empty() {
         return Ok(None);
     }
-    let mut change = Change { operation: Operation::Replace, ..Change::nothing(&table) };
-    let mut removed = Vec::new();
-    for files in partitions.values() {
-        change.add.extend(rewrite(&table, files, options).await?);
-        removed.extend(files.iter().map(|file| file.path.clone()));
+    let groups: Vec<Vec<ScanFile>> = partitions.into_values().collect();
+    rewrite_files(&table, &groups, options).await.map(Some)
+}
+
+/// Rewrites each group of a table's files, and returns the `replace` to commit, as [`compact`] does.
+pub async fn rewrite_files(
+    table: &Table,
+    groups: &[Vec<ScanFile>],
+    options: &CompactOptions,
+) -> Result<Change, IcebergError> {
+    let mut change = Change { operation: Operation::Replace, ..Change::nothing(table) };
+    for files in groups {
+        change.add.extend(rewrite(table, files, options).await?);
     }
-    change.remove = Remove::Files(removed);
-    Ok(Some(change))
+    let replaced = groups.iter().flatten().map(|file| file.path.clone());
+    change.remove = Remove::Files(replaced.collect());
+    Ok(change)
 }
 
 /// Reads files, sorts their rows in groups, and writes them anew.

@@ -1,7 +1,7 @@
 //! Expiring snapshots: the oldest ones of our own leave a table's metadata, which would else grow with every commit.
 //!
 //! Invariants: only the oldest of `main`'s snapshots go, none between two that stay, and none from the first on that
-//! another engine made, that is young, or that a branch, a tag or a property names. Rows and data files are never touched:
+//! another engine made, that was the newest not long ago, or that a branch, a tag or a property names. Rows and data files are never touched:
 //! of what an expired snapshot had to itself, only its manifest list is removed; the rest is left to maintenance.
 
 use std::collections::{BTreeSet, HashMap};
@@ -12,7 +12,7 @@ use iceberg::{TableRequirement, TableUpdate};
 
 use super::catalog::{Catalog, CommitFailure, MetadataChange};
 use super::snapshot::{ENGINE, ENGINE_NAME, commit_time_ms};
-use super::{IcebergError, Table};
+use super::{CommitError, IcebergError, Table};
 use crate::event::TableName;
 
 /// Iceberg's properties of expiry, which hold where a table sets them.
@@ -21,7 +21,8 @@ const KEEP_MIN: &str = "history.expire.min-snapshots-to-keep";
 /// `false`: other tables may need this one's files, so nothing of it may go.
 const GC_ENABLED: &str = "gc.enabled";
 
-/// How long a snapshot stays where the table doesn't say: longer than a backfill takes that was planned on it.
+/// How long a snapshot stays where the table doesn't say, after the next one has come: longer than a backfill takes that
+/// was planned on it.
 const AGE_MAX: Duration = Duration::from_secs(24 * 3_600);
 /// How many of a table's newest snapshots stay where it doesn't say.
 const KEPT_MIN: usize = 100;
@@ -37,11 +38,8 @@ impl Catalog {
         if expired.is_empty() {
             return Ok(0);
         }
-        // One a change: older catalogs take no more.
-        let ids = expired.iter().map(|snapshot| snapshot.snapshot_id());
-        let updates = ids.map(|id| TableUpdate::RemoveSnapshots { snapshot_ids: vec![id] }).collect();
-        let change = MetadataChange { updates, requirements: requirements(&table) };
-        match self.backend.commit(&table, &change).await {
+        let ids: Vec<i64> = expired.iter().map(|snapshot| snapshot.snapshot_id()).collect();
+        match self.backend.commit(&table, &removal(&table, &ids)).await {
             Ok(()) => {}
             // Whoever moved the table on seals a partition too some day. What may have landed may as well not have, so
             // its files stay.
@@ -63,6 +61,29 @@ impl Catalog {
         }
         Ok(expired.len())
     }
+
+    /// Tries once to take these snapshots out of the table's metadata, at most the first thousand, on exactly the branches
+    /// and tags that `table` was loaded with; answers how many went. Removes no file. Fails with [`CommitError::Conflict`]
+    /// if the table has moved on, and with [`CommitError::Unknown`] if it may have landed: load the table and look.
+    pub async fn remove_snapshots(&self, table: &Table, ids: &[i64]) -> Result<usize, CommitError> {
+        let ids = &ids[..ids.len().min(EXPIRED_MAX)];
+        let name = table.name().clone();
+        match self.backend.commit(table, &removal(table, ids)).await {
+            Ok(()) => Ok(ids.len()),
+            Err(CommitFailure::Conflict(detail)) => Err(CommitError::Conflict { table: name, detail }),
+            Err(CommitFailure::Unknown(detail)) => Err(CommitError::Unknown { table: name, attempts: 1, detail }),
+            Err(CommitFailure::Rejected(detail)) => Err(CommitError::Rejected { table: name, detail }),
+            Err(CommitFailure::Gone) => {
+                Err(CommitError::TableGone { table: name, detail: "doesn't exist any more".to_owned() })
+            }
+        }
+    }
+}
+
+fn removal(table: &Table, ids: &[i64]) -> MetadataChange {
+    // One a change: older catalogs take no more.
+    let updates = ids.iter().map(|&id| TableUpdate::RemoveSnapshots { snapshot_ids: vec![id] }).collect();
+    MetadataChange { updates, requirements: requirements(table) }
 }
 
 /// The table must be as it was: its refs too, as one may have been set on what is to go.
@@ -75,7 +96,7 @@ fn requirements(table: &Table) -> Vec<TableRequirement> {
 }
 
 /// The snapshots that may go at the moment `now_ms`, oldest first.
-fn expirable(table: &Table, now_ms: i64) -> Vec<SnapshotRef> {
+pub(super) fn expirable(table: &Table, now_ms: i64) -> Vec<SnapshotRef> {
     let property = |name: &str| table.properties().get(name).map(|text| text.trim());
     if property(GC_ENABLED).is_some_and(|text| text.eq_ignore_ascii_case("false")) {
         return Vec::new();
@@ -84,17 +105,19 @@ fn expirable(table: &Table, now_ms: i64) -> Vec<SnapshotRef> {
     let age_max_ms = age_max_ms.unwrap_or(i64::try_from(AGE_MAX.as_millis()).unwrap_or(i64::MAX));
     let kept_min = property(KEEP_MIN).and_then(|text| text.parse().ok()).unwrap_or(KEPT_MIN).max(1);
     let needed = needed(table);
-    let may_go = |snapshot: &SnapshotRef| {
-        let age_ms = now_ms.saturating_sub(snapshot.timestamp_ms());
+    // Whoever reads the table may have begun to just before another snapshot took the place of the one that it reads.
+    let may_go = |snapshot: &SnapshotRef, next: &SnapshotRef| {
+        let age_ms = now_ms.saturating_sub(next.timestamp_ms());
         let engine = snapshot.summary().additional_properties.get(ENGINE);
         age_ms > age_max_ms
             && engine.is_some_and(|engine| engine == ENGINE_NAME)
             && !needed.contains(&snapshot.snapshot_id())
     };
     let ancestors = table.ancestor_snapshots();
-    // Newest first: those that are always kept, then the others, of which the oldest ones go.
-    let old = ancestors.get(kept_min..).unwrap_or_default();
-    old.iter().rev().take_while(|snapshot| may_go(snapshot)).take(EXPIRED_MAX).cloned().collect()
+    // Newest first: those that are always kept, then the others, of which the oldest ones go. Each with its next one.
+    let old = ancestors.iter().skip(kept_min).zip(ancestors.iter().skip(kept_min - 1));
+    let old = old.rev().take_while(|(snapshot, next)| may_go(snapshot, next));
+    old.take(EXPIRED_MAX).map(|(snapshot, _)| snapshot.clone()).collect()
 }
 
 /// Snapshots that something names: refs, all that a branch or tag beside `main` is built on, and properties such as those
@@ -114,7 +137,7 @@ fn needed(table: &Table) -> BTreeSet<i64> {
 }
 
 /// Branches and tags with their snapshots. The crate keeps them to itself, but for the metadata as it is written.
-fn refs(metadata: &TableMetadata) -> HashMap<String, i64> {
+pub(super) fn refs(metadata: &TableMetadata) -> HashMap<String, i64> {
     let json = serde_json::to_value(metadata).unwrap_or_default();
     let refs = json.get("refs").and_then(|refs| refs.as_object()).into_iter().flatten();
     refs.filter_map(|(name, of)| Some((name.clone(), of.get("snapshot-id")?.as_i64()?))).collect()

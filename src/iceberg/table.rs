@@ -4,7 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
-use iceberg::spec::{FormatVersion, ManifestContentType, ManifestFile, NestedField, SnapshotRef};
+use iceberg::spec::{
+    FormatVersion, ManifestContentType, ManifestFile, NestedField, NullOrder, SnapshotRef, SortDirection, SortField,
+};
 use uuid::Uuid;
 
 use super::storage::file_io;
@@ -125,6 +127,19 @@ impl Table {
         fields.collect()
     }
 
+    /// The columns that its files are sorted by, as far as they are what rows are sorted by here: ascending, nulls first.
+    pub fn sort_columns(&self) -> Vec<String> {
+        let (metadata, schema) = (self.metadata(), self.metadata().current_schema());
+        let ours = |field: &&SortField| {
+            field.transform == iceberg::spec::Transform::Identity
+                && field.direction == SortDirection::Ascending
+                && field.null_order == NullOrder::First
+        };
+        let fields = metadata.default_sort_order().fields.iter().take_while(ours);
+        let top = |id: i32| schema.as_struct().fields().iter().find(|field| field.id == id);
+        fields.map_while(|field| top(field.source_id).map(|field| field.name.clone())).collect()
+    }
+
     /// Whether `main` has certainly left a snapshot behind: someone rolled the table back. False for snapshots that may
     /// merely have expired.
     pub fn left_behind(&self, snapshot_id: i64) -> bool {
@@ -203,6 +218,21 @@ impl Table {
             });
         }
         Ok(())
+    }
+
+    /// Refuses tables that no change of ours can be made to: another format than 2, or delete files.
+    pub async fn check_maintained(&self) -> Result<(), IcebergError> {
+        self.check_format()?;
+        if self.metadata().format_version() < FormatVersion::V2 {
+            return Err(IcebergError::Unsupported {
+                table: self.name.clone(),
+                detail: "has format v1, and only format 2 is written: upgrade it".to_owned(),
+            });
+        }
+        match self.metadata().current_snapshot() {
+            Some(newest) => self.manifests(newest).await.map(drop),
+            None => Ok(()),
+        }
     }
 
     /// The data manifests of a snapshot. Refuses tables with delete files.

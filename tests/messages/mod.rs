@@ -5,6 +5,7 @@
 mod by_data;
 mod commands;
 mod fixtures;
+mod maintain;
 
 use std::fs;
 use std::path::{Path, PathBuf};

@@ -2,6 +2,7 @@
 
 mod files;
 mod logs;
+mod maintain;
 mod memory;
 mod metrics;
 pub mod scrape;

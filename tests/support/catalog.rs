@@ -2,9 +2,10 @@
 //! What is right is for the independent readers to say.
 
 use std::collections::HashMap;
+use std::path::PathBuf;
 
 use kappa::event::TableName;
-use kappa::iceberg::{Catalog, CatalogConfig, Table};
+use kappa::iceberg::{Catalog, CatalogConfig, ScanFilter, Table, plan_files};
 
 use super::project::Project;
 
@@ -19,6 +20,14 @@ pub fn row_count(project: &Project, table: &str) -> u64 {
     let summary = table.current_snapshot_id().and_then(|snapshot| table.summary(snapshot));
     let total = summary.and_then(|summary| summary.get("total-records"));
     total.map_or(0, |total| total.parse().expect("the summary holds a number"))
+}
+
+/// The data files of a table's newest snapshot, in a local warehouse; none: it isn't there.
+pub fn data_files(project: &Project, table: &str) -> Vec<PathBuf> {
+    let Some(table) = load(project, table) else { return Vec::new() };
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().expect("a runtime");
+    let files = runtime.block_on(plan_files(&table, None, &ScanFilter::default())).expect("metadata can be read");
+    files.iter().map(|file| PathBuf::from(file.path.trim_start_matches("file://"))).collect()
 }
 
 fn load(project: &Project, table: &str) -> Option<Table> {
