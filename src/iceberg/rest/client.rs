@@ -17,8 +17,8 @@ use crate::secret::Properties;
 use crate::store::read_ca;
 use crate::time::clock::Clock;
 
-/// A commit of a large table takes the server seconds; longer than this means that it is gone.
-const REQUEST_TIMEOUT: Duration = Duration::from_secs(60);
+/// A commit of a large table takes the server seconds; longer than this means that it is gone. Tests don't wait so long.
+const REQUEST_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 60 });
 /// Until a connection stands; a start has to say within 15 s what is wrong.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
 /// Property that names a file of CAs which are trusted beside the system's: by the catalog's client, and by the one who

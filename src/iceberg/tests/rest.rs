@@ -19,9 +19,14 @@ enum Fault {
     LandsThen502,
     /// It doesn't land, and the connection is closed.
     Hangup,
+    /// It lands, and nothing is ever answered.
+    LandsInSilence,
     /// It is refused for good.
     Forbidden,
 }
+
+/// Stands for no status: the connection stays open and nothing comes.
+const SILENCE: u16 = 0;
 
 #[derive(Debug, Default)]
 struct Server {
@@ -93,6 +98,11 @@ impl Server {
     fn answer(&self, mut stream: TcpStream) {
         let Some(request) = read_request(&stream) else { return };
         let Some((status, body)) = self.handle(&request) else { return };
+        if status == SILENCE {
+            // Until the client hangs up.
+            drop(stream.read(&mut [0]));
+            return;
+        }
         let body = if body.is_null() { String::new() } else { body.to_string() };
         let head = format!("HTTP/1.1 {status} x\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len());
         stream.write_all(format!("{head}{body}").as_bytes()).expect("the client is there");
@@ -176,7 +186,7 @@ impl Server {
         match fault {
             Some(Fault::Hangup) => return None,
             Some(Fault::Forbidden) => return Some((403, json!({ "error": { "message": "read only" } }))),
-            Some(Fault::LandsThen502) | None => {}
+            Some(Fault::LandsThen502 | Fault::LandsInSilence) | None => {}
         }
         let requirements: Vec<TableRequirement> =
             serde_json::from_value(body["requirements"].clone()).expect("requirements");
@@ -189,7 +199,11 @@ impl Server {
             builder = update.apply(builder).expect("an update that fits");
         }
         *table = (builder.build().expect("good metadata").metadata, table.1 + 1);
-        Some(if fault.is_some() { (502, Value::Null) } else { (200, table_json(table)) })
+        Some(match fault {
+            Some(Fault::LandsInSilence) => (SILENCE, Value::Null),
+            Some(_) => (502, Value::Null),
+            None => (200, table_json(table)),
+        })
     }
 }
 
@@ -250,6 +264,21 @@ async fn faults_of_a_rest_server_are_looked_up_and_refusals_are_final() {
     );
     let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
     assert_eq!((table.ancestors().len(), values_of(&table).await), (2, vec![1, 2]));
+}
+
+#[tokio::test]
+async fn b12_a_commit_that_a_catalog_never_answers_ends_in_time_and_is_looked_up() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, config) = serve(folder.path());
+    let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+    let table = catalog.create(&nested(), &spec(Vec::new())).await.expect("created");
+    server.faults.lock().expect("no panic").push(Fault::LandsInSilence);
+    let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
+    change.add = stage(&table, &[(Some(0), None, 1)]).await;
+    let committed = tokio::time::timeout(std::time::Duration::from_secs(60), catalog.commit(&change)).await;
+    assert_eq!(committed.expect("it doesn't wait for ever").expect("it had landed").attempts, 1);
+    let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
+    assert_eq!((table.ancestors().len(), values_of(&table).await), (1, vec![1]));
 }
 
 #[tokio::test]

@@ -65,6 +65,16 @@ impl MemoryLogs {
         partitions[partition].extend(records);
     }
 
+    /// Takes what nobody has been given yet out of a stream's partitions.
+    pub(super) fn hold_back(&self, stream: &str) -> Vec<Vec<Record>> {
+        let reported = self.reported.lock().expect("no test panics with it");
+        let told = &reported[stream];
+        let mut streams = self.streams.lock().expect("no test panics with it");
+        let partitions = streams.get_mut(stream).expect("it was filled").iter_mut().enumerate();
+        let rest = partitions.map(|(partition, records)| records.split_off(told[&(partition as i32)].0 as usize));
+        rest.collect()
+    }
+
     /// From now on `token` is cancelled when `records` more were given.
     pub(super) fn cancel_after(&self, records: usize, token: &CancellationToken) {
         self.given.store(0, Ordering::SeqCst);

@@ -152,17 +152,25 @@ async fn b5_a_commit_is_known_though_its_snapshot_has_expired() {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn b6_what_a_checkpoint_has_uploaded_before_it_failed_is_never_published() {
     let (world, expected) = half_published(306).await;
-    let before = world.pointers().await;
-    let live = world.data_files("hits");
-    world.run_to_end(&in_one_checkpoint(2)).await;
+    // The rest comes when the name of the next checkpoint's manifest is taken.
+    let rest = world.logs.hold_back("clicks");
+    let world = Arc::new(world);
+    let (live, running) = (world.data_files("hits"), world.clone());
+    let running = tokio::spawn(async move { running.run(&options(2), &CancellationToken::new()).await });
+    let next = world.manifest().await.id.generation.0 + 1;
+    let begun = world.folder.path().join(format!("state/job/{next:010}/{:010}.json", 0));
+    while !begun.exists() {
+        tokio::task::yield_now().await;
+    }
+    let taken = begun.with_file_name(format!("{:010}.json", 1));
+    std::fs::write(&taken, "somebody else's").expect("written");
+    rest.into_iter().enumerate().for_each(|(partition, records)| world.logs.append("clicks", partition, records));
+    let ended = tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends").expect("no panic");
+    let error = ended.expect_err("the name is taken");
+    assert!(error.to_string().contains("0000000001"), "{error}");
     let uploaded: Vec<PathBuf> = world.data_files("hits").into_iter().filter(|path| !live.contains(path)).collect();
     assert!(!uploaded.is_empty());
-    // Without its manifest and its commits, that checkpoint never was.
-    let id = world.manifest().await.id;
-    let manifest = format!("state/job/{:010}/{:010}.json", id.generation.0, id.number);
-    std::fs::remove_file(world.folder.path().join(manifest)).expect("it was there");
-    let all: Vec<&str> = before.keys().map(String::as_str).collect();
-    world.set_back(&before, &all).await;
+    std::fs::remove_file(&taken).expect("removed");
     world.assert_each_row_once(&expected).await;
     let published = world.added("marts.hits").await;
     let is_published = |path: &PathBuf| published.keys().any(|file| file.ends_with(&path.to_string_lossy()[..]));
