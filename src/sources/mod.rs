@@ -7,6 +7,8 @@
 mod agreement;
 mod anew;
 mod asking;
+#[cfg(test)]
+mod conformance;
 mod ends;
 mod file;
 mod history;

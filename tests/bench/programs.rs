@@ -66,6 +66,24 @@ pub fn duckdb(python: &Path, arguments: &[&str]) -> Value {
     serde_json::from_str(&document).expect("the script prints JSON")
 }
 
+/// The profile of a project with everything in its folder, and so long between checkpoints.
+pub fn config(address: &str, interval: &str) -> String {
+    format!(
+        r#"[kafka]
+"bootstrap.servers" = "{address}"
+[catalog]
+type = "sql"
+uri = "sqlite:.kappa/catalog.db"
+name = "kappa"
+warehouse = ".kappa/warehouse"
+[state]
+location = ".kappa/state"
+[run]
+checkpoint_interval = "{interval}"
+"#
+    )
+}
+
 /// A project folder with the job, on a catalog and a warehouse of its own.
 pub struct Project {
     folder: PathBuf,
@@ -78,20 +96,6 @@ impl Project {
             std::fs::remove_dir_all(&folder).expect("the folder is ours");
         }
         std::fs::create_dir_all(folder.join("jobs")).expect("the disk takes folders");
-        let config = format!(
-            r#"[kafka]
-"bootstrap.servers" = "{address}"
-[catalog]
-type = "sql"
-uri = "sqlite:.kappa/catalog.db"
-name = "kappa"
-warehouse = ".kappa/warehouse"
-[state]
-location = ".kappa/state"
-[run]
-checkpoint_interval = "{checkpoint_ms}ms"
-"#
-        );
         let stream = format!(
             "CREATE STREAM events (
   ts TIMESTAMP NOT NULL, key TEXT NOT NULL, value BIGINT,
@@ -115,7 +119,8 @@ GROUP  BY window_start, window_end, key;
         let hours = job(HOP_RESULT, "window_start", "HOP(events, ts, INTERVAL '1 minute', INTERVAL '1 hour')");
         let sessions = "SESSION(events PARTITION BY key, ts, INTERVAL '10 seconds')";
         let sessions = job(SESSION_RESULT, "window_end", sessions);
-        std::fs::write(folder.join("kappa.toml"), config).expect("the folder takes files");
+        std::fs::write(folder.join("kappa.toml"), config(address, &format!("{checkpoint_ms}ms")))
+            .expect("the folder takes files");
         std::fs::write(folder.join(JOB), minutes).expect("the folder takes files");
         std::fs::write(folder.join(HOP_JOB), hours).expect("the folder takes files");
         std::fs::write(folder.join(SESSION_JOB), sessions).expect("the folder takes files");

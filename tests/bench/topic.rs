@@ -2,6 +2,7 @@
 
 use std::fs::File;
 use std::io::{BufWriter, Write};
+use std::ops::Range;
 use std::path::Path;
 use std::time::Duration;
 
@@ -36,18 +37,32 @@ impl ProducerContext for Deliveries {
 /// Makes the topic and writes `count` events into it and, as lines, into `lines`.
 pub fn fill(address: &str, topic: &str, lines: &Path, count: u64) {
     create(address, topic);
+    let mut file = BufWriter::new(File::create(lines).expect("the folder takes files"));
+    produce(address, topic, 0..count, |number, text| {
+        let event = Event::new(number, count);
+        event.write(text);
+        file.write_all(text).and_then(|()| file.write_all(b"\n")).expect("the disk has room");
+        (event.partition(), event.ts)
+    });
+    file.flush().expect("the disk has room");
+}
+
+/// Sends an event for each number; `write` writes one and answers its partition and its time in milliseconds.
+pub fn produce(
+    address: &str,
+    topic: &str,
+    numbers: Range<u64>,
+    mut write: impl FnMut(u64, &mut Vec<u8>) -> (i32, i64),
+) {
     let mut config = ClientConfig::new();
     config.set("bootstrap.servers", address).set("enable.idempotence", "true");
     config.set("linger.ms", "20").set("batch.num.messages", "10000").set("queue.buffering.max.kbytes", "65536");
     let producer: BaseProducer<Deliveries> = config.create_with_context(Deliveries).expect("properties are valid");
-    let mut file = BufWriter::new(File::create(lines).expect("the folder takes files"));
     let mut text = Vec::with_capacity(EVENT_BYTES);
-    for number in 0..count {
-        let event = Event::new(number, count);
-        event.write(&mut text);
-        file.write_all(&text).and_then(|()| file.write_all(b"\n")).expect("the disk has room");
+    for number in numbers {
+        let (partition, time) = write(number, &mut text);
         let mut record: BaseRecord<'_, [u8], [u8]> =
-            BaseRecord::to(topic).partition(event.partition()).payload(text.as_slice()).timestamp(event.ts);
+            BaseRecord::to(topic).partition(partition).payload(text.as_slice()).timestamp(time);
         while let Err((error, returned)) = producer.send(record) {
             let full = matches!(error, KafkaError::MessageProduction(RDKafkaErrorCode::QueueFull));
             assert!(full, "sending to {topic}: {error}");
@@ -58,11 +73,11 @@ pub fn fill(address: &str, topic: &str, lines: &Path, count: u64) {
             producer.poll(Duration::ZERO);
         }
     }
-    file.flush().expect("the disk has room");
     producer.flush(FLUSH_MAX).expect("the broker takes all messages");
 }
 
-fn create(address: &str, topic: &str) {
+/// Makes the topic.
+pub fn create(address: &str, topic: &str) {
     let mut config = ClientConfig::new();
     let admin: AdminClient<DefaultClientContext> =
         config.set("bootstrap.servers", address).create().expect("properties are valid");

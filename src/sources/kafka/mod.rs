@@ -16,7 +16,7 @@ mod retention;
 mod sorting;
 mod stamps;
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
 
 use std::collections::{BTreeMap, VecDeque};
 use std::ffi::CString;

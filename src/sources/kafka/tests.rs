@@ -20,7 +20,7 @@ use crate::time::clock::{Clock, SystemClock};
 
 /// Longer than anything takes on a busy machine.
 const LONG: Duration = Duration::from_secs(30);
-const TOPIC: &str = "events";
+pub(in crate::sources) const TOPIC: &str = "events";
 
 fn column(name: &str, column_type: ColumnType, origin: Origin) -> Column {
     Column { name: name.to_owned(), column_type, required: false, origin }
@@ -48,14 +48,14 @@ fn stream() -> Stream {
     }
 }
 
-struct Broker {
+pub(in crate::sources) struct Broker {
     cluster: MockCluster<'static, DefaultProducerContext>,
     producer: BaseProducer,
     settings: SourceSettings,
 }
 
 impl Broker {
-    fn with_partitions(partitions: i32) -> Broker {
+    pub(in crate::sources) fn with_partitions(partitions: i32) -> Broker {
         let cluster = MockCluster::new(1).expect("an in-process broker starts");
         cluster.create_topic(TOPIC, partitions, 1).expect("the topic is new");
         let servers = cluster.bootstrap_servers();
@@ -75,7 +75,11 @@ impl Broker {
         self.producer.send(record.headers(headers)).expect("the queue has room");
     }
 
-    fn send_numbers(&self, partition: i32, numbers: std::ops::Range<i64>) {
+    pub(in crate::sources) fn settings(&self) -> &SourceSettings {
+        &self.settings
+    }
+
+    pub(in crate::sources) fn send_numbers(&self, partition: i32, numbers: std::ops::Range<i64>) {
         numbers.for_each(|number| self.send(partition, format!(r#"{{"v":{number}}}"#).as_bytes()));
         self.flush();
     }
