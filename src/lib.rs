@@ -9,6 +9,9 @@
 pub mod event;
 pub mod secret;
 
+// Where tests end a process; nothing of it is in what users build.
+pub mod kill_point;
+
 // Meaning: pure, no I/O, no async.
 pub mod time;
 pub mod functions;

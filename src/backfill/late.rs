@@ -16,6 +16,7 @@ use super::BackfillError;
 use crate::event::{ResumeOffset, Stream};
 use crate::iceberg::{Catalog, Change, CommitError, OffsetCut, Operation, Remove, RowCut, StagedFile, cut_out};
 use crate::job::{Insert, LateTable, Plan};
+use crate::kill_point::KillPoint;
 use crate::recompute::Scope;
 use crate::sinks::{layout, stage};
 
@@ -99,6 +100,7 @@ pub(super) async fn replace(
             remove: if removed.files.is_empty() { Remove::None } else { Remove::Files(removed.files) },
             ..Change::nothing(&table)
         };
+        KillPoint::InRangeOverwrite.reach();
         match catalog.commit_on(&table, &change).await {
             Ok(_) => return Ok(count),
             // Somebody else was first: what is there now is looked at again. A commit whose answer was lost is found

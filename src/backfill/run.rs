@@ -11,6 +11,7 @@ use crate::engine::EpochOutput;
 use crate::event::TableName;
 use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, plan_files};
 use crate::job::{Insert, Plan};
+use crate::kill_point::KillPoint;
 use crate::memory::{Kept, Pressure};
 use crate::recompute::{RecomputeOptions, ResultState, Scope, check, recompute, scope};
 use crate::sinks::layout;
@@ -143,6 +144,7 @@ impl Publishing<'_> {
         let (rows, late) = (staging.rows(), staging.take_late());
         let committed = staging.commit(self, insert).await?;
         done.push(format!("{} is replaced", insert.table));
+        KillPoint::InRangeOverwrite.reach();
         let mut late_rows = 0;
         for table in &insert.late {
             let rows = late.iter().filter(|late| late.stream == table.stream).map(|late| late.rows.clone()).collect();

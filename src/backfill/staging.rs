@@ -17,6 +17,7 @@ use crate::iceberg::{
     Table, TableSpec,
 };
 use crate::job::Insert;
+use crate::kill_point::KillPoint;
 use crate::memory::Pressure;
 use crate::sinks::stage;
 
@@ -133,6 +134,7 @@ impl Staging {
             }
             may_write(publishing.job, insert, &table, publishing.scope)??;
             let change = self.change(publishing, insert, &table)?;
+            KillPoint::InRangeOverwrite.reach();
             match publishing.catalog.commit_on(&table, &change).await {
                 Ok(committed) => return Ok(committed),
                 Err(error @ CommitError::Conflict { .. }) => {

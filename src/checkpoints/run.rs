@@ -19,6 +19,7 @@ use super::{
     ManifestId, Newest, RunIdentity, StateFile, Verdict, checksum_text,
 };
 use crate::event::{EventTime, TableName};
+use crate::kill_point::KillPoint;
 
 /// A run that has claimed its generation in the store, and now has to claim its tables.
 #[derive(Debug)]
@@ -201,6 +202,10 @@ impl Begun {
             path,
         };
         let path = self.store.layout().below_owner(&file.path).expect("a plain name makes a path inside the folder");
+        if KillPoint::InStateFile.is_last() {
+            self.store.put_half(&path, &bytes).await?;
+            KillPoint::InStateFile.end_process();
+        }
         self.store.put_own(&path, bytes).await?;
         Ok(file)
     }
@@ -251,6 +256,7 @@ impl Begun {
                 continue;
             }
             for path in self.removable(generation, committed, &files).await? {
+                KillPoint::Collecting.reach();
                 self.store.remove(&path).await?;
                 removed += 1;
             }

@@ -322,6 +322,13 @@ impl CheckpointStore {
         self.sync(path).await
     }
 
+    /// What a put leaves whose process ends in the middle of it: for a kill point only.
+    pub(super) async fn put_half(&self, path: &Path, bytes: &Bytes) -> Result<(), CheckpointError> {
+        let failed = |source: StoreError| CheckpointError::Write { path: path.to_string(), source: source.into() };
+        let mut upload = self.store.put_multipart(path).await.map_err(failed)?;
+        upload.put_part(PutPayload::from_bytes(bytes.slice(..bytes.len() / 2))).await.map_err(failed)
+    }
+
     pub(super) async fn read(&self, path: &Path, named_by: &str) -> Result<Bytes, CheckpointError> {
         let result = match self.store.get(path).await {
             Ok(found) => found.bytes().await,

@@ -22,6 +22,7 @@ use super::prepare::Preparation;
 use super::result::Finish;
 use crate::event::{EventBatch, EventTime};
 use crate::job::Plan;
+use crate::kill_point::KillPoint;
 use crate::windows::{Places, PublishRange};
 
 /// What the driver tells a worker.
@@ -99,6 +100,9 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
     let preparations = preparations(context);
     let started = preparations.and_then(|preparations| {
         let keepers = keepers(context, &preparations, worker.index(), worker.peers())?;
+        if !context.restored.is_empty() {
+            KillPoint::Rescaling.reach();
+        }
         Ok((preparations, keepers))
     });
     let (preparations, keepers) = match started {
@@ -128,6 +132,9 @@ fn run(worker: &mut Worker, context: &Arc<Context>, commands: &Receiver<Command>
                 }
                 shared.borrow_mut().closed.insert(epoch, Closed { watermark, barrier });
                 input.advance_to(epoch + 1);
+                if barrier {
+                    KillPoint::BetweenBarriers.reach();
+                }
             }
             Ok(Command::Stop) | Err(TryRecvError::Disconnected) => break,
             Err(TryRecvError::Empty) => {

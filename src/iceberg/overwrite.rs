@@ -12,6 +12,7 @@ use super::catalog::{Catalog, CommitFailure, MetadataChange};
 use super::snapshot::{self, Staged};
 use super::{IcebergError, PartitionRange, StagedFile, Table};
 use crate::event::TableName;
+use crate::kill_point::KillPoint;
 
 /// Tries of one commit. With the pauses between them that is about two minutes of losing against others.
 const ATTEMPTS_MAX: u32 = 100;
@@ -305,7 +306,9 @@ impl Catalog {
                 staged => staged?,
             };
             let update = MetadataChange { updates: staged.updates.clone(), requirements: staged.requirements.clone() };
-            match self.backend.commit(&table, &update).await {
+            let answer = self.backend.commit(&table, &update).await;
+            KillPoint::CommitUnanswered.reach();
+            match answer {
                 Ok(()) => return Ok(staged.committed(attempt + 1)),
                 Err(CommitFailure::Unknown(detail)) => {
                     tracing::warn!(table = %change.table, %detail, "outcome of a commit not known, looking it up");
@@ -338,7 +341,9 @@ impl Catalog {
         change.check_table(table)?;
         let staged = snapshot::stage(table, change).await?;
         let update = MetadataChange { updates: staged.updates.clone(), requirements: staged.requirements.clone() };
-        let failure = match self.backend.commit(table, &update).await {
+        let answer = self.backend.commit(table, &update).await;
+        KillPoint::CommitUnanswered.reach();
+        let failure = match answer {
             Ok(()) => return Ok(staged.committed(1)),
             // Its metadata may be the table's by now.
             Err(CommitFailure::Unknown(detail)) => {

@@ -23,6 +23,7 @@ use super::partition::{folder, transform_column};
 use super::statistics::{self, Written};
 use super::types::{MatchBy, conform};
 use super::{IcebergError, StagedFile, Table};
+use crate::kill_point::KillPoint;
 
 /// Rows of a row group: small enough that a range of time at the edge of a file skips most of it.
 const ROW_GROUP_ROWS: usize = 256 * 1024;
@@ -247,6 +248,7 @@ impl FileWriter {
 
     async fn close(&mut self, mut file: OpenFile) -> Result<(), IcebergError> {
         let footer = file.writer.finish().await.map_err(IcebergError::data_file(&file.location, "finish it"))?;
+        KillPoint::ResultFilesUploading.reach();
         let located = self.table.stores.locate(&file.location)?;
         located.make_durable().await.map_err(|source| IcebergError::Storage {
             action: "make durable",

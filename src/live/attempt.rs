@@ -21,6 +21,7 @@ use crate::checkpoints::{Heartbeat, Manifest, PartitionProgress, StreamProgress}
 use crate::engine::{EPOCHS_IN_FLIGHT_MAX, Engine, EngineOptions, EpochOutput};
 use crate::event::EventTime;
 use crate::job::{Insert, Plan};
+use crate::kill_point::KillPoint;
 use crate::memory::{Bytes, HeldByOperator, Memory, Relief};
 use crate::sinks::PublishError;
 use crate::sources::{Intake, Telling};
@@ -308,6 +309,7 @@ impl<'a, 'w> Loop<'a, 'w> {
     }
 
     fn cut(&mut self, watermark: EventTime) -> Result<(), RunError> {
+        KillPoint::BeforeBarrier.reach();
         let Taken { streams, rejects } = self.inflow.cut(self.options.rejects_max_millionths)?;
         self.engine.close_epoch(watermark, true);
         self.cuts.push_back(Cut { streams, watermark, finished: self.finished, rejects });

@@ -12,6 +12,7 @@ use crate::handing::{self, Feed};
 use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::explain::{describe, difference};
 use crate::job::{Insert, Plan};
+use crate::kill_point::KillPoint;
 use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
 use crate::sources::{Identities, Logs, SourceError, TakeUp, agree, ask, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, StartPlace, Vouched, hand_over};
@@ -225,6 +226,7 @@ async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_windows: &[Even
 async fn restore(begun: &Begun, manifest: &Manifest) -> Result<Vec<RestoredPane>, RunError> {
     let mut restored = Vec::new();
     for file in &manifest.state {
+        KillPoint::Recovering.reach();
         let bytes = begun.store().get_state(file).await.map_err(PublishError::from)?;
         for (start, rows) in crate::state::decode(&bytes)? {
             if file.panes.contains(&start) {

@@ -21,7 +21,9 @@ use crate::checkpoints::{
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, StagedFile, Table};
+use crate::kill_point::KillPoint;
 use crate::vitals::{Outside, Vitals};
+
 /// A run that may publish.
 #[derive(Clone, Debug)]
 pub struct Publisher {
@@ -105,6 +107,7 @@ impl Publisher {
     /// Makes a checkpoint durable and its changes visible. All files that the manifest names are written. Repeats what
     /// fails for ever, as an outage ends some day; returns early only with what will fail again.
     pub async fn publish(&self, manifest: Manifest) -> Result<(), PublishError> {
+        KillPoint::FilesWritten.reach();
         let open = Checkpoint::open(self.begun.identity(), true);
         let (checkpoint, actions) = open.step(Event::FilesWritten(Arc::new(manifest)));
         self.perform(checkpoint, actions).await
@@ -191,8 +194,12 @@ impl Publisher {
                 }
                 Action::Stop(error) => return Err(self.stopped(error).await),
             };
+            let has_committed = matches!(event, Event::TableCommitted { .. });
             let (next, more) = checkpoint.step(event);
             checkpoint = next;
+            if has_committed && !checkpoint.is_committed() {
+                KillPoint::BetweenTables.reach();
+            }
             actions.extend(more);
         }
         Ok(())
@@ -253,6 +260,7 @@ impl Publisher {
             match self.begun.put(manifest).await {
                 Ok(()) => {
                     pause.passed();
+                    KillPoint::ManifestWritten.reach();
                     return Ok(Event::ManifestPut);
                 }
                 Err(CheckpointError::Fenced { newest, .. }) => return Ok(Event::FencedInStore { newest }),

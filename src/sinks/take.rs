@@ -13,6 +13,7 @@ use crate::checkpoints::{
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, Table, TableSpec};
+use crate::kill_point::KillPoint;
 use crate::vitals::{Outside, Vitals};
 
 /// A table that a run writes to.
@@ -70,6 +71,7 @@ pub async fn take(
     }
     let mut tables = BTreeMap::new();
     for name in &names {
+        KillPoint::StoreClaimed.reach();
         let owned = targets.iter().any(|target| target.table == *name && target.owned);
         if let Some(table) = claim_table((catalog, vitals), name, &owner, owned, &claimed).await? {
             tables.insert(name.clone(), table);
@@ -196,6 +198,9 @@ impl Taken {
     /// Continues from the newest checkpoint: finishes its commits first.
     pub async fn begin(self) -> Result<Publisher, PublishError> {
         let newest = self.read.newest().manifest.clone();
+        if newest.is_some() {
+            KillPoint::Recovering.reach();
+        }
         let begun = self.read.begin(newest.as_ref().map(|manifest| manifest.id)).await?;
         let publisher = Publisher {
             catalog: self.catalog,
@@ -208,8 +213,10 @@ impl Taken {
         };
         if let Some(manifest) = newest {
             publisher.check_staged(&manifest).await?;
+            KillPoint::Recovering.reach();
             let (checkpoint, actions) = Checkpoint::recover(publisher.begun.identity(), Arc::new(manifest));
             publisher.perform(checkpoint, actions).await?;
+            KillPoint::Recovering.reach();
         }
         Ok(publisher)
     }

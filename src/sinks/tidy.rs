@@ -14,6 +14,7 @@ use crate::iceberg::{
     Catalog, CompactOptions, IcebergError, PartitionRange, ScanFilter, TableSpec, compact, plan_files,
 };
 use crate::job::Insert;
+use crate::kill_point::KillPoint;
 
 /// Arrow bytes that are sorted at once. Sorting copies them, so about twice as much is held.
 const SORTED_BYTES: usize = 32 << 20;
@@ -157,6 +158,7 @@ impl Rewrite {
     /// goes wrong is logged: nothing depends on it.
     pub async fn run(self, publisher: &Publisher) {
         self.rewrite(publisher).await;
+        KillPoint::InCompaction.reach();
         match publisher.catalog().expire_snapshots(&self.table).await {
             Ok(0) => {}
             Ok(count) => tracing::debug!(table = %self.table, count, "old snapshots expired"),
@@ -174,6 +176,7 @@ impl Rewrite {
                 return;
             }
         };
+        KillPoint::InCompaction.reach();
         if let Err(error) = publisher.replace(change).await {
             tracing::warn!(%error, %table, partition = %from, "rewritten partitions were not committed");
         }

@@ -10,6 +10,7 @@ use tokio::task::JoinHandle;
 use super::Logs;
 use crate::checkpoints::StreamProgress;
 use crate::event::Stream;
+use crate::kill_point::KillPoint;
 
 /// How long the end of a driver waits for the last call: nothing depends on it.
 const LAST_CALL_MAX: Duration = Duration::from_secs(5);
@@ -32,6 +33,7 @@ impl Telling {
 
     /// Tells these positions, which are of all the streams, unless a call is still under way: then the next time.
     pub fn tell(&mut self, published: BTreeMap<String, StreamProgress>) {
+        KillPoint::BeforeGroupOffsets.reach();
         self.waiting = Some(published);
         if self.call.as_ref().is_none_or(JoinHandle::is_finished) {
             self.call_with_newest();
