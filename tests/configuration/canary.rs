@@ -47,7 +47,7 @@ fn project(config: &str) -> Project {
 
 #[track_caller]
 fn silent(command: &[&str], finished: &Finished) {
-    let Finished { stdout, stderr, code } = finished;
+    let Finished { stdout, stderr, code, .. } = finished;
     for output in [stdout, stderr] {
         let sings = output.to_lowercase().find("canary");
         assert!(sings.is_none(), "kappa {} (exit {code:?}) shows a secret:\n{output}", command.join(" "));

@@ -13,7 +13,7 @@ pub const JOB: &str = "jobs/steady.sql";
 /// The job's name.
 pub const JOB_NAME: &str = "steady";
 /// Messages of each partition that are sent at once.
-const SLICE: usize = 20;
+pub const SLICE: usize = 20;
 /// Spreads a share over the run that asked for it.
 const SLICE_EVERY: Duration = Duration::from_millis(40);
 
@@ -40,7 +40,11 @@ impl Arriving {
     }
 
     fn new(seed: u64, messages: usize, history: Option<&'static str>, run: &str) -> Arriving {
-        let case = Case::steady(seed, messages);
+        Arriving::of(Case::steady(seed, messages), history, run)
+    }
+
+    /// Any case, with the name of its history if it is to have one, and lines of `[run]`.
+    pub fn of(case: Case, history: Option<&'static str>, run: &str) -> Arriving {
         let topic = kafka::create_topic("arriving", case.partitions.len());
         let project = Project::on_kafka(Catalog::Sql, &format!("{run}\nrejects_max = \"100%\""));
         let names = Names { topic: &topic, namespace: project.namespace(), result: "result", history };

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::{Arriving, Gate, Watched};
 use crate::replay::Random;
+use crate::support::is_long;
 
 /// For a checkpoint of a command that makes one a second, on a loaded machine.
 const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
@@ -12,11 +13,12 @@ const PROGRESS_LIMIT: Duration = Duration::from_secs(60);
 const REPRIEVE_MS: u64 = 1_000;
 
 #[test]
-fn thirty_kills_of_a_run_lose_no_row_and_repeat_none() {
-    let arriving = Arriving::live(30, 20_000, "checkpoint_interval = \"1s\"");
+fn kills_of_a_run_again_and_again_lose_no_row_and_repeat_none() {
+    let kills = if is_long() { 300 } else { 30 };
+    let arriving = Arriving::live(30, kills * 667, "checkpoint_interval = \"1s\"");
     let run = Watched::run(&arriving);
-    let between = arriving.while_fed(30, |gate| kill_repeatedly(&run, 30, gate));
-    assert!(between >= 5, "only {between} kills hit between manifest and commit");
+    let between = arriving.while_fed(kills, |gate| kill_repeatedly(&run, kills, gate));
+    assert!(between >= kills / 6, "only {between} kills hit between manifest and commit");
     run.finish();
     arriving.audit_result();
 }

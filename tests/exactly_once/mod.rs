@@ -2,6 +2,7 @@
 
 mod arriving;
 mod audit;
+mod kill_points;
 mod kills;
 mod one_owner;
 mod removed_insert;

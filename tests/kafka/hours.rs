@@ -96,7 +96,7 @@ impl Hours {
     /// Runs a command on the job to its end, and holds all that it says against its snapshot.
     #[track_caller]
     pub fn says(&self, name: &str, command: &[&str], arguments: &[&str]) {
-        let Finished { code, stdout, stderr } = self.kappa(command, arguments);
+        let Finished { code, stdout, stderr, .. } = self.kappa(command, arguments);
         let line = [command, &[JOB], arguments].concat().join(" ");
         let said =
             format!("$ kappa {line}\n{stdout}--- stderr\n{stderr}--- exit {}\n", code.expect("no signal ends it"));

@@ -1,6 +1,7 @@
 """Reads tables with pyiceberg and says everything that a table of kappa's must not have.
 
-Usage: pyiceberg_read.py CATALOG NAMESPACE.TABLE...; prints a JSON list, `null` in it for a table that isn't there.
+Usage: pyiceberg_read.py CATALOG [--history] NAMESPACE.TABLE...; prints a JSON list, `null` in it for a table that isn't
+there. With --history it looks at all snapshots, not only at the newest.
 """
 
 import collections
@@ -105,8 +106,55 @@ def snapshots(table):
         }
 
 
-def describe(table):
+def check_line(table, problems):
+    """Snapshots are one line, from the current one back to the first. Answers it, oldest first."""
+    snapshots = {snapshot.snapshot_id: snapshot for snapshot in table.metadata.snapshots}
+    line, snapshot = [], table.current_snapshot()
+    while snapshot is not None:
+        line.insert(0, snapshot)
+        parent = snapshot.parent_snapshot_id
+        snapshot = snapshots.get(parent)
+        if parent is not None and snapshot is None:
+            problems.append(f"snapshot {line[0].snapshot_id}: its parent {parent} isn't there")
+    beside = set(snapshots) - {snapshot.snapshot_id for snapshot in line}
+    if beside:
+        problems.append(f"snapshots beside the line: {sorted(beside)}")
+    numbers = [snapshot.sequence_number for snapshot in line]
+    if any(later <= earlier for earlier, later in zip(numbers, numbers[1:])):
+        problems.append(f"sequence numbers don't rise: {numbers}")
+    return line
+
+
+def check_history(table, problems):
+    """Every data file is added by one snapshot, once, and can be read, also if a later one has removed it. Answers them."""
+    added = collections.Counter()
+    for snapshot in check_line(table, problems):
+        for manifest in snapshot.manifests(table.io):
+            if manifest.added_snapshot_id != snapshot.snapshot_id:
+                continue
+            for entry in manifest.fetch_manifest_entry(table.io, discard_deleted=False):
+                if entry.status == ManifestEntryStatus.ADDED:
+                    added[entry.data_file.file_path] += 1
+                    check_readable(table, entry.data_file, problems)
+    problems += [f"{path}: added {count} times" for path, count in added.items() if count > 1]
+    problems += [f"{file.file_path}: no snapshot has added it" for _, file in live_entries(table) if not added[file.file_path]]
+    return sorted(added)
+
+
+def check_readable(table, data_file, problems):
+    try:
+        with table.io.new_input(data_file.file_path).open() as stream:
+            rows = pyarrow.parquet.ParquetFile(stream).metadata.num_rows
+    except (OSError, pyarrow.ArrowException) as error:
+        problems.append(f"{data_file.file_path}: {error}")
+        return
+    if rows != data_file.record_count:
+        problems.append(f"{data_file.file_path}: {rows} rows, manifest says {data_file.record_count}")
+
+
+def describe(table, history):
     problems, files, paths = [], [], collections.Counter()
+    added = check_history(table, problems) if history else []
     for manifest, data_file in live_entries(table):
         paths[data_file.file_path] += 1
         if data_file.content != 0:
@@ -142,6 +190,7 @@ def describe(table):
         "files": files,
         "properties": dict(table.properties),
         "problems": problems,
+        "added": added,
     }
 
 
@@ -152,9 +201,10 @@ def describe_field(table, field):
 
 def main():
     catalog, *names = sys.argv[1:]
-    catalog = reader.open_catalog(catalog)
+    catalog, history = reader.open_catalog(catalog), names[:1] == ["--history"]
+    names = names[history:]
     tables = [reader.load(catalog, name) for name in names]
-    json.dump([None if table is None else describe(table) for table in tables], sys.stdout)
+    json.dump([None if table is None else describe(table, history) for table in tables], sys.stdout)
 
 
 main()

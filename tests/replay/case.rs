@@ -124,6 +124,13 @@ impl Case {
         })
     }
 
+    /// As [`Case::steady`], but six hundred times faster, so that a few records fill many time partitions.
+    pub fn swift(seed: u64, count: usize) -> Case {
+        Case::with_messages(seed, |random, case| {
+            case.partitions = (0..4).map(|_| paced_partition(random, case, count, 120 * SECOND)).collect();
+        })
+    }
+
     /// As [`Case::steady`], with a MAX FUTURE of ten seconds: a start at a time reads no further back than that.
     pub fn steady_with_near_future(seed: u64, count: usize) -> Case {
         let mut case = Case::steady(seed, count);
@@ -265,10 +272,15 @@ fn partition(random: &mut Random, base: i64, stream: &model::Stream, query: &mod
 
 /// About ten records a second of event time, one in twenty of them too old for its window.
 fn steady_partition(random: &mut Random, case: &Case, count: usize) -> Vec<Message> {
+    paced_partition(random, case, count, SECOND / 5)
+}
+
+/// As [`steady_partition`], with less than `step` from each record to the next.
+fn paced_partition(random: &mut Random, case: &Case, count: usize, step: i64) -> Vec<Message> {
     let mut clock = STEADY_START;
     let mut messages = Vec::new();
     for _ in 0..count {
-        clock += random.between(0, 200_000);
+        clock += random.between(0, step);
         let back =
             if random.percent(5) { random.between(0, 60 * SECOND) } else { random.between(0, case.stream.bound) };
         let future = if random.percent(1) { 3 * HOUR } else { 0 };

@@ -89,6 +89,16 @@ impl Case {
         let days: Vec<i64> = instants.map(|instant| instant.div_euclid(24 * model::HOUR)).collect();
         Some((days.iter().min()? - 1, days.iter().max()? + 2))
     }
+
+    /// [`Case::days`] as the command line takes them.
+    pub fn range(&self) -> Option<(String, String)> {
+        let (first, last) = self.days()?;
+        let text = |days: i64| {
+            let instant = chrono::DateTime::from_timestamp_micros(days * 24 * model::HOUR);
+            instant.expect("is a year of four digits").format("%Y-%m-%d").to_string()
+        };
+        Some((text(first), text(last)))
+    }
 }
 
 /// Every position once, and none too many.

@@ -2,7 +2,7 @@
 //! two job files that share everything but their result.
 
 use super::{Case, Names, Observed, seeds};
-use crate::model::{HOUR, Value};
+use crate::model::Value;
 use crate::support::kafka;
 use crate::support::project::{Catalog, Project};
 use crate::support::python::{Table, pyiceberg};
@@ -97,14 +97,9 @@ impl Deployed {
         }
     }
 
-    /// [`Case::days`] as the command line takes them.
+    /// [`Case::range`].
     pub fn range(&self) -> Option<(String, String)> {
-        let (first, last) = self.case.days()?;
-        let text = |days: i64| {
-            let instant = chrono::DateTime::from_timestamp_micros(days * 24 * HOUR).expect("is a year of four digits");
-            instant.format("%Y-%m-%d").to_string()
-        };
-        Some((text(first), text(last)))
+        self.case.range()
     }
 }
 

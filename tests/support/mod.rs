@@ -58,6 +58,11 @@ pub fn postgres_address() -> Option<String> {
     Some(address)
 }
 
+/// Whether tests that can go on for long are to: more rounds, with other data.
+pub fn is_long() -> bool {
+    std::env::var_os("KAPPA_TEST_LONG").is_some()
+}
+
 /// Interpreter of the Python environment with the readers.
 pub fn python_interpreter() -> String {
     from_environment("KAPPA_TEST_PYTHON")

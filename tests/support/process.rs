@@ -1,6 +1,7 @@
 //! The `kappa` binary as a process of its own: started, waited for, terminated, killed.
 
 use std::fs::File;
+use std::os::unix::process::ExitStatusExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
@@ -13,6 +14,8 @@ const LOOK_EVERY: Duration = Duration::from_millis(10);
 pub struct Finished {
     /// The exit code; `None` when a signal ended it.
     pub code: Option<i32>,
+    /// The signal that ended it.
+    pub signal: Option<i32>,
     /// Data.
     pub stdout: String,
     /// Progress and notes.
@@ -29,7 +32,7 @@ impl Finished {
     /// Asserts an exit code.
     #[track_caller]
     pub fn exits(self, code: i32) -> Finished {
-        let Finished { code: actual, stdout, stderr } = &self;
+        let Finished { code: actual, stdout, stderr, .. } = &self;
         assert_eq!(*actual, Some(code), "exit code\n--- stdout\n{stdout}\n--- stderr\n{stderr}");
         self
     }
@@ -106,12 +109,19 @@ impl Running {
 
     /// Waits for the end; panics with the output so far after `limit`.
     #[track_caller]
-    pub fn wait(mut self, limit: Duration) -> Finished {
+    pub fn wait(self, limit: Duration) -> Finished {
+        self.wait_and(limit, || ())
+    }
+
+    /// As [`Running::wait`], and does something at each look.
+    #[track_caller]
+    pub fn wait_and(mut self, limit: Duration, mut meanwhile: impl FnMut()) -> Finished {
         let started = now();
         loop {
             if let Some(status) = self.status() {
                 return self.finished(status);
             }
+            meanwhile();
             let stderr = self.stderr();
             assert!(started.elapsed() < limit, "{} runs for more than {limit:?}\n--- stderr\n{stderr}", self.command);
             std::thread::sleep(LOOK_EVERY);
@@ -149,7 +159,8 @@ impl Running {
     }
 
     fn finished(&self, status: ExitStatus) -> Finished {
-        Finished { code: status.code(), stdout: read_text(&self.stdout), stderr: read_text(&self.stderr) }
+        let (stdout, stderr) = (read_text(&self.stdout), read_text(&self.stderr));
+        Finished { code: status.code(), signal: status.signal(), stdout, stderr }
     }
 }
 

@@ -24,6 +24,9 @@ pub struct Table {
     pub properties: std::collections::BTreeMap<String, String>,
     /// Everything that a table of ours must not have; see `tests/readers/pyiceberg_read.py`.
     pub problems: Vec<String>,
+    /// Data files that any of the snapshots has added; only of [`sound_history`].
+    #[serde(default)]
+    pub added: Vec<String>,
 }
 
 /// A column of a table.
@@ -111,6 +114,19 @@ pub fn sound_tables<const N: usize>(project: &Project, tables: [&str; N]) -> [Ta
         assert!(table.problems.is_empty(), "{name}: {:#?}", table.problems);
         table
     })
+}
+
+/// As [`pyiceberg`] of tables that are sound, if they are there, in all their snapshots: these are one line, and have added
+/// each data file once, which can be read.
+#[track_caller]
+pub fn sound_history(project: &Project, tables: &[String]) -> Vec<Option<Table>> {
+    let arguments: Vec<&str> = ["--history"].into_iter().chain(tables.iter().map(String::as_str)).collect();
+    let read: Vec<Option<Table>> = read(project, "pyiceberg_read.py", &arguments);
+    for (name, table) in tables.iter().zip(&read) {
+        let problems = table.as_ref().map(|table| &table.problems[..]).unwrap_or_default();
+        assert!(problems.is_empty(), "{name}: {problems:#?}");
+    }
+    read
 }
 
 /// Rows as a script prints them, and what its columns are.
