@@ -1,6 +1,6 @@
 //! Every row of a case, held against the model.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{Arriving, Watched};
@@ -57,7 +57,6 @@ impl Arriving {
     /// What a run or an archive has published by now, wherever it was ended: each table holds no less and no more than it says
     /// of itself.
     pub fn audit_published(&self, command: &Watched<'_>) {
-        let judged = self.judged();
         let names: Vec<String> = command.tables().iter().map(|name| self.table(name)).collect();
         let tables = sound_history(&self.project, &names);
         for ((&name, full_name), table) in command.tables().iter().zip(&names).zip(tables) {
@@ -65,8 +64,10 @@ impl Arriving {
             let Some(table) = table else { continue };
             command.audit_offsets(&table, full_name, false);
             let taken = command.taken(&table);
+            let judged = self.judged_up_to(&taken);
             if name == "result" {
-                let expected = model::results(&judged, &self.case.stream, &self.case.query, watermark(&table));
+                let closed = self.case.published_to(watermark(&table));
+                let expected = model::results(&judged, &self.case.stream, &self.case.query, closed);
                 assert_eq!(model::differences(&expected, &table.rows(), self.case.key_columns()), Vec::<String>::new());
                 let counted = ["kappa.accepted", "kappa.late", "kappa.rejected"].map(|key| table.newest(key));
                 let produced = taken.values().sum::<i64>();
@@ -79,8 +80,7 @@ impl Arriving {
                 "result_rejects" => |record| record.verdict.is_rejected(),
                 _ => Judged::is_in_late_table,
             };
-            let is_taken = |record: &&Judged| taken.get(&record.partition).is_some_and(|&next| record.offset < next);
-            let expected = judged.iter().filter(|record| wanted(record)).filter(is_taken);
+            let expected = judged.iter().filter(|record| wanted(record));
             let expected: Vec<(i32, i64)> = expected.map(|record| (record.partition, record.offset)).collect();
             assert_eq!(sorted(table.positions()), expected, "{name} at {taken:?}");
         }
@@ -123,6 +123,15 @@ impl Arriving {
 
     fn judged(&self) -> Vec<Judged> {
         model::judge(&self.case.log(), &self.case.stream, &self.case.query)
+    }
+
+    /// What is decided about the records below these offsets.
+    fn judged_up_to(&self, offsets: &BTreeMap<i32, i64>) -> Vec<Judged> {
+        let mut log = self.case.log();
+        for (partition, records) in &mut log {
+            records.retain(|record| offsets.get(partition).is_some_and(|&end| record.offset < end));
+        }
+        model::judge(&log, &self.case.stream, &self.case.query)
     }
 
     fn positions(&self, wanted: impl Fn(Verdict) -> bool) -> Vec<(i32, i64)> {

@@ -221,6 +221,7 @@ impl Life<'_> {
             "in_compaction" => Case::swift(seed, messages),
             _ => Case::steady(seed, messages),
         };
+        let case = case.varied(&mut self.random.borrow_mut());
         let history = (self.place.who == Who::Archive).then_some("history");
         let arriving = Arriving::of(case, history, "checkpoint_interval = \"100ms\"");
         let command = if history.is_some() { Watched::archive(&arriving) } else { Watched::run(&arriving) };
@@ -272,7 +273,7 @@ impl Life<'_> {
 
     /// A backfill of an archived topic dies again and again, and is run again each time.
     fn backfill(&self, seed: u64) {
-        let case = Case::swift(seed, SHARES_A_DEATH * SLICE);
+        let case = Case::swift(seed, SHARES_A_DEATH * SLICE).varied(&mut self.random.borrow_mut());
         let arriving = Arriving::of(case, Some("history"), "");
         arriving.while_fed(1, Gate::open);
         Watched::archive(&arriving).finish();
@@ -291,6 +292,9 @@ impl Life<'_> {
             arriving.audit_backfill();
             arriving.audit_files(&begun, &["result", "result_late", "history", "history_rejects"]);
         }
+        // The same rows take the place of those that are there.
+        arriving.project.kappa(&backfill).ok();
+        arriving.audit_backfill();
     }
 }
 

@@ -9,6 +9,9 @@ use super::{SHOWN, drawn};
 use crate::model::{self, Aggregate, Body, Cut, Function, HOUR, Record, SECOND, Which};
 use crate::support::kafka;
 
+/// Rows wait until nothing can come into their partition any more.
+const WHOLE_PARTITIONS: &str = "\nPUBLISH WHOLE PARTITIONS";
+
 /// The first event time of a steady case: 2013-01-01.
 pub const STEADY_START: i64 = 1_356_998_400 * SECOND;
 
@@ -97,7 +100,7 @@ impl Case {
         };
         let layers = random.percent(35).then(|| Layers::draw(random, &query));
         let partitions = (0..random.between(1, 5)).map(|_| partition(random, base, &stream, &query)).collect();
-        let publish_clause = random.pick(&["", "\nPUBLISH EACH WINDOW", "\nPUBLISH WHOLE PARTITIONS"]);
+        let publish_clause = random.pick(&["", "\nPUBLISH EACH WINDOW", WHOLE_PARTITIONS]);
         let by_end = match query.cut {
             Cut::Cumulate { .. } => true,
             // Its windows don't close in the order of their starts.
@@ -129,6 +132,26 @@ impl Case {
         Case::with_messages(seed, |random, case| {
             case.partitions = (0..4).map(|_| paced_partition(random, case, count, 120 * SECOND)).collect();
         })
+    }
+
+    /// Lets the job revise its windows, or hold them back until their partition is complete, or both, or none of it.
+    #[must_use]
+    pub fn varied(mut self, random: &mut Random) -> Case {
+        self.query.allowed = random.pick(&[0, 30 * SECOND]);
+        self.publish_clause = random.pick(&["", WHOLE_PARTITIONS]);
+        self
+    }
+
+    /// The end of the last windows that are published once the watermark is `watermark`.
+    pub fn published_to(&self, watermark: i64) -> i64 {
+        match self.publish_clause {
+            // Windows of a case that is varied are shorter than an hour, and that is a partition.
+            WHOLE_PARTITIONS if watermark < i64::MAX => {
+                let complete = watermark.saturating_sub(self.query.allowed);
+                complete.saturating_sub(complete.rem_euclid(HOUR))
+            }
+            _ => watermark,
+        }
     }
 
     /// As [`Case::steady`], with a MAX FUTURE of ten seconds: a start at a time reads no further back than that.
