@@ -9,7 +9,7 @@ use super::staging::Staging;
 use super::{BackfillError, BackfillOptions, late};
 use crate::engine::EpochOutput;
 use crate::event::TableName;
-use crate::iceberg::{Catalog, IcebergError, ScanFilter, Table, plan_files};
+use crate::iceberg::{Catalog, IcebergError, InUse, ScanFilter, Table, plan_files};
 use crate::job::{Insert, Plan};
 use crate::kill_point::KillPoint;
 use crate::memory::{Kept, Pressure};
@@ -57,6 +57,38 @@ pub async fn run(
     for (insert, result) in job.inserts.iter().zip(&scope.results) {
         stagings.push(open(job, catalog, insert, (&scope, result)).await?);
     }
+    let histories = scope.histories.iter().map(|history| &history.table);
+    let in_use = mark(histories.chain(stagings.iter().map(Staging::table))).await;
+    let done = replace(job, catalog, options, (&scope, stagings), watch).await;
+    for table in in_use {
+        table.release().await;
+    }
+    done
+}
+
+/// Marks tables as in use, for whoever looks after them meanwhile. One that can't be is used all the same.
+async fn mark(tables: impl Iterator<Item = &Table>) -> Vec<InUse> {
+    let mut marked = Vec::new();
+    for table in tables {
+        match table.mark_in_use().await {
+            Ok(mark) => marked.push(mark),
+            Err(error) => {
+                let table = table.name();
+                tracing::warn!(%table, %error, "can't be marked as in use: don't let `kappa maintain` change it meanwhile");
+            }
+        }
+    }
+    marked
+}
+
+/// Recomputes the scope, and replaces what is published of it.
+async fn replace(
+    job: &Arc<Plan>,
+    catalog: &Catalog,
+    options: &BackfillOptions,
+    (scope, mut stagings): (&Scope, Vec<Staging>),
+    watch: &(dyn Fn(&Scope, u64) + Sync),
+) -> Result<BackfillReport, BackfillError> {
     let mut take = async |output: EpochOutput, pressure: Pressure| -> Result<Kept, IcebergError> {
         for (staging, output) in stagings.iter_mut().zip(output.inserts) {
             staging.add_late(output.late);
@@ -67,7 +99,7 @@ pub async fn run(
     };
     let &BackfillOptions { workers, include_late, memory_max, .. } = options;
     let recomputing = RecomputeOptions { workers, include_late, drain: options.requested.drain, memory_max };
-    let counted = recompute(job, &scope, recomputing, &mut take, &|records| watch(&scope, records)).await?;
+    let counted = recompute(job, scope, recomputing, &mut take, &|records| watch(scope, records)).await?;
     for staging in &mut stagings {
         staging.flush().await?;
     }
@@ -77,7 +109,7 @@ pub async fn run(
         records: counted.records,
         inserts: Vec::with_capacity(stagings.len()),
     };
-    let publishing = Publishing { job, catalog, scope: &scope, include_late: options.include_late, id: Uuid::now_v7() };
+    let publishing = Publishing { job, catalog, scope, include_late: options.include_late, id: Uuid::now_v7() };
     for (staging, insert) in stagings.into_iter().zip(&job.inserts) {
         match publishing.publish(staging, insert, &mut done).await {
             Ok(of_insert) => report.inserts.push(of_insert),

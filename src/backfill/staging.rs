@@ -75,6 +75,11 @@ impl Staging {
         }
     }
 
+    /// The table, as it was when the backfill began.
+    pub(super) fn table(&self) -> &Table {
+        &self.table
+    }
+
     /// Rows taken so far.
     pub(super) fn rows(&self) -> u64 {
         self.rows + self.waiting_rows as u64

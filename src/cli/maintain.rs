@@ -217,9 +217,12 @@ fn text(name: &TableName, table: Option<&Maintained>, executed: bool) -> String 
             output::number(files.into)
         ),
     };
+    let in_use =
+        table.in_use.map(|since| format!("  in use       by a backfill since {since}: what it may need stays\n"));
     format!(
-        "{name}\n  snapshots    {expiry}{}\n  orphans      {orphans}\n  small files  {small}\n",
-        oldest.unwrap_or_default()
+        "{name}\n  snapshots    {expiry}{}\n  orphans      {orphans}\n  small files  {small}\n{}",
+        oldest.unwrap_or_default(),
+        in_use.unwrap_or_default()
     )
 }
 
@@ -234,6 +237,7 @@ struct Document {
 struct TableDocument {
     table: String,
     exists: bool,
+    in_use_since: Option<String>,
     snapshots: Option<SnapshotsDocument>,
     orphans: Option<OrphansDocument>,
     small_files: Option<FilesDocument>,
@@ -274,6 +278,7 @@ impl Document {
         let tables = done.iter().map(|(name, table)| TableDocument {
             table: name.to_string(),
             exists: table.is_some(),
+            in_use_since: table.as_ref().and_then(|table| table.in_use).map(|since| since.to_string()),
             snapshots: table.as_ref().map(|table| SnapshotsDocument {
                 expired: table.snapshots.gone.iter().map(snapshot).collect(),
                 stay: table.snapshots.stay,

@@ -48,13 +48,13 @@ pub(super) fn collects(table: &Table) -> bool {
 }
 
 impl Rule {
-    fn of(table: &Table, options: &MaintainOptions) -> Rule {
+    fn of(table: &Table, options: &MaintainOptions, in_use: Option<EventTime>) -> Rule {
         let number = |name: &str| table.properties().get(name).and_then(|text| text.trim().parse::<i64>().ok());
         let micros = |age: Duration| i64::try_from(age.as_micros()).unwrap_or(i64::MAX);
         let of_table = || number(AGE_MAX_MS).map_or(micros(AGE_DEFAULT), |millis| millis.saturating_mul(1_000));
         let age = options.snapshot_age.map_or_else(of_table, micros);
         let kept = options.retain_last.or_else(|| usize::try_from(number(KEEP_MIN)?).ok()).unwrap_or(1);
-        let replaced_after = EventTime(options.now.0.saturating_sub(age));
+        let replaced_after = EventTime(options.now.0.saturating_sub(age)).min(in_use.unwrap_or(EventTime::MAX));
         Rule { replaced_after, retain_last: kept.max(1), may_go: collects(table) }
     }
 }
@@ -82,12 +82,13 @@ pub(super) async fn expire(
     mut table: Table,
     held: &Held,
     options: &MaintainOptions,
+    in_use: Option<EventTime>,
 ) -> Result<(Table, Expired, BTreeSet<i64>), MaintainError> {
     let mut done: Vec<(i64, EventTime)> = Vec::new();
     let mut attempts = 0;
     loop {
         let lineage = table.lineage();
-        let going = plan(&lineage, &held.checkpoints, Rule::of(&table, options));
+        let going = plan(&lineage, &held.checkpoints, Rule::of(&table, options, in_use));
         let ids: Vec<i64> = going.iter().map(|snapshot| snapshot.id).collect();
         if ids.is_empty() || !options.execute {
             done.extend(going.iter().map(|snapshot| (snapshot.id, snapshot.made)));

@@ -48,6 +48,8 @@ pub struct MaintainOptions {
 pub struct Maintained {
     /// The table.
     pub table: TableName,
+    /// Since when backfills have been using it: snapshots from then on stay, and all files.
+    pub in_use: Option<EventTime>,
     /// Its snapshots.
     pub snapshots: Expired,
     /// Its orphans.
@@ -65,10 +67,11 @@ pub async fn maintain(
 ) -> Result<Option<Maintained>, MaintainError> {
     let Some(table) = catalog.load(name).await? else { return Ok(None) };
     check(&table, held).await?;
-    let (table, snapshots, gone) = expiry::expire(catalog, table, held, options).await?;
-    let orphans = orphans::remove(&table, &gone, held, options).await?;
+    let in_use = table.in_use_since(options.now).await?;
+    let (table, snapshots, gone) = expiry::expire(catalog, table, held, options, in_use).await?;
+    let orphans = orphans::remove(&table, &gone, held, options, in_use).await?;
     let files = compaction::compact(catalog, table, held, options).await?;
-    Ok(Some(Maintained { table: name.clone(), snapshots, orphans, files }))
+    Ok(Some(Maintained { table: name.clone(), in_use, snapshots, orphans, files }))
 }
 
 /// Refuses what is not understood as a whole: formats and delete files, and tables whose writers keep their checkpoints

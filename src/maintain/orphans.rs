@@ -10,7 +10,7 @@ use futures::stream::TryStreamExt;
 use super::expiry::collects;
 use super::{Held, MaintainError, MaintainOptions};
 use crate::event::EventTime;
-use crate::iceberg::{Folder, FoundFile, Table};
+use crate::iceberg::{Folder, FoundFile, Table, is_mark};
 
 /// How old an orphan must be at least. Whoever writes to a table names its files only when it commits, and that may be hours
 /// after they were written.
@@ -49,9 +49,11 @@ pub(super) async fn remove(
     gone: &BTreeSet<i64>,
     held: &Held,
     options: &MaintainOptions,
+    in_use: Option<EventTime>,
 ) -> Result<Orphans, MaintainError> {
     let mut orphans = Orphans::default();
-    if !collects(table) {
+    // What a backfill reads may have left the table since, and all snapshots of it may be gone.
+    if !collects(table) || in_use.is_some() {
         return Ok(orphans);
     }
     let staged: Vec<String> = held.staged.get(table.name()).into_iter().flatten().cloned().collect();
@@ -102,7 +104,8 @@ pub(super) fn may_go(folder: Folder, file: &FoundFile, before: EventTime) -> boo
     let is_ours = match folder {
         Folder::Data => ends(&[".parquet", ".avro", ".orc", ".puffin"]) && !is_of_other,
         Folder::Metadata => {
-            folders.is_empty() && ends(&[".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin"])
+            is_mark(&file.below)
+                || folders.is_empty() && ends(&[".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin"])
         }
     };
     is_ours && file.modified < before && !segments.iter().any(is_hidden)

@@ -212,6 +212,37 @@ async fn a_table_whose_writer_keeps_its_checkpoints_elsewhere_is_refused() {
 }
 
 #[tokio::test]
+async fn what_a_backfill_uses_stays_until_it_is_done() {
+    let world = World::new(&[]).await;
+    for value in 0..3 {
+        world.append(0, &[value]).await;
+    }
+    let mark = world.table().await.mark_in_use().await.expect("marked");
+    let staged = world.stage(5, &[9]).await;
+    let staged = Path::new(staged[0].path.trim_start_matches("file://"));
+    // It is renewed all the time, as it were.
+    walk(&world.place().join("metadata/in-use"), &mut touch);
+    let before = world.files();
+    let done = world.done(&later(true)).await;
+    assert_eq!((done.snapshots.gone.len(), done.orphans.count, done.files.files), (0, 0, 3));
+    assert!(done.in_use.is_some() && world.files().is_superset(&before), "what it reads, and what it has written");
+    // A mark that nobody renews is an orphan itself.
+    let planned = world.done(&MaintainOptions { now: EventTime(later(true).now.0 + 3 * DAY), ..later(false) }).await;
+    assert!(planned.in_use.is_none() && planned.snapshots.gone.len() == 3 && planned.orphans.count > 1);
+    mark.release().await;
+    let done = world.done(&later(true)).await;
+    assert_eq!((done.in_use, done.snapshots.gone.len()), (None, 3));
+    assert!(!staged.exists(), "it was given up");
+    assert_eq!(world.values().await, [0, 1, 2]);
+}
+
+/// Makes a file two days younger than now.
+fn touch(path: &Path) {
+    let later = std::time::UNIX_EPOCH + std::time::Duration::from_micros(later(true).now.0.unsigned_abs());
+    std::fs::File::options().write(true).open(path).and_then(|file| file.set_modified(later)).expect("it takes a time");
+}
+
+#[tokio::test]
 async fn there_may_be_no_such_table_or_nothing_in_it() {
     let world = World::new(&[]).await;
     assert_eq!(world.done(&later(true)).await.snapshots, Expired::default());

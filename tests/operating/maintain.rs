@@ -118,6 +118,11 @@ fn a_job_and_its_archive_go_on_while_their_tables_are_looked_after() {
 
     project.kappa(&[&["diff", JOB], &HOURS[..]].concat()).ok();
     project.kappa(&[&["backfill", "run", JOB], &HOURS[..]].concat()).ok();
+    for table in ["hits", "clicks"] {
+        let marks = project.path().join(format!(".kappa/warehouse/{namespace}/{table}/metadata/in-use"));
+        let left = std::fs::read_dir(marks).expect("the backfill has marked what it used").count();
+        assert_eq!(left, 0, "and takes its marks away");
+    }
     age(&needed());
     project.kappa(&["maintain", JOB, "--older-than", "0s", "--execute"]).ok();
     project.kappa(&[&["diff", JOB], &HOURS[..]].concat()).ok();

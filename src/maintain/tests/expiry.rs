@@ -122,7 +122,7 @@ async fn whoever_commits_first_makes_expiry_look_again() {
     }
     let stale = world.table().await;
     let newest = world.append(0, &[3]).await;
-    let (table, done, _) = expire(&world.catalog, stale, &Held::default(), &later(true)).await.expect("expired");
+    let (table, done, _) = expire(&world.catalog, stale, &Held::default(), &later(true), None).await.expect("expired");
     assert_eq!((done.gone.len(), table.ancestors()), (3, vec![newest]));
     assert_eq!(world.values().await, [0, 1, 2, 3]);
 }

@@ -76,7 +76,7 @@ async fn what_anything_refers_to_stays_and_the_rest_goes() {
         ["data/notes.txt", "metadata/version-hint.text", "elsewhere/a.parquet", "data/data/x/a.parquet", "a.avro"];
     orphans.iter().chain(&others).for_each(|path| world.put(path));
     let options = MaintainOptions { retain_last: Some(9), ..later(true) };
-    let done = super::super::orphans::remove(&world.table().await, &BTreeSet::new(), &held, &options).await;
+    let done = super::super::orphans::remove(&world.table().await, &BTreeSet::new(), &held, &options, None).await;
     let done = done.expect("removed");
     assert_eq!((done.count, done.examples.len()), (5, 3));
     let left = world.files();
