@@ -20,13 +20,15 @@ const LONG: Duration = Duration::from_secs(60);
 const OPENED_ANEW: usize = 4;
 const WAIT: Duration = Duration::from_millis(100);
 
+type Open = dyn Fn(&BTreeMap<i32, ResumeOffset>) -> Box<dyn Source>;
+
 /// A log whose record at each offset has that offset as its value, and how it is opened.
 struct Log {
     name: &'static str,
     partitions: BTreeSet<i32>,
     /// Whether it ends by itself.
     bounded: bool,
-    open: Box<dyn Fn(&BTreeMap<i32, ResumeOffset>) -> Box<dyn Source>>,
+    open: Box<Open>,
 }
 
 fn stream(live: LiveFace) -> Stream {
