@@ -149,6 +149,9 @@ pub struct Claimant {
     pub take_over: bool,
     /// Go on with tables that somebody has rolled back: what was taken out of them is to be published again.
     pub accepts_rollback: bool,
+    /// Go back to an older checkpoint if files of the newest one are damaged or gone. Whoever does must look whether the
+    /// newest one [is behind](super::Newest::is_behind) its tables.
+    pub falls_back: bool,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -156,7 +159,14 @@ pub struct Claimant {
 impl Claimant {
     /// This process, which waits for a live claim and listens nowhere.
     pub fn new(clock: Arc<dyn Clock>) -> Claimant {
-        Claimant { process: Process::this(), listens: None, take_over: false, accepts_rollback: false, clock }
+        Claimant {
+            process: Process::this(),
+            listens: None,
+            take_over: false,
+            accepts_rollback: false,
+            falls_back: false,
+            clock,
+        }
     }
 
     /// Its claim of a generation, made now.

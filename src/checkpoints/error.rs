@@ -4,6 +4,7 @@ use thiserror::Error;
 
 use super::{BadManifest, Claim, Generation, ManifestId, SavepointName};
 use crate::event::TableName;
+use crate::state::StateError;
 use crate::store::{CallError, LocationError, failure_in};
 
 /// How to begin without what was there.
@@ -76,6 +77,22 @@ pub enum CheckpointError {
         path: String,
         /// What names it.
         named_by: String,
+    },
+    /// State can't be kept as a savepoint keeps it.
+    #[error("state file {path} below state.location can't be kept in a savepoint")]
+    NotKept {
+        /// File.
+        path: String,
+        /// Why.
+        source: StateError,
+    },
+    /// The bytes of a state file are what was written, but can't be read.
+    #[error("state file {path} below state.location can't be read; use the version of kappa that wrote it")]
+    State {
+        /// File.
+        path: String,
+        /// What is wrong.
+        source: StateError,
     },
     /// A newer run has claimed the same job or history. Stop; don't retry.
     #[error(
@@ -182,6 +199,8 @@ impl CheckpointError {
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Missing { .. }
+            | CheckpointError::NotKept { .. }
+            | CheckpointError::State { .. }
             | CheckpointError::Fenced { .. }
             | CheckpointError::Held { .. }
             | CheckpointError::StoreLost { .. }

@@ -11,7 +11,10 @@
 
 use object_store::path::Path;
 
-use super::{Generation, ManifestId, SavepointName};
+use super::{Generation, ManifestId, SavepointName, StateFile};
+
+/// What names of Parquet files end with.
+pub(super) const PARQUET: &str = ".parquet";
 
 /// What lies directly in a generation's folder.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -79,9 +82,16 @@ impl Layout {
         self.savepoint_folder(name).join("savepoint.json")
     }
 
-    /// Relative to the owner's folder. With the checksum, so that what a crash has left is never in the way.
-    pub(super) fn savepoint_state(&self, name: &SavepointName, number: usize, checksum: &str) -> String {
-        format!("savepoints/{name}/state/{number:010}-{checksum}.arrow")
+    /// Relative to the owner's folder: all files of an INSERT or leg begin alike, so that one pattern finds them. With the
+    /// checksum, so that what a crash has left is never in the way.
+    pub(super) fn savepoint_state(
+        &self,
+        name: &SavepointName,
+        number: usize,
+        (file, checksum): (&StateFile, &str),
+    ) -> String {
+        let StateFile { insert, leg, .. } = file;
+        format!("savepoints/{name}/state/{insert}-{leg}-{number:010}-{checksum}{PARQUET}")
     }
 
     /// The file that a manifest names relative to the owner's folder; `None` if that isn't a path inside it.

@@ -289,6 +289,14 @@ struct Versioned<T> {
     content: T,
 }
 
+impl BadManifest {
+    /// What is wrong, without the way out.
+    pub(super) fn what(&self) -> String {
+        let text = self.to_string();
+        text.split_once("; ").map_or(text.clone(), |(what, _)| what.to_owned())
+    }
+}
+
 impl Manifest {
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {

@@ -16,10 +16,13 @@
 //!    it to some tables, until its tables were claimed.
 //! 4. [`ReadNewest::begin`] puts `<generation>/0000000000.json`, which names the manifest that this run continues.
 //!    Manifests that older runs put after that don't count.
-//! 5. [`Checkpoint::recover`] finishes the newest manifest's commits; then one [`Checkpoint::open`] after another.
+//! 5. A newest manifest that is damaged or gone is passed over by who [falls back](Claimant::falls_back); what that takes is in
+//!    [`Newest::is_behind`].
+//! 6. [`Checkpoint::recover`] finishes the newest manifest's commits; then one [`Checkpoint::open`] after another.
 
 mod claim;
 mod error;
+mod fallback;
 mod gaps;
 mod heartbeat;
 mod id;
@@ -49,6 +52,7 @@ mod store_tests;
 
 pub use claim::{Claim, Claimant, Process, RENEW_EVERY, STALE_AFTER, is_live};
 pub use error::CheckpointError;
+pub use fallback::{GoodWithState, Usable};
 pub use gaps::Gaps;
 pub use heartbeat::Heartbeat;
 pub use id::{Generation, ManifestId};
@@ -63,7 +67,7 @@ pub use properties::{
 };
 pub use protocol::{Action, Checkpoint, Event, Stage};
 pub use run::{Begun, Claimed, ReadNewest, StateContent};
-pub use savepoint::{BadSavepointName, Savepoint, SavepointLabel, SavepointName};
+pub use savepoint::{BadSavepointName, Savepoint, SavepointLabel, SavepointName, Version};
 pub use store::{CheckpointStore, Newest};
 pub use verdict::{
     ARCHIVE, ProtocolError, Rollback, RunIdentity, TableSeen, Verdict, check_not_lost, check_not_rolled_back,

@@ -15,8 +15,8 @@ use object_store::path::Path;
 
 use super::layout::{Entry, Layout};
 use super::{
-    BeginRecord, CheckpointError, CheckpointStore, Claim, Claimant, ClaimedTable, Generation, Heartbeat, Manifest,
-    ManifestId, Newest, RunIdentity, StateFile, Verdict, checksum_text,
+    BeginRecord, CheckpointError, CheckpointStore, Claim, Claimant, ClaimedTable, Generation, GoodWithState, Heartbeat,
+    Manifest, ManifestId, Newest, RunIdentity, StateFile, Usable, Verdict, checksum_text,
 };
 use crate::event::{EventTime, TableName};
 use crate::kill_point::KillPoint;
@@ -52,7 +52,8 @@ impl Claimed {
     /// # Errors
     /// As [`CheckpointStore::newest`].
     pub async fn tables(&self) -> Result<Vec<ClaimedTable>, CheckpointError> {
-        Ok(self.store.newest().await?.manifest.map_or_else(Vec::new, |manifest| manifest.targets()))
+        let newest = self.store.newest_for(&self.claimant).await?.newest;
+        Ok(newest.manifest.map_or_else(Vec::new, |manifest| manifest.targets()))
     }
 
     /// Decides whether a table, loaded with `found` as its generation, still has to be claimed: by a commit against
@@ -83,14 +84,14 @@ impl Claimed {
     /// claimed.
     pub async fn tables_claimed(self, tables: &[TableName]) -> Result<ReadNewest, CheckpointError> {
         self.store.check_fence(self.generation).await?;
-        let newest = self.store.newest().await?;
+        let Usable { newest, damages, passed_over, next } = self.store.newest_for(&self.claimant).await?;
         let targets = newest.manifest.as_ref().map_or_else(Vec::new, Manifest::targets);
         let unclaimed: Vec<TableName> =
             targets.into_iter().map(|target| target.table).filter(|table| !tables.contains(table)).collect();
         if !unclaimed.is_empty() {
             return Err(CheckpointError::Unclaimed { tables: unclaimed });
         }
-        Ok(ReadNewest { store: self.store, generation: self.generation, newest })
+        Ok(ReadNewest { store: self.store, generation: self.generation, newest, damages, passed_over, next })
     }
 }
 
@@ -100,6 +101,9 @@ pub struct ReadNewest {
     store: CheckpointStore,
     generation: Generation,
     newest: Newest,
+    damages: Vec<CheckpointError>,
+    passed_over: usize,
+    next: Option<ManifestId>,
 }
 
 impl ReadNewest {
@@ -111,6 +115,40 @@ impl ReadNewest {
     /// What there is to continue.
     pub fn newest(&self) -> &Newest {
         &self.newest
+    }
+
+    /// The store that it reads.
+    pub fn store(&self) -> &CheckpointStore {
+        &self.store
+    }
+
+    /// What is wrong with newer ones than the newest, and with the record of where its run began.
+    pub fn damages(&self) -> &[CheckpointError] {
+        &self.damages
+    }
+
+    /// Notes what a table was given last. If that is the checkpoint after the newest one, its file is gone: it is left
+    /// behind, and the answer is true.
+    pub fn is_missing(&mut self, table: &TableName, published: Option<ManifestId>) -> bool {
+        let Some(id) = published.filter(|id| Some(*id) == self.next && Some(*id) > self.newest.id()) else {
+            return false;
+        };
+        self.newest.abandoned = self.newest.abandoned.max(Some(id));
+        if self.damages.is_empty() {
+            self.damages.push(self.store.missing(id, &format!("table {table}")));
+        }
+        true
+    }
+
+    /// The newest checkpoint that is good with all its state, and what is wrong with those after it.
+    ///
+    /// # Errors
+    /// When the store fails, or another version of the program has written a file.
+    pub async fn good_with_state(&self) -> Result<GoodWithState, CheckpointError> {
+        match &self.newest.manifest {
+            Some(newest) => self.store.good_with_state(newest, self.passed_over).await,
+            None => Ok(GoodWithState::default()),
+        }
     }
 
     /// Puts the begin record: from now on `after` is the newest checkpoint, and then this run's own. `after` is the

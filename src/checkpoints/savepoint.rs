@@ -3,8 +3,11 @@
 //!
 //! ```text
 //! <owner>/savepoints/<name>/savepoint.json               put last: without it there is no savepoint
-//! <owner>/savepoints/<name>/state/<number>-<checksum>.arrow
+//! <owner>/savepoints/<name>/state/<insert>-<leg>-<number>-<checksum>.parquet
 //! ```
+//!
+//! The state is that of the checkpoint, as Parquet that people can read ([`crate::state::to_parquet`]); programs before that
+//! copied it as it is, to `.arrow`, which is read too. `src/state/README.md` describes both files.
 //!
 //! Invariant: a savepoint is never changed, and its name not used twice while it is there.
 
@@ -12,13 +15,16 @@ use std::collections::BTreeSet;
 use std::fmt;
 use std::str::FromStr;
 
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
+use super::layout::PARQUET;
 use super::manifest::{decode, encode};
-use super::{CheckpointError, CheckpointStore, Manifest, StateFile};
+use super::{CheckpointError, CheckpointStore, Manifest, StateFile, checksum_text};
 use crate::event::EventTime;
+use crate::state::{LegColumns, StateError, decode as decode_state, from_parquet, to_parquet};
 
 /// Characters of a name at most, so that every store takes it.
 const NAME_CHARS_MAX: usize = 100;
@@ -107,18 +113,53 @@ pub struct SavepointLabel {
     pub reason: String,
 }
 
+/// What people call the columns of a job's state. State of another version has names of its own.
+#[derive(Clone, Debug)]
+pub struct Version<'a> {
+    /// The job's version.
+    pub fingerprint: &'a str,
+    /// For each of the legs of all INSERTs.
+    pub legs: &'a [LegColumns],
+}
+
+/// The Parquet bytes of a state file, and the rows in it: only of the panes that it is listed for, as others are closed or
+/// written again elsewhere.
+fn shown(bytes: &[u8], file: &StateFile, columns: Option<&LegColumns>) -> Result<(Bytes, u64), StateError> {
+    let mut panes = decode_state(bytes)?;
+    panes.retain(|(start, _)| file.panes.contains(start));
+    let rows = panes.iter().map(|(_, rows)| rows.num_rows() as u64).sum();
+    Ok((Bytes::from(to_parquet(&panes, columns)?), rows))
+}
+
 impl CheckpointStore {
+    /// The open windows in a state file of a checkpoint or savepoint. Only the panes that it is listed for count.
+    ///
+    /// # Errors
+    /// When the store fails, or the file is missing or damaged, or can't be read though it is what was written.
+    pub async fn panes(&self, file: &StateFile) -> Result<Vec<(EventTime, RecordBatch)>, CheckpointError> {
+        let bytes = self.get_state(file).await?;
+        let is_parquet = file.path.ends_with(PARQUET);
+        let panes = if is_parquet { from_parquet(bytes) } else { decode_state(&bytes) };
+        let mut panes = panes.map_err(|source| CheckpointError::State { path: file.path.clone(), source })?;
+        panes.retain(|(start, _)| file.panes.contains(start));
+        Ok(panes)
+    }
+
     /// Keeps the newest checkpoint; `None`: there is none. The job may be running.
     ///
     /// # Errors
     /// As [`CheckpointStore::keep`]; [`CheckpointError::Missing`] when a running job makes checkpoints faster than they can
     /// be copied.
-    pub async fn keep_newest(&self, label: &SavepointLabel) -> Result<Option<Savepoint>, CheckpointError> {
+    pub async fn keep_newest(
+        &self,
+        label: &SavepointLabel,
+        version: &Version<'_>,
+    ) -> Result<Option<Savepoint>, CheckpointError> {
         let mut attempt = 0;
         loop {
             let kept = match self.newest().await {
                 Ok(newest) => match newest.manifest {
-                    Some(manifest) => self.keep(label, &manifest).await.map(Some),
+                    Some(manifest) => self.keep(label, &manifest, version).await.map(Some),
                     None => return Ok(None),
                 },
                 Err(error) => Err(error),
@@ -131,23 +172,40 @@ impl CheckpointStore {
         }
     }
 
-    /// Keeps a checkpoint: copies its state, then puts the savepoint. A crash in between leaves files that deleting the
+    /// Keeps a checkpoint: copies its state as Parquet, with the names of `version` if it is of that, then puts the
+    /// savepoint. A crash in between leaves files that deleting the
     /// savepoint of that name removes.
     ///
     /// # Errors
     /// When the store fails, state is missing or damaged, or there is a savepoint of that name.
-    pub async fn keep(&self, label: &SavepointLabel, manifest: &Manifest) -> Result<Savepoint, CheckpointError> {
+    pub async fn keep(
+        &self,
+        label: &SavepointLabel,
+        manifest: &Manifest,
+        version: &Version<'_>,
+    ) -> Result<Savepoint, CheckpointError> {
         let path = self.layout().savepoint(&label.name);
         if self.exists(&label.name).await? {
             return Err(self.taken(&label.name));
         }
         let mut state = Vec::with_capacity(manifest.state.len());
         for (number, file) in manifest.state.iter().enumerate() {
-            let bytes = self.get_state(file).await?;
-            let copy = self.layout().savepoint_state(&label.name, number, &file.checksum);
-            let place = self.layout().below_owner(&copy).expect("a savepoint's name makes a path inside the folder");
-            self.put_own(&place, bytes).await?;
-            state.push(StateFile { path: copy, ..file.clone() });
+            let columns = version.legs.get(file.leg).filter(|_| version.fingerprint == manifest.fingerprint);
+            let (bytes, rows) = shown(&self.get_state(file).await?, file, columns)
+                .map_err(|source| CheckpointError::NotKept { path: file.path.clone(), source })?;
+            if rows == 0 {
+                continue;
+            }
+            let copy = StateFile {
+                path: self.layout().savepoint_state(&label.name, number, (file, &checksum_text(&bytes))),
+                bytes: bytes.len() as u64,
+                checksum: checksum_text(&bytes),
+                rows,
+                ..file.clone()
+            };
+            let place = self.layout().below_owner(&copy.path);
+            self.put_own(&place.expect("a savepoint's name makes a path inside the folder"), bytes).await?;
+            state.push(copy);
         }
         let savepoint = Savepoint {
             name: label.name.clone(),

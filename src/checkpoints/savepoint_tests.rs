@@ -2,6 +2,8 @@
 
 use std::sync::Arc;
 
+use arrow::array::{ArrayRef, StringArray};
+use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use object_store::ObjectStore;
 use object_store::memory::InMemory;
@@ -19,6 +21,15 @@ fn store() -> CheckpointStore {
     CheckpointStore::over(Arc::new(InMemory::new()) as Arc<dyn ObjectStore>, "page_hits")
 }
 
+/// Another version than that of the checkpoints.
+const VERSION: Version<'static> = Version { fingerprint: "another", legs: &[] };
+
+fn state_bytes() -> Bytes {
+    let keys: ArrayRef = Arc::new(StringArray::from(vec!["a", "b"]));
+    let rows = RecordBatch::try_from_iter([("k0", keys)]).expect("one column");
+    Bytes::from(crate::state::encode(&[(EventTime(0), rows)]).expect("memory takes it"))
+}
+
 /// A run with a checkpoint that has one state file.
 async fn checkpoint(store: &CheckpointStore) -> (Begun, Manifest) {
     let claimed = store.claim(&claimant()).await.expect("claimed");
@@ -27,7 +38,7 @@ async fn checkpoint(store: &CheckpointStore) -> (Begun, Manifest) {
     let after = read.newest().id();
     let begun = read.begin(after).await.expect("begun");
     let content = StateContent { rows: 1, insert: 0, leg: 0, panes: vec![EventTime(0)] };
-    let state = begun.put_state(1, "0-0", Bytes::from_static(b"abc"), content).await.expect("state");
+    let state = begun.put_state(1, "0-0", state_bytes(), content).await.expect("state");
     let manifest = Manifest { state: vec![state], ..sample(begun.id(1)) };
     begun.put(&manifest).await.expect("put");
     (begun, manifest)
@@ -48,7 +59,7 @@ fn names_are_plain() {
 async fn a_savepoint_outlives_the_checkpoint_that_it_was_made_of() {
     let store = store();
     checkpoint(&store).await;
-    let kept = store.keep_newest(&label("first")).await.expect("kept").expect("there is a checkpoint");
+    let kept = store.keep_newest(&label("first"), &VERSION).await.expect("kept").expect("there is a checkpoint");
     assert!(kept.manifest.tables.is_empty() && kept.manifest.watermark == sample(kept.manifest.id).watermark);
     // Two more runs: what the savepoint was made of is collected.
     for _ in 0..2 {
@@ -57,16 +68,17 @@ async fn a_savepoint_outlives_the_checkpoint_that_it_was_made_of() {
     }
     assert!(store.manifest(kept.manifest.id).await.is_err(), "it should be gone");
     assert_eq!(store.savepoints().await.expect("listed"), std::slice::from_ref(&kept));
-    assert_eq!(store.get_state(&kept.manifest.state[0]).await.expect("a copy"), Bytes::from_static(b"abc"));
+    let panes = store.panes(&kept.manifest.state[0]).await.expect("a copy");
+    assert_eq!(panes, crate::state::decode(&state_bytes()).expect("just written"));
 }
 
 #[tokio::test]
 async fn a_name_is_taken_until_its_savepoint_is_deleted() {
     let store = store();
-    assert_eq!(store.keep_newest(&label("a")).await.expect("nothing to keep"), None);
+    assert_eq!(store.keep_newest(&label("a"), &VERSION).await.expect("nothing to keep"), None);
     checkpoint(&store).await;
-    store.keep_newest(&label("a")).await.expect("kept");
-    let taken = store.keep_newest(&label("a")).await.expect_err("taken").to_string();
+    store.keep_newest(&label("a"), &VERSION).await.expect("kept");
+    let taken = store.keep_newest(&label("a"), &VERSION).await.expect_err("taken").to_string();
     assert_eq!(taken, "page_hits has a savepoint a already; take another name, or delete that one first");
     let name = label("b").name;
     let missing = store.savepoint(&name).await.expect_err("not there").to_string();
@@ -75,7 +87,7 @@ async fn a_name_is_taken_until_its_savepoint_is_deleted() {
     assert!(store.savepoints().await.expect("listed").is_empty());
     let gone = store.delete_savepoint(&label("a").name).await.expect_err("gone").to_string();
     assert_eq!(gone, "page_hits has no savepoint a; it has none");
-    store.keep_newest(&label("a")).await.expect("the name is free").expect("kept");
+    store.keep_newest(&label("a"), &VERSION).await.expect("the name is free").expect("kept");
 }
 
 #[tokio::test]
@@ -87,7 +99,7 @@ async fn one_that_was_cut_off_is_none_and_its_name_can_be_taken() {
         let view = FaultyStore::over(shared.clone());
         view.set_fault(Some(Fault { after_calls, performed: false, dies: true }));
         let dying = CheckpointStore::over(view.clone() as Arc<dyn ObjectStore>, "page_hits");
-        let kept = dying.keep_newest(&label("cut")).await;
+        let kept = dying.keep_newest(&label("cut"), &VERSION).await;
         if !view.is_dead() {
             assert!(kept.expect("kept").is_some() && after_calls > 3);
             return;

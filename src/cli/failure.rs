@@ -29,6 +29,7 @@ impl From<RunError> for Failure {
             | RunError::HandOver(_) => Failure::invalid(error),
             RunError::Source(error) => error.into(),
             RunError::Publish(error) => error.into(),
+            RunError::FallBack(error) => error.into(),
             RunError::Engine(EngineError::WorkerDied { .. }) | RunError::TaskDied { .. } => Failure::running(error),
             RunError::TooManyRejects { .. } | RunError::Memory { .. } => Failure::Person(error.into()),
             RunError::Engine(_) => Failure::Person(error.into()),
@@ -60,7 +61,10 @@ impl From<RepositionError> for Failure {
             | RepositionError::SavepointBetween { .. }
             | RepositionError::StreamUnknown { .. }
             | RepositionError::Start(_) => Failure::invalid(error),
-            RepositionError::HeldRows { .. } => Failure::Person(error.into()),
+            RepositionError::HeldRows { .. }
+            | RepositionError::NoneGood { .. }
+            | RepositionError::NoWayBack { .. }
+            | RepositionError::Partly { .. } => Failure::Person(error.into()),
             RepositionError::Publish(error) => error.into(),
             RepositionError::Source(error) => error.into(),
             RepositionError::Iceberg(error) => error.into(),
@@ -134,6 +138,8 @@ impl From<CheckpointError> for Failure {
             | CheckpointError::Damaged { .. }
             | CheckpointError::BadManifest { .. }
             | CheckpointError::Taken { .. }
+            | CheckpointError::NotKept { .. }
+            | CheckpointError::State { .. }
             | CheckpointError::Missing { .. } => Failure::Person(error.into()),
             CheckpointError::Location(_)
             | CheckpointError::StoreLost { .. }

@@ -30,8 +30,9 @@ use crate::start::Vouched;
     long_about = "Runs a job live.\n\n\
         It goes on from its newest checkpoint; without one it begins at --start. With a checkpoint --start is ignored \
         with a note, so the same command line serves the first start and every later one. SIGINT or SIGTERM stops it \
-        after a last checkpoint; a second one stops it at once, which loses nothing either. Exits 1 if a restart may help, 5 \
-        if a person has to act first.",
+        after a last checkpoint; a second one stops it at once, which loses nothing either. If files of that \
+        checkpoint are damaged or gone, it goes on from the one before and publishes again what was published since. Exits \
+        1 if a restart may help, 5 if a person has to act first.",
     after_long_help = "Examples:\n  \
         kappa run jobs/page_hits.sql                             all of the topic, then live\n  \
         kappa run jobs/page_hits.sql --start 2026-11-21          windows from that day on\n  \

@@ -11,7 +11,7 @@ use super::connect::open_project;
 use super::exit::{Exit, Failure};
 use super::terminal::Terminal;
 use super::{connect, job, output};
-use crate::checkpoints::{CheckpointStore, Savepoint, SavepointLabel, SavepointName};
+use crate::checkpoints::{CheckpointStore, Savepoint, SavepointLabel, SavepointName, Version};
 use crate::event::EventTime;
 use crate::job::Plan;
 
@@ -118,7 +118,9 @@ impl CreateArgs {
             created,
             reason: "made by hand".to_owned(),
         };
-        let kept = connect::runtime()?.block_on(store.keep_newest(&label)).map_err(Failure::from)?;
+        let legs = plan.state_columns();
+        let version = Version { fingerprint: &plan.fingerprint, legs: &legs };
+        let kept = connect::runtime()?.block_on(store.keep_newest(&label, &version)).map_err(Failure::from)?;
         let Some(kept) = kept else {
             let message = format!("job {} has no checkpoint yet, so there is nothing to keep; run it first", plan.name);
             return Err(Failure::invalid(message));

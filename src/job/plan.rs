@@ -10,6 +10,7 @@ use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use super::above::Above;
 use crate::event::{Micros, PartitionField, Stream, TableName, timestamp_type};
+use crate::state::LegColumns;
 use crate::windows::{WINDOW_COLUMNS, Window, WindowEdge};
 
 /// The column of gathered rows that holds the start of the window above theirs.
@@ -120,6 +121,17 @@ impl Plan {
     /// All legs of all INSERTs, each with the index of its INSERT. Where a leg is named by a number, it counts in here.
     pub fn legs(&self) -> impl Iterator<Item = (usize, &Leg)> {
         self.inserts.iter().enumerate().flat_map(|(index, insert)| insert.legs.iter().map(move |leg| (index, leg)))
+    }
+}
+
+impl Plan {
+    /// What people call the columns of the state of each leg, as [`Plan::legs`] numbers them.
+    pub fn state_columns(&self) -> Vec<LegColumns> {
+        let columns = |(_, leg): (usize, &Leg)| {
+            let keys = leg.inputs.first().map_or(&[][..], |input| &input.keys);
+            LegColumns { window: leg.window, keys: keys.iter().map(|key| key.name.clone()).collect() }
+        };
+        self.legs().map(columns).collect()
     }
 }
 

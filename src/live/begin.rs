@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::starting::{Starting, check_logs, starting};
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{Begun, Claimant, Manifest, TableProperties};
+use crate::checkpoints::{CheckpointError, Claimant, Manifest, TableProperties, Usable};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, Stream};
 use crate::handing::{self, Feed};
@@ -13,6 +13,7 @@ use crate::iceberg::{Catalog, ScanFilter, plan_files};
 use crate::job::explain::{describe, difference};
 use crate::job::{Insert, Plan};
 use crate::kill_point::KillPoint;
+use crate::reposition::{FellBack, Moving, fall_back};
 use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
 use crate::sources::{Identities, Logs, SourceError, TakeUp, agree, ask, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, StartPlace, Vouched, hand_over};
@@ -35,20 +36,72 @@ pub(super) struct Beginning {
     pub(super) identities: Identities,
 }
 
+/// How often a start goes back to an older checkpoint: each time it puts a new one, so more means a store that damages
+/// whatever it is given.
+const FALLS_MAX: usize = 2;
+
 /// Claims the job and decides where it begins. Nothing is published before the version of the checkpoint is known to be
-/// the file's, but for what that checkpoint itself had staged.
+/// the file's, but for what that checkpoint itself had staged. If files of the newest checkpoint are damaged or gone, the job
+/// first goes back to the one before.
 pub(super) async fn claim(
     plan: &Arc<Plan>,
     setup: &Setup,
     options: &RunOptions,
     (claimant, vitals): (&Claimant, &Vitals),
 ) -> Result<Beginning, RunError> {
-    let known = setup.checkpoints.newest().await.map_err(PublishError::from)?;
+    let mut falls = 0;
+    loop {
+        let taken = match claim_once(plan, setup, options, (claimant, vitals)).await? {
+            Claimed::Begun(beginning) => return Ok(*beginning),
+            Claimed::Behind(taken) => taken,
+            Claimed::Damaged(_, damage) if falls == FALLS_MAX => return Err(PublishError::from(damage).into()),
+            Claimed::Damaged(taken, _) => taken,
+        };
+        falls += 1;
+        let Setup { catalog, checkpoints, clock, .. } = setup;
+        let moving = Moving { plan, catalog, checkpoints, clock, take_over: claimant.take_over };
+        // Or somebody has put the file back.
+        if let Some(fallen) = fall_back(&moving, *taken).await? {
+            tell(plan, &fallen);
+        }
+    }
+}
+
+/// How a claim ended.
+enum Claimed {
+    Begun(Box<Beginning>),
+    /// The newest good checkpoint is an older one.
+    Behind(Box<Taken>),
+    /// State of the newest one is damaged.
+    Damaged(Box<Taken>, CheckpointError),
+}
+
+fn tell(plan: &Plan, fallen: &FellBack) {
+    let flaws = match fallen.flaws.is_empty() {
+        true => "newer checkpoints were left behind".to_owned(),
+        false => fallen.flaws.join("; "),
+    };
+    tracing::warn!("{flaws}; job {} goes on from the checkpoint before, {}", plan.name, fallen.to);
+    for moved in &fallen.moves.inserts {
+        if let Some(again) = moved.republish {
+            let (from, to) = (again.from, again.to);
+            tracing::warn!("{} publishes {from} to {to} again; the old rows stay until then", moved.table);
+        }
+    }
+}
+
+async fn claim_once(
+    plan: &Arc<Plan>,
+    setup: &Setup,
+    options: &RunOptions,
+    (claimant, vitals): (&Claimant, &Vitals),
+) -> Result<Claimed, RunError> {
+    let Usable { newest: known, damages, .. } = setup.checkpoints.usable().await.map_err(PublishError::from)?;
     // Before the tables are looked at: a changed SELECT list is a changed job.
     check_version(plan, known.manifest.as_ref())?;
     check_histories(plan, &setup.catalog).await?;
     let mut planned = None;
-    if known.manifest.is_none() {
+    if known.manifest.is_none() && damages.is_empty() && !known.is_behind() {
         // Before the claim, which would keep backfills out of the tables though nothing ever runs.
         let starting = starting(plan, setup, &options.start, options.vouched).await?;
         check_unpublished(plan, &setup.catalog, &starting.first_windows).await?;
@@ -67,6 +120,14 @@ pub(super) async fn claim(
     beginning
 }
 
+/// Whether what is wrong with the newest checkpoint is that its files are damaged or gone.
+fn damage_of(error: RunError) -> Result<CheckpointError, RunError> {
+    match error {
+        RunError::Publish(PublishError::Checkpoint(damage)) if damage.is_damage() => Ok(damage),
+        error => Err(error),
+    }
+}
+
 /// Goes on from the newest checkpoint, or begins where it was `planned`.
 async fn begin_claimed(
     plan: &Arc<Plan>,
@@ -74,21 +135,32 @@ async fn begin_claimed(
     options: &RunOptions,
     taken: Taken,
     planned: Option<Starting>,
-) -> Result<Beginning, RunError> {
+) -> Result<Claimed, RunError> {
     let manifest = taken.newest().manifest.clone();
     check_version(plan, manifest.as_ref())?;
+    if taken.newest().is_behind() || (manifest.is_none() && !taken.damages().is_empty()) {
+        return Ok(Claimed::Behind(Box::new(taken)));
+    }
+    let restored = match restore(&taken).await {
+        Ok(restored) => restored,
+        Err(error) => return damage_of(error).map(|damage| Claimed::Damaged(Box::new(taken), damage)),
+    };
+    for damage in taken.damages() {
+        tracing::warn!("{}; nothing that is needed was in it", damage.flaw());
+    }
     let publisher = taken.begin().await?;
     let stated = manifest.as_ref().map(|manifest| manifest.topics.clone()).unwrap_or_default();
     let identities = Identities::ask(&setup.logs, &plan.streams, &stated).await?;
-    match (manifest, planned) {
-        (Some(manifest), _) => continued(plan, setup, options, (publisher, identities), manifest).await,
-        (None, Some(planned)) => Ok(anew(options, publisher, identities, planned)),
+    let beginning = match (manifest, planned) {
+        (Some(manifest), _) => continued(plan, setup, options, (publisher, identities), (manifest, restored)).await?,
+        (None, Some(planned)) => anew(options, publisher, identities, planned),
         // The checkpoint that was there a moment ago is gone.
         (None, None) => {
             let starting = starting(plan, setup, &options.start, options.vouched).await?;
-            Ok(anew(options, publisher, identities, starting))
+            anew(options, publisher, identities, starting)
         }
-    }
+    };
+    Ok(Claimed::Begun(Box::new(beginning)))
 }
 
 /// State never passes between versions: no window is half old, half new.
@@ -122,7 +194,7 @@ async fn continued(
     setup: &Setup,
     options: &RunOptions,
     (publisher, identities): (Publisher, Identities),
-    manifest: Manifest,
+    (manifest, restored): (Manifest, Vec<RestoredPane>),
 ) -> Result<Beginning, RunError> {
     let to_end = options.until == Until::End;
     let mut take_up = Vec::with_capacity(plan.streams.len());
@@ -145,7 +217,7 @@ async fn continued(
     };
     Ok(Beginning {
         take_up,
-        restored: restore(publisher.begun(), &manifest).await?,
+        restored,
         feeds,
         first_windows: plan.inserts.iter().map(first_window).collect(),
         manifest: Some(manifest),
@@ -222,12 +294,12 @@ async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_windows: &[Even
     Ok(())
 }
 
-/// Reads the open windows of a checkpoint. Only the panes that a file is listed for count.
-async fn restore(begun: &Begun, manifest: &Manifest) -> Result<Vec<RestoredPane>, RunError> {
+/// Reads the open windows of the newest checkpoint. Only the panes that a file is listed for count.
+async fn restore(taken: &Taken) -> Result<Vec<RestoredPane>, RunError> {
     let mut restored = Vec::new();
-    for file in &manifest.state {
+    for file in taken.newest().manifest.iter().flat_map(|manifest| &manifest.state) {
         KillPoint::Recovering.reach();
-        let bytes = begun.store().get_state(file).await.map_err(PublishError::from)?;
+        let bytes = taken.state(file).await?;
         for (start, rows) in crate::state::decode(&bytes)? {
             if file.panes.contains(&start) {
                 restored.push(RestoredPane { leg: file.leg, start, rows });

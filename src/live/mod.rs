@@ -32,6 +32,7 @@ use crate::handing::HandOverError;
 use crate::iceberg::{Catalog, IcebergError};
 use crate::job::Plan;
 use crate::memory::{Bytes, Held};
+use crate::reposition::RepositionError;
 use crate::restarts::{Fault, Restarts};
 use crate::sinks::{PublishError, is_outage};
 use crate::sources::{DisagreementError, Logs, SourceError};
@@ -155,6 +156,9 @@ pub enum RunError {
     /// The engine stopped.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Files of the newest checkpoint are damaged or gone, and the one before can't be gone on from.
+    #[error(transparent)]
+    FallBack(RepositionError),
     /// Something can't be published.
     #[error(transparent)]
     Publish(#[from] PublishError),
@@ -264,6 +268,17 @@ impl From<HandOverError> for RunError {
     }
 }
 
+impl From<RepositionError> for RunError {
+    fn from(error: RepositionError) -> RunError {
+        match error {
+            // These may pass.
+            RepositionError::Publish(error) => RunError::Publish(error),
+            RepositionError::Iceberg(error) => RunError::Iceberg(error),
+            error => RunError::FallBack(error),
+        }
+    }
+}
+
 impl RunError {
     /// What it means for another attempt.
     fn fault(&self) -> Fault {
@@ -305,6 +320,7 @@ pub async fn run(
     let claimant = Claimant {
         listens: options.listens.clone(),
         take_over: options.take_over,
+        falls_back: true,
         ..Claimant::new(setup.clock.clone())
     };
     let mut so_far = SoFar { report: RunReport::default(), claimant, restarts: Restarts::default() };

@@ -104,7 +104,7 @@ pub async fn target(
     now: EventTime,
 ) -> Result<Target, ResetError> {
     check_topics(plan, wanted)?;
-    let newest = store.newest().await?.manifest;
+    let newest = store.usable().await?.newest.manifest;
     let mut target = Target::default();
     let mut whole_from = Vec::with_capacity(plan.streams.len());
     for (index, stream) in plan.streams.iter().enumerate() {

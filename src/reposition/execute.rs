@@ -3,21 +3,25 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use arrow::record_batch::RecordBatch;
+use bytes::Bytes;
 use chrono::{DateTime, SecondsFormat};
 use futures::TryStreamExt;
 
 use super::moves::{first_window, moves, published, read_again, stood};
+use super::standing::stands;
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
     CheckpointError, Claimant, ClaimedTable, GAPS, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
     REPUBLISH, Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange,
-    TableProperties,
+    TableProperties, Version,
 };
 use crate::event::{EventTime, Stream, TableName};
-use crate::iceberg::{RowCut, ScanFile, StagedFile, read_file};
+use crate::iceberg::{RowCut, ScanFile, StagedFile, Table, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
 use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take, targets};
+use crate::state::encode as encode_state;
 use crate::vitals::Vitals;
 
 /// Savepoints of one second at most, before their names run out.
@@ -32,7 +36,7 @@ const NAMES_MAX: usize = 100;
 /// next run finishes it.
 pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<Repositioned, RepositionError> {
     // Before the claim, which would stop a run of the other version.
-    let known = moving.checkpoints.newest().await?;
+    let known = moving.checkpoints.usable().await?.newest;
     destination.check_version(moving.plan, known.manifest.as_ref())?;
     destination.check_windows(moving.plan)?;
     destination.check_held(moving.plan)?;
@@ -43,13 +47,14 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
         // What was taken out of its tables is published again from where it is reset to.
         accepts_rollback: matches!(destination, Destination::Reset(_)),
         take_over: moving.take_over,
+        falls_back: true,
         ..Claimant::new(moving.clock.clone())
     };
     let vitals = Vitals::new(moving.clock);
     let taken = take(moving.catalog, moving.checkpoints, &claimant, &targets, &vitals).await?;
     let heartbeat = taken.heartbeat().clone();
     let moved = tokio::select! {
-        moved = move_taken(moving, destination, taken, &targets) => moved,
+        moved = move_taken(moving, destination, taken, Before::Keep(&targets)) => moved,
         // Finishing the newest checkpoint may take as long as an outage does.
         newer = heartbeat.fenced() => Err(PublishError::from(newer).into()),
     };
@@ -57,25 +62,40 @@ pub async fn execute(moving: &Moving<'_>, destination: &Destination) -> Result<R
     moved
 }
 
+/// What is done before a job is moved.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Before<'a> {
+    /// How it stands is kept as a savepoint, and its tables are widened where they may be.
+    Keep(&'a [Target]),
+    /// Nothing: what it goes back to is all that there is.
+    Nothing,
+}
+
 /// Moves a job that is claimed.
-async fn move_taken(
+pub(super) async fn move_taken(
     moving: &Moving<'_>,
     destination: &Destination,
     taken: Taken,
-    targets: &[Target],
+    before: Before<'_>,
 ) -> Result<Repositioned, RepositionError> {
-    let newest = taken.newest().manifest.clone();
+    if taken.newest().is_behind() {
+        taken.check_whole()?;
+    }
+    let newest = stands(moving, &taken, destination).await?;
+    let kept = taken.newest().manifest.clone();
     destination.check_version(moving.plan, newest.as_ref())?;
     // The newest one is continued and its commits are finished, so that at any moment there is a checkpoint to go on from:
     // that one, and then the one below.
     let mut publisher = taken.begin().await?;
-    for target in targets.iter().filter(|target| target.evolve) {
-        publisher.evolve(target, &BTreeMap::new()).await?;
+    let mut savepoint = None;
+    if let Before::Keep(targets) = before {
+        for target in targets.iter().filter(|target| target.evolve) {
+            publisher.evolve(target, &BTreeMap::new()).await?;
+        }
+        if let Some(kept) = &kept {
+            savepoint = keep(moving, kept, destination.reason()).await?;
+        }
     }
-    let savepoint = match &newest {
-        Some(newest) => Some(keep(moving, newest, destination.reason()).await?),
-        None => None,
-    };
     let moves = moves(moving, newest.as_ref(), destination).await?;
     let (state, held) = match destination {
         Destination::Savepoint(savepoint) => {
@@ -89,8 +109,10 @@ async fn move_taken(
     Ok(Repositioned { moves, savepoint, checkpoint })
 }
 
-/// Keeps how the job stands, under a name of its own.
-async fn keep(moving: &Moving<'_>, newest: &Manifest, reason: &str) -> Result<SavepointName, RepositionError> {
+/// Keeps how the job stands, under a name of its own. `None`: its state is damaged, so there is nothing to go back to.
+async fn keep(moving: &Moving<'_>, newest: &Manifest, reason: &str) -> Result<Option<SavepointName>, RepositionError> {
+    let legs = moving.plan.state_columns();
+    let version = Version { fingerprint: &moving.plan.fingerprint, legs: &legs };
     let now = moving.clock.now();
     let time = DateTime::from_timestamp_micros(now.0).unwrap_or_default();
     let time = time.to_rfc3339_opts(SecondsFormat::Secs, true).replace(['-', ':'], "").to_ascii_lowercase();
@@ -102,9 +124,13 @@ async fn keep(moving: &Moving<'_>, newest: &Manifest, reason: &str) -> Result<Sa
             created: now,
             reason: format!("how the job stood before a {reason}"),
         };
-        match moving.checkpoints.keep(&label, newest).await {
-            Ok(savepoint) => return Ok(savepoint.name),
+        match moving.checkpoints.keep(&label, newest, &version).await {
+            Ok(savepoint) => return Ok(Some(savepoint.name)),
             Err(CheckpointError::SavepointTaken { .. }) if number < NAMES_MAX => {}
+            Err(error) if error.is_damage() => {
+                tracing::warn!("how the job stood isn't kept as a savepoint: {}", error.flaw());
+                return Ok(None);
+            }
             Err(error) => return Err(error.into()),
         }
     }
@@ -119,8 +145,11 @@ async fn copy_state(
 ) -> Result<Vec<StateFile>, RepositionError> {
     let mut copied = Vec::with_capacity(savepoint.manifest.state.len());
     for (number, file) in savepoint.manifest.state.iter().enumerate() {
-        let bytes = moving.checkpoints.get_state(file).await?;
-        let content = StateContent { rows: file.rows, insert: file.insert, leg: file.leg, panes: file.panes.clone() };
+        let panes = moving.checkpoints.panes(file).await?;
+        let rows = panes.iter().map(|(_, rows)| rows.num_rows() as u64).sum();
+        let unreadable = |source| CheckpointError::State { path: file.path.clone(), source };
+        let bytes = Bytes::from(encode_state(&panes).map_err(unreadable)?);
+        let content = StateContent { rows, insert: file.insert, leg: file.leg, panes: file.panes.clone() };
         copied.push(publisher.put_state(1, &format!("savepoint-{number}"), bytes, content).await?);
     }
     Ok(copied)
@@ -134,23 +163,31 @@ async fn stage_held(
 ) -> Result<Vec<HeldFile>, RepositionError> {
     let mut staged = Vec::new();
     for held in &savepoint.manifest.held {
-        let gone = |source: Box<dyn std::error::Error + Send + Sync>| RepositionError::HeldRows {
-            savepoint: savepoint.name.clone(),
-            table: held.table.clone(),
-            source,
-        };
         let Some(insert) = plan.inserts.iter().find(|insert| insert.table == held.table) else { continue };
-        let file: StagedFile = serde_json::from_value(held.file.clone()).map_err(|error| gone(error.into()))?;
-        let table = publisher.table(&held.table);
-        let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
-        let rows = read_file(table, &scan_file(file), &columns, None).await.map_err(|error| gone(error.into()))?;
-        let rows = rows.try_collect().await.map_err(|error| gone(error.into()))?;
+        let rows = held_rows(savepoint, held, publisher.table(&held.table)).await?;
         for file in publisher.stage(&held.table, &layout::result(insert).sort, rows).await? {
             let file = serde_json::to_value(&file).expect("staged files are made of texts and numbers");
             staged.push(HeldFile { file, ..held.clone() });
         }
     }
     Ok(staged)
+}
+
+/// Rows of a savepoint that wait for their partition.
+pub(super) async fn held_rows(
+    savepoint: &Savepoint,
+    held: &HeldFile,
+    table: &Table,
+) -> Result<Vec<RecordBatch>, RepositionError> {
+    let gone = |source: Box<dyn std::error::Error + Send + Sync>| RepositionError::HeldRows {
+        savepoint: savepoint.name.clone(),
+        table: held.table.clone(),
+        source,
+    };
+    let file: StagedFile = serde_json::from_value(held.file.clone()).map_err(|error| gone(error.into()))?;
+    let columns: Vec<String> = table.arrow_schema()?.fields().iter().map(|field| field.name().clone()).collect();
+    let rows = read_file(table, &scan_file(file), &columns, None).await.map_err(|error| gone(error.into()))?;
+    rows.try_collect().await.map_err(|error| gone(error.into()))
 }
 
 fn scan_file(file: StagedFile) -> ScanFile {

@@ -11,8 +11,12 @@
 //! state is refused as it is by a run.
 
 mod execute;
+mod fallback;
 mod moves;
+mod standing;
 mod upgrade;
+#[cfg(test)]
+mod fallback_tests;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
@@ -35,6 +39,7 @@ use crate::start::StartError;
 use crate::time::clock::Clock;
 
 pub use execute::execute;
+pub use fallback::{FellBack, fall_back};
 pub use moves::plan;
 pub use upgrade::{Upgrade, Upgraded, upgrade};
 
@@ -194,6 +199,43 @@ pub enum RepositionError {
         /// The result, which has no window.
         table: TableName,
     },
+    /// Files of the newest checkpoint are damaged or gone, and no older one that is kept is good either.
+    #[error(
+        "no checkpoint of {job} below state.location can be gone on from: {flaws}; restore one of these files from a copy, go back \
+         to a savepoint with `kappa run JOB --savepoint NAME`, or say where the job begins with `kappa offsets reset`"
+    )]
+    NoneGood {
+        /// The job.
+        job: String,
+        /// The files, and what is wrong with each.
+        flaws: String,
+    },
+    /// Files of the newest checkpoint are damaged or gone, and the one before can't be gone on from without a wrong row.
+    #[error(
+        "the newest checkpoint below state.location can't be gone on from: {flaws}; and the one before, {to}, doesn't do: \
+         {source}; or restore the file from a copy"
+    )]
+    NoWayBack {
+        /// The older one.
+        to: ManifestId,
+        /// The files, and what is wrong with each.
+        flaws: String,
+        /// Why not.
+        source: Box<RepositionError>,
+    },
+    /// Nothing tells which records a result without a window has.
+    #[error(
+        "checkpoint {checkpoint} can't be read, and it was committed to {late} but perhaps not to {table}, so that nothing tells \
+         which records are in {table}; publish all of it again with `kappa offsets reset JOB --to-earliest --execute`"
+    )]
+    Partly {
+        /// The checkpoint that is lost.
+        checkpoint: ManifestId,
+        /// The result.
+        table: TableName,
+        /// Its late table.
+        late: TableName,
+    },
     /// A result without a window goes on where its stream was read to, and that isn't known.
     #[error(
         "{table} is without a window, so it goes on where stream {stream} was read to, and the job read no stream of that name; \
@@ -239,6 +281,28 @@ pub enum RepositionError {
 impl From<CheckpointError> for RepositionError {
     fn from(error: CheckpointError) -> RepositionError {
         RepositionError::Publish(error.into())
+    }
+}
+
+impl RepositionError {
+    /// Whether a person has to act, though neither store nor tables nor log were away.
+    fn is_refusal(&self) -> bool {
+        match self {
+            RepositionError::Publish(_)
+            | RepositionError::Iceberg(_)
+            | RepositionError::Source(_)
+            | RepositionError::NoneGood { .. }
+            | RepositionError::NoWayBack { .. } => false,
+            RepositionError::Version { .. }
+            | RepositionError::SavepointVersion { .. }
+            | RepositionError::HeldRows { .. }
+            | RepositionError::SavepointBetween { .. }
+            | RepositionError::Partly { .. }
+            | RepositionError::StreamUnknown { .. }
+            | RepositionError::Property { .. }
+            | RepositionError::Start(_)
+            | RepositionError::NotHeld { .. } => true,
+        }
     }
 }
 

@@ -22,7 +22,7 @@ use crate::windows::{PublishRange, Published};
 /// # Errors
 /// When it would be refused.
 pub async fn plan(moving: &Moving<'_>, destination: &Destination) -> Result<Repositioning, RepositionError> {
-    let newest = moving.checkpoints.newest().await?;
+    let newest = moving.checkpoints.usable().await?.newest;
     destination.check_version(moving.plan, newest.manifest.as_ref())?;
     destination.check_windows(moving.plan)?;
     destination.check_held(moving.plan)?;

@@ -47,7 +47,12 @@ pub struct Upgraded {
 /// When neither the logs nor history hold the first window any more (unless `vouched` for), tables don't fit the new
 /// version, or as [`execute`].
 pub async fn upgrade(moving: &Moving<'_>, logs: &Arc<dyn Logs>, vouched: Vouched) -> Result<Upgrade, RepositionError> {
-    let Some(newest) = moving.checkpoints.newest().await?.manifest else { return Ok(Upgrade::NotBegun) };
+    let usable = moving.checkpoints.usable().await?;
+    let newest = match (usable.newest.manifest, usable.damages.into_iter().next()) {
+        (Some(newest), _) => newest,
+        (None, Some(damage)) => return Err(damage.into()),
+        (None, None) => return Ok(Upgrade::NotBegun),
+    };
     if newest.fingerprint == moving.plan.fingerprint {
         return Ok(Upgrade::UpToDate);
     }

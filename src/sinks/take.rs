@@ -4,12 +4,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use bytes::Bytes;
+
 use super::pause::Pause;
 use super::rollback::rollback;
 use super::{PublishError, Publisher};
 use crate::checkpoints::{
-    Checkpoint, CheckpointStore, Claimant, Claimed, Heartbeat, Newest, ReadNewest, TableProperties, Verdict,
-    check_not_lost, check_not_rolled_back, check_same_table, generation_property,
+    Checkpoint, CheckpointError, CheckpointStore, Claimant, Claimed, GoodWithState, Heartbeat, Newest, ReadNewest,
+    StateFile, TableProperties, Verdict, check_not_lost, check_not_rolled_back, check_same_table, generation_property,
 };
 use crate::event::TableName;
 use crate::iceberg::{Catalog, Change, CommitError, Table, TableSpec};
@@ -55,7 +57,7 @@ pub async fn take(
     let (owner, accepts_rollback) = (store.owner().to_owned(), claimant.accepts_rollback);
     // A preview, as an older run may still put others: what it shows to be lost is lost whatever comes, and is told before
     // anything is made or claimed, so that it can be undone as it was found.
-    let known = store.newest().await?;
+    let known = store.newest_for(claimant).await?.newest;
     for target in targets {
         let found = catalog.load(&target.table).await?;
         check_not_lost_before(&known, (&owner, claimant), &target.table, found.as_ref())?;
@@ -77,9 +79,12 @@ pub async fn take(
             tables.insert(name.clone(), table);
         }
     }
-    let read = claimed.tables_claimed(&names).await?;
+    let mut read = claimed.tables_claimed(&names).await?;
     for (name, table) in &tables {
         let properties = properties_of(table, &owner)?;
+        if read.is_missing(name, properties.checkpoint) {
+            continue;
+        }
         check_not_lost(read.newest().id(), read.newest().abandoned, name, properties.checkpoint)?;
     }
     Ok(Taken { catalog: catalog.clone(), owner, read, heartbeat, tables, vitals: vitals.clone(), accepts_rollback })
@@ -183,6 +188,32 @@ impl Taken {
     /// The newest checkpoint.
     pub fn newest(&self) -> &Newest {
         self.read.newest()
+    }
+
+    /// What is wrong with newer checkpoints than the newest, as far as it was looked at; newest first.
+    pub fn damages(&self) -> &[CheckpointError] {
+        self.read.damages()
+    }
+
+    /// The newest checkpoint that is good with all its state, and what is wrong with those after it.
+    pub async fn good_with_state(&self) -> Result<GoodWithState, PublishError> {
+        Ok(self.read.good_with_state().await?)
+    }
+
+    /// Checks that nobody has taken anything out of the tables. What is left behind on purpose is no excuse here: windows
+    /// from before that wouldn't be published again.
+    pub fn check_whole(&self) -> Result<(), PublishError> {
+        for (name, table) in self.tables.iter().filter(|_| !self.accepts_rollback) {
+            let properties = properties_of(table, &self.owner)?;
+            let rollback = rollback(table, &self.owner, &properties);
+            check_not_rolled_back(None, name, properties.checkpoint, rollback.as_ref())?;
+        }
+        Ok(())
+    }
+
+    /// Reads a state file of the job.
+    pub async fn state(&self, file: &StateFile) -> Result<Bytes, PublishError> {
+        Ok(self.read.store().get_state(file).await?)
     }
 
     /// The tables that were claimed.

@@ -12,6 +12,7 @@ use arrow::error::ArrowError;
 use arrow::ipc::reader::FileReader;
 use arrow::ipc::writer::FileWriter;
 use arrow::record_batch::RecordBatch;
+use parquet::errors::ParquetError;
 use thiserror::Error;
 
 use crate::event::{EventTime, TIMESTAMP_ZONE, timestamp_type};
@@ -25,9 +26,15 @@ pub enum StateError {
     /// Not an Arrow file, or cut off.
     #[error("the state can't be read as an Arrow file")]
     Arrow(#[from] ArrowError),
-    /// An Arrow file, but not one of panes.
-    #[error("the state has no `{PANE}` column first; it was not written by a checkpoint")]
+    /// Not a Parquet file, or cut off.
+    #[error("the state can't be read as a Parquet file")]
+    Parquet(#[from] ParquetError),
+    /// An Arrow file or a Parquet file, but not one of panes.
+    #[error("the state has no `{PANE}` column first; it was not written by a checkpoint or savepoint")]
     Layout,
+    /// Read back, it is something else.
+    #[error("the state can't be kept as Parquet to the bit")]
+    NotFaithful,
 }
 
 /// The bytes of frozen panes, which all have the same schema.

@@ -3,6 +3,8 @@
 
 mod bytes;
 mod files;
+mod savepoint;
 
 pub use bytes::{PANE, StateError, decode, encode};
 pub use files::{LiveFile, StateFiles};
+pub use savepoint::{LegColumns, from_parquet, to_parquet};

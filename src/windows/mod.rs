@@ -46,6 +46,7 @@ pub use hopping::Hopping;
 pub use made::{Made, MadeWindows, Making, Reached, Reason, Revised, Settled};
 pub use pane::{Aggregation, Frozen, Pane, PaneError};
 pub use session::{Session, Sessions};
+pub use shared::FROM;
 pub use sliding::{Sliding, SlidingWindows};
 pub use split::{Split, split};
 pub use tumbling::Tumbling;

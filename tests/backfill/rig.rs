@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, RecordBatch, StringArray, TimestampMicrosecondArray
 use futures::TryStreamExt;
 use kappa::archive::{self, ArchiveError, ArchiveOptions, ArchiveReport, RejectsReport};
 use kappa::backfill::{self, BackfillError, BackfillOptions, BackfillPlan, BackfillReport};
-use kappa::checkpoints::{CheckpointStore, Manifest, SavepointLabel};
+use kappa::checkpoints::{CheckpointStore, Manifest, SavepointLabel, Version};
 use kappa::diff::{self, DiffError, DiffOptions, DiffReport};
 use kappa::event::{EventTime, PartitionField, TIMESTAMP_ZONE, TableName, Transform};
 use kappa::iceberg::{
@@ -220,7 +220,9 @@ impl Rig {
     pub async fn keep(&self, plan: &Plan, name: &str) -> bool {
         let (name, reason) = (name.parse().expect("a name"), "a test".to_owned());
         let label = SavepointLabel { name, created: EventTime(0), reason };
-        self.checkpoints(plan).keep_newest(&label).await.expect("kept").is_some()
+        let legs = plan.state_columns();
+        let version = Version { fingerprint: &plan.fingerprint, legs: &legs };
+        self.checkpoints(plan).keep_newest(&label, &version).await.expect("kept").is_some()
     }
 
     /// Where a job stood when it was kept.

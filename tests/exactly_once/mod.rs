@@ -3,6 +3,7 @@
 mod arriving;
 mod audit;
 mod kill_points;
+mod corruption;
 mod kills;
 mod one_owner;
 mod removed_insert;

@@ -98,7 +98,7 @@ fn stop_repeatedly(command: &Watched<'_>, gate: &Gate) -> u64 {
 }
 
 /// A command that has taken records while more of them come.
-fn started_in_mid_stream(command: &Watched<'_>, gate: &Gate) -> Running {
+pub(super) fn started_in_mid_stream(command: &Watched<'_>, gate: &Gate) -> Running {
     let mut running = command.start();
     gate.open();
     let stderr = running.stderr_path().to_owned();

@@ -13,6 +13,7 @@ mod outage;
 mod readers;
 mod resets;
 mod retention;
+mod savepoints;
 mod security;
 mod source;
 mod stamped;

@@ -1,6 +1,7 @@
 //! The live driver against a log in memory, a catalog in a folder, and a plain computation of what must come out.
 
 mod behind;
+mod damaged;
 mod failures;
 mod memory_log;
 mod overlapping;
@@ -25,10 +26,11 @@ use rand::{Rng, SeedableRng};
 use tokio_util::sync::CancellationToken;
 
 use super::{RunError, RunOptions, RunReport, Setup, Until, run};
-use crate::checkpoints::{CheckpointStore, Manifest};
+use crate::checkpoints::{CheckpointStore, Manifest, Version};
 use crate::event::TableName;
 use crate::iceberg::{Catalog, CatalogConfig, ScanFile, ScanFilter, Table, plan_files, read_file};
 use crate::job::Plan;
+use crate::state::LegColumns;
 use crate::time::clock::SystemClock;
 use memory_log::{MemoryLogs, Record, Shared};
 
@@ -92,6 +94,10 @@ impl World {
 
     async fn run_to_end(&self, options: &RunOptions) -> RunReport {
         self.run(options, &CancellationToken::new()).await.unwrap_or_else(|error| panic!("{error:?}"))
+    }
+
+    fn version<'a>(&'a self, legs: &'a [LegColumns]) -> Version<'a> {
+        Version { fingerprint: &self.plan.fingerprint, legs }
     }
 
     async fn manifest(&self) -> Manifest {

@@ -76,7 +76,14 @@ async fn stops_savepoints_and_resets_show_in_no_window() {
         // In the middle of windows that begin together.
         let name: SavepointName = "early".parse().expect("a name");
         let label = SavepointLabel { name: name.clone(), created: EventTime(NOON), reason: "a test".into() };
-        world.setup().await.checkpoints.keep_newest(&label).await.expect("kept").expect("there is a checkpoint");
+        world
+            .setup()
+            .await
+            .checkpoints
+            .keep_newest(&label, &world.version(&world.plan.state_columns()))
+            .await
+            .expect("kept")
+            .expect("there is a checkpoint");
         let savepoint = world.setup().await.checkpoints.savepoint(&name).await.expect("is there");
         // Until windows are published behind it: a partition that nobody got to yet holds all back.
         while world.manifest().await.watermark < savepoint.manifest.watermark.plus(Micros::from_seconds(60)) {

@@ -51,22 +51,28 @@ impl World {
         Moving { plan: &self.plan, catalog, checkpoints, clock, take_over: false }
     }
 
-    async fn reposition(&self, destination: &Destination) -> Result<Repositioned, RepositionError> {
+    pub(super) async fn reposition(&self, destination: &Destination) -> Result<Repositioned, RepositionError> {
         execute(&self.moving(&self.setup().await), destination).await
     }
 
-    async fn reset_to(&self, time: i64) -> Repositioned {
+    pub(super) async fn reset_to(&self, time: i64) -> Repositioned {
         let destination = Destination::Reset(self.at_time(time).await);
         self.reposition(&destination).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    async fn keep(&self, name: &str) {
+    pub(super) async fn keep(&self, name: &str) {
         let label =
             SavepointLabel { name: name.parse().expect("a name"), created: EventTime(NOON), reason: "a test".into() };
-        self.setup().await.checkpoints.keep_newest(&label).await.expect("kept").expect("there is a checkpoint");
+        self.setup()
+            .await
+            .checkpoints
+            .keep_newest(&label, &self.version(&self.plan.state_columns()))
+            .await
+            .expect("kept")
+            .expect("there is a checkpoint");
     }
 
-    async fn restore(&self, name: &SavepointName) -> Result<Repositioned, RepositionError> {
+    pub(super) async fn restore(&self, name: &SavepointName) -> Result<Repositioned, RepositionError> {
         let savepoint = self.setup().await.checkpoints.savepoint(name).await.expect("is there");
         self.reposition(&Destination::Savepoint(Box::new(savepoint))).await
     }
@@ -85,7 +91,7 @@ impl World {
     }
 
     /// Takes about this many records, or all that there are, then is gone.
-    async fn cut_off(&self, records: usize, wait: Duration) {
+    pub(super) async fn cut_off(&self, records: usize, wait: Duration) {
         let cut_off = CancellationToken::new();
         self.logs.cancel_after(records, &cut_off);
         let (options, stop) = (to_end(2), CancellationToken::new());
@@ -142,7 +148,7 @@ impl World {
     }
 
     /// Late and rejected records of a run over the whole log.
-    async fn assert_late_and_rejects_as_from_scratch(&self) {
+    pub(super) async fn assert_late_and_rejects_as_from_scratch(&self) {
         let scratch =
             World { folder: tempfile::tempdir().expect("a folder"), logs: self.logs.clone(), plan: self.plan.clone() };
         scratch.run_to_end(&drained(1)).await;

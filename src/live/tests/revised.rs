@@ -41,7 +41,14 @@ async fn a_job_that_goes_back_leaves_each_revised_window_once() {
         world.stop_after(400).await;
         let name: SavepointName = "early".parse().expect("a name");
         let label = SavepointLabel { name: name.clone(), created: EventTime(NOON), reason: "a test".into() };
-        world.setup().await.checkpoints.keep_newest(&label).await.expect("kept").expect("there is a checkpoint");
+        world
+            .setup()
+            .await
+            .checkpoints
+            .keep_newest(&label, &world.version(&world.plan.state_columns()))
+            .await
+            .expect("kept")
+            .expect("there is a checkpoint");
         let savepoint = world.setup().await.checkpoints.savepoint(&name).await.expect("is there");
         // Until windows that were published before it have been revised, if the log goes so far.
         for _ in 0..8 {
