@@ -69,7 +69,9 @@ impl<'a> Watched<'a> {
     pub fn manifests(&self) -> BTreeSet<ManifestId> {
         let mut found = BTreeSet::new();
         for (generation, folder) in numbered(&self.state()) {
-            let json = numbered(&folder).into_iter().filter(|(_, path)| path.extension().is_some());
+            // A put that was cut off leaves `.json#1`.
+            let is_whole = |path: &PathBuf| path.extension().is_some_and(|ending| ending == "json");
+            let json = numbered(&folder).into_iter().filter(|(_, path)| is_whole(path));
             found.extend(json.map(|(number, _)| (generation, number)));
         }
         found
