@@ -12,7 +12,7 @@ use thiserror::Error;
 use crate::checkpoints::{CheckpointError, CheckpointStore, Manifest, PartitionProgress};
 use crate::event::{EventTime, LiveFace, Micros, ResumeOffset, Stream};
 use crate::job::Plan;
-use crate::sources::{Answers, Logs, SourceError, ask, compare};
+use crate::sources::{Answers, Logs, SourceError, ask, compare, identity};
 use crate::start::{Begin, LogFacts, Start, StartError, StartPlace, Vouched, begin};
 
 /// Offsets by topic and partition.
@@ -125,12 +125,6 @@ pub async fn target(
     };
     target.first_windows = plan.inserts.iter().map(first).collect();
     Ok(target)
-}
-
-async fn identity(logs: &Arc<dyn Logs>, stream: &Arc<Stream>) -> Result<Option<String>, SourceError> {
-    let (logs, stream) = (logs.clone(), stream.clone());
-    let asked = tokio::task::spawn_blocking(move || logs.identity(&stream)).await;
-    asked.expect("asking a log doesn't panic")
 }
 
 fn check_topics(plan: &Plan, wanted: &Wanted) -> Result<(), ResetError> {

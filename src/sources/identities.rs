@@ -32,7 +32,7 @@ impl Identities {
     ) -> Result<Identities, SourceError> {
         let mut known = BTreeMap::new();
         for stream in streams {
-            let (was, is) = (stated.get(&stream.name), asked(logs, stream).await?);
+            let (was, is) = (stated.get(&stream.name), identity(logs, stream).await?);
             compare(stream, was, is.as_ref())?;
             // A broker that says nothing of it is no reason to forget it.
             known.extend(is.or(was.cloned()).map(|id| (stream.name.clone(), id)));
@@ -59,6 +59,21 @@ impl Identities {
             }
         }
         Ok(())
+    }
+}
+
+/// What tells the log of `stream` from others of its name, if it says so. A broker that answers all other questions need not
+/// answer this one, as an in-process one doesn't: then it isn't known.
+///
+/// # Errors
+/// When no broker is there, or lets us in.
+pub async fn identity(logs: &Arc<dyn Logs>, stream: &Arc<Stream>) -> Result<Option<String>, SourceError> {
+    match asked(logs, stream).await {
+        Err(error @ SourceError::Request { .. }) => {
+            tracing::debug!(%error, "whether the topic is made anew some day won't be known");
+            Ok(None)
+        }
+        answered => answered,
     }
 }
 

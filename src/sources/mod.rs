@@ -39,7 +39,7 @@ pub use asking::{Answers, ask};
 pub use ends::{Ends, LogEnd};
 pub use file::FileSource;
 pub use history::{History, HistoryEvent, HistoryOptions};
-pub use identities::{Identities, compare};
+pub use identities::{Identities, compare, identity};
 pub use intake::{Intake, IntakeEvent, TakeUp, resume};
 pub use kafka::{KafkaLog, KafkaSource};
 pub use lane::{Lane, LaneEvent, LaneOptions, LaneRecords};
