@@ -225,23 +225,8 @@ mod tests {
 
     fn manifest(watermark: EventTime, streams: &[(&str, &[Option<i64>])]) -> Manifest {
         let progress = |seen: &&[Option<i64>]| (0..).zip(seen.iter().map(|seen| at(0, *seen))).collect();
-        Manifest {
-            id: ManifestId::new(Generation(1), 1),
-            owner: "job".into(),
-            fingerprint: String::new(),
-            description: Vec::new(),
-            streams: streams.iter().map(|(name, seen)| ((*name).to_owned(), progress(seen))).collect(),
-            inserts: Vec::new(),
-            watermark,
-            finished: false,
-            state: Vec::new(),
-            claimed: Vec::new(),
-            tables: Vec::new(),
-            held: Vec::new(),
-            reread: BTreeMap::new(),
-            topics: BTreeMap::new(),
-            from_history: BTreeMap::new(),
-        }
+        let streams = streams.iter().map(|(name, seen)| ((*name).to_owned(), progress(seen))).collect();
+        Manifest { streams, watermark, ..Manifest::empty(ManifestId::new(Generation(1), 1), "job") }
     }
 
     #[test]

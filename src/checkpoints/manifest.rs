@@ -298,6 +298,27 @@ impl BadManifest {
 }
 
 impl Manifest {
+    /// A checkpoint that nothing is known of but its name, and whose it is.
+    pub fn empty(id: ManifestId, owner: impl Into<String>) -> Manifest {
+        Manifest {
+            id,
+            owner: owner.into(),
+            fingerprint: String::new(),
+            description: Vec::new(),
+            streams: BTreeMap::new(),
+            topics: BTreeMap::new(),
+            inserts: Vec::new(),
+            watermark: EventTime::MIN,
+            finished: false,
+            state: Vec::new(),
+            claimed: Vec::new(),
+            tables: Vec::new(),
+            held: Vec::new(),
+            reread: BTreeMap::new(),
+            from_history: BTreeMap::new(),
+        }
+    }
+
     /// The bytes of the file.
     pub fn encode(&self) -> Vec<u8> {
         encode(self)

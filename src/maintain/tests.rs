@@ -144,23 +144,7 @@ fn walk(folder: &Path, seen: &mut dyn FnMut(&Path)) {
 
 /// A checkpoint of the table's archive, with nothing in it.
 fn checkpoint(number: u64) -> Manifest {
-    Manifest {
-        id: ManifestId::new(Generation(1), number),
-        owner: "archive-marts.hits".to_owned(),
-        fingerprint: String::new(),
-        description: Vec::new(),
-        streams: BTreeMap::new(),
-        topics: BTreeMap::new(),
-        inserts: Vec::new(),
-        watermark: EventTime::MIN,
-        finished: false,
-        state: Vec::new(),
-        claimed: Vec::new(),
-        tables: Vec::new(),
-        held: Vec::new(),
-        reread: BTreeMap::new(),
-        from_history: BTreeMap::new(),
-    }
+    Manifest::empty(ManifestId::new(Generation(1), number), "archive-marts.hits")
 }
 
 #[tokio::test]

@@ -130,24 +130,9 @@ impl<'a> Known<'a> {
 
 /// A checkpoint of which nothing is known.
 fn nothing_but(plan: &Plan, id: ManifestId) -> Manifest {
-    Manifest {
-        id,
-        owner: plan.name.clone(),
-        // Whatever version it was of: no state of it is gone on with.
-        fingerprint: plan.fingerprint.clone(),
-        description: describe(plan),
-        streams: BTreeMap::new(),
-        inserts: Vec::new(),
-        watermark: EventTime::MIN,
-        finished: false,
-        state: Vec::new(),
-        claimed: Vec::new(),
-        tables: Vec::new(),
-        held: Vec::new(),
-        reread: BTreeMap::new(),
-        topics: BTreeMap::new(),
-        from_history: BTreeMap::new(),
-    }
+    // Whatever version it was of: no state of it is gone on with.
+    let fingerprint = plan.fingerprint.clone();
+    Manifest { fingerprint, description: describe(plan), ..Manifest::empty(id, plan.name.clone()) }
 }
 
 /// By stream and partition, the offset below which all records lie that have late rows or rejects. Of tables that several

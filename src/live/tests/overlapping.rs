@@ -1,7 +1,6 @@
 //! Windows that overlap or begin together, through whatever may happen to a run: each is there once, and whole.
 
 use super::*;
-use crate::checkpoints::{SavepointLabel, SavepointName};
 use crate::event::{EventTime, Micros};
 use crate::live::starting;
 use crate::reposition::{Destination, Moving, Positions, execute};
@@ -74,17 +73,7 @@ async fn stops_savepoints_and_resets_show_in_no_window() {
             world.stop_after(100).await;
         }
         // In the middle of windows that begin together.
-        let name: SavepointName = "early".parse().expect("a name");
-        let label = SavepointLabel { name: name.clone(), created: EventTime(NOON), reason: "a test".into() };
-        world
-            .setup()
-            .await
-            .checkpoints
-            .keep_newest(&label, &world.version(&world.plan.state_columns()))
-            .await
-            .expect("kept")
-            .expect("there is a checkpoint");
-        let savepoint = world.setup().await.checkpoints.savepoint(&name).await.expect("is there");
+        let savepoint = world.keep("early").await;
         // Until windows are published behind it: a partition that nobody got to yet holds all back.
         while world.manifest().await.watermark < savepoint.manifest.watermark.plus(Micros::from_seconds(60)) {
             world.stop_after(100).await;

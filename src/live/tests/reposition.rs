@@ -8,7 +8,7 @@ use arrow::array::{ArrayRef, Int64Array, StringArray, TimestampMicrosecondArray}
 use arrow::datatypes::Int32Type;
 
 use super::*;
-use crate::checkpoints::{Claimant, Process, SavepointLabel, SavepointName};
+use crate::checkpoints::{Claimant, Process, Savepoint, SavepointLabel, SavepointName};
 use crate::event::{EventTime, PartitionField, TIMESTAMP_ZONE, Transform};
 use crate::iceberg::{Change, CompactOptions, FileWriter, Operation, PartitionRange, WriteOptions, compact};
 use crate::live::starting;
@@ -60,16 +60,14 @@ impl World {
         self.reposition(&destination).await.unwrap_or_else(|error| panic!("{error}"))
     }
 
-    pub(super) async fn keep(&self, name: &str) {
-        let label =
-            SavepointLabel { name: name.parse().expect("a name"), created: EventTime(NOON), reason: "a test".into() };
-        self.setup()
-            .await
-            .checkpoints
-            .keep_newest(&label, &self.version(&self.plan.state_columns()))
-            .await
-            .expect("kept")
-            .expect("there is a checkpoint");
+    /// Keeps the newest checkpoint.
+    pub(super) async fn keep(&self, name: &str) -> Savepoint {
+        let name: SavepointName = name.parse().expect("a name");
+        let label = SavepointLabel { name: name.clone(), created: EventTime(NOON), reason: "a test".into() };
+        let checkpoints = self.setup().await.checkpoints;
+        let kept = checkpoints.keep_newest(&label, &self.version(&self.plan.state_columns())).await;
+        kept.expect("kept").expect("there is a checkpoint");
+        checkpoints.savepoint(&name).await.expect("is there")
     }
 
     pub(super) async fn restore(&self, name: &SavepointName) -> Result<Repositioned, RepositionError> {

@@ -3,8 +3,7 @@
 
 use super::overlapping::by_ends_of;
 use super::*;
-use crate::checkpoints::{SavepointLabel, SavepointName};
-use crate::event::{EventTime, Micros};
+use crate::event::Micros;
 use crate::reposition::Destination;
 
 const JOB: &str = "
@@ -39,17 +38,7 @@ async fn a_job_that_goes_back_leaves_each_revised_window_once() {
         fill(&logs, seed, 2, 700);
         let world = World::new(&job, logs);
         world.stop_after(400).await;
-        let name: SavepointName = "early".parse().expect("a name");
-        let label = SavepointLabel { name: name.clone(), created: EventTime(NOON), reason: "a test".into() };
-        world
-            .setup()
-            .await
-            .checkpoints
-            .keep_newest(&label, &world.version(&world.plan.state_columns()))
-            .await
-            .expect("kept")
-            .expect("there is a checkpoint");
-        let savepoint = world.setup().await.checkpoints.savepoint(&name).await.expect("is there");
+        let savepoint = world.keep("early").await;
         // Until windows that were published before it have been revised, if the log goes so far.
         for _ in 0..8 {
             if world.manifest().await.watermark >= savepoint.manifest.watermark.plus(Micros::from_seconds(150)) {
