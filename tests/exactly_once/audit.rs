@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 
 use super::{Arriving, Watched};
-use crate::model::{self, Judged, Value, Verdict};
+use crate::model::{self, Cell, Judged, Query, Row, Value, Verdict};
 use crate::support::python::{Table, sound_history};
 
 /// Differing rows that a failure shows.
@@ -64,11 +64,11 @@ impl Arriving {
             let Some(table) = table else { continue };
             command.audit_offsets(&table, full_name, false);
             let taken = command.taken(&table);
-            let judged = self.judged_up_to(&taken);
+            let judged = self.judged_up_to(&taken, &self.case.query);
             if name == "result" {
-                let closed = self.case.published_to(watermark(&table));
-                let expected = model::results(&judged, &self.case.stream, &self.case.query, closed);
-                assert_eq!(model::differences(&expected, &table.rows(), self.case.key_columns()), Vec::<String>::new());
+                let found = table.rows();
+                let expected = self.published(&taken, watermark(&table), &found);
+                assert_eq!(model::differences(&expected, &found, self.case.key_columns()), Vec::<String>::new());
                 let counted = ["kappa.accepted", "kappa.late", "kappa.rejected"].map(|key| table.newest(key));
                 let produced = taken.values().sum::<i64>();
                 assert_eq!(counted.into_iter().flatten().sum::<i64>(), produced, "accepted + late + rejected");
@@ -125,13 +125,49 @@ impl Arriving {
         model::judge(&self.case.log(), &self.case.stream, &self.case.query)
     }
 
-    /// What is decided about the records below these offsets.
-    fn judged_up_to(&self, offsets: &BTreeMap<i32, i64>) -> Vec<Judged> {
+    /// The rows of a result that has taken the records below these offsets, where `found` is what it holds.
+    ///
+    /// A window that has been shown, and may still be revised, shows an accepted late record within a minute: until then it
+    /// may be as it was at any time since it was first shown.
+    fn published(&self, taken: &BTreeMap<i32, i64>, watermark: i64, found: &[Vec<Value>]) -> Vec<Row> {
+        let closed = self.case.published_to(watermark);
+        let without_revisions = Query { allowed: 0, ..self.case.query.clone() };
+        let [now, first] = [&self.case.query, &without_revisions]
+            .map(|query| model::results(&self.judged_up_to(taken, query), &self.case.stream, query, closed));
+        let keys = self.case.key_columns();
+        let key = |row: &Row| -> Vec<Value> { row[..keys].iter().map(|cell| cell.value.clone()).collect() };
+        let first: BTreeMap<Vec<Value>, Row> = first.into_iter().map(|row| (key(&row), row)).collect();
+        let found: BTreeMap<&[Value], &Vec<Value>> = found.iter().map(|row| (&row[..keys], row)).collect();
+        let settled = Value::Timestamp(watermark.saturating_sub(self.case.query.allowed));
+        let shown = |now: Row| {
+            let key = key(&now);
+            // Its end.
+            if key[1] <= settled {
+                return Some(now);
+            }
+            let (first, found) = (first.get(&key), found.get(&key[..]));
+            // Records only come to a group, so that their number, which is the first aggregate, tells which it has.
+            match (first, found) {
+                (None, None) => None,
+                (Some(first), Some(found)) if found[keys] == first[keys].value => Some(first.clone()),
+                (first, Some(found))
+                    if first.is_none_or(|first| first[keys].value < found[keys]) && found[keys] < now[keys].value =>
+                {
+                    Some(found.iter().cloned().map(Cell::exactly).collect())
+                }
+                _ => Some(now),
+            }
+        };
+        now.into_iter().filter_map(shown).collect()
+    }
+
+    /// What a query decides about the records below these offsets.
+    fn judged_up_to(&self, offsets: &BTreeMap<i32, i64>, query: &Query) -> Vec<Judged> {
         let mut log = self.case.log();
         for (partition, records) in &mut log {
             records.retain(|record| offsets.get(partition).is_some_and(|&end| record.offset < end));
         }
-        model::judge(&log, &self.case.stream, &self.case.query)
+        model::judge(&log, &self.case.stream, query)
     }
 
     fn positions(&self, wanted: impl Fn(Verdict) -> bool) -> Vec<(i32, i64)> {
