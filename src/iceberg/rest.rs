@@ -28,6 +28,8 @@ use crate::event::TableName;
 use crate::time::clock::SystemClock;
 
 pub use self::auth::KEYS as AUTH_KEYS;
+#[cfg(test)]
+pub(super) use self::client::ATTEMPTS;
 pub use self::client::CA;
 
 #[derive(Debug)]
@@ -79,14 +81,14 @@ impl RestCatalog {
         let asked = [("warehouse", config.warehouse.as_str())];
         let query: &[_] = if config.warehouse.is_empty() || is_location { &[] } else { &asked };
         let action = "tell its configuration";
-        let sent = client.send(&Call { query, ..Call::get("config") }).await;
+        let sent = client.ask(&Call { query, ..Call::get("config") }).await;
         let answer = match sent {
-            Ok(answer) if answer::is_of_no_catalog(answer.status()) => {
-                return Err(client.failed(action, answer::no_catalog(answer).await));
+            Ok(answer) if answer::is_of_no_catalog(answer.status) => {
+                return Err(client.failed(action, answer::no_catalog(&answer)));
             }
-            sent => client.success(action, sent).await?,
+            sent => client.success(action, sent)?,
         };
-        let said: ServerConfig = client.parse(action, answer).await?;
+        let said: ServerConfig = client.parse(action, &answer)?;
         let setting = |key: &str| {
             let own = config.properties.get(key).map(str::to_owned);
             said.overrides.get(key).cloned().or(own).or_else(|| said.defaults.get(key).cloned())
@@ -109,10 +111,10 @@ impl RestCatalog {
         // Some servers want the outer ones to exist first.
         for depth in 1..=namespace.len() {
             let body = json!({ "namespace": &namespace[..depth], "properties": {} });
-            let sent = self.client.send(&Call::post("namespaces", &body)).await;
+            let sent = self.client.ask(&Call::post("namespaces", &body)).await;
             match &sent {
-                Ok(answer) if answer.status() == StatusCode::CONFLICT => {}
-                _ => drop(self.client.success("create the namespace", sent).await?),
+                Ok(answer) if answer.status == StatusCode::CONFLICT => {}
+                _ => drop(self.client.success("create the namespace", sent)?),
             }
         }
         Ok(())
@@ -128,12 +130,12 @@ fn tells_of_access(status: StatusCode) -> bool {
 impl Backend for RestCatalog {
     async fn load(&self, name: &TableName) -> Result<Option<Table>, IcebergError> {
         let action = format!("load table {name}");
-        let sent = self.client.send(&Call::get(&self.client.table(name))).await;
-        if matches!(&sent, Ok(answer) if answer.status() == StatusCode::NOT_FOUND) {
+        let sent = self.client.ask(&Call::get(&self.client.table(name))).await;
+        if matches!(&sent, Ok(answer) if answer.status == StatusCode::NOT_FOUND) {
             return Ok(None);
         }
-        let answer = self.client.success(&action, sent).await?;
-        self.table(name, self.client.parse(&action, answer).await?).map(Some)
+        let answer = self.client.success(&action, sent)?;
+        self.table(name, self.client.parse(&action, &answer)?).map(Some)
     }
 
     async fn create(&self, name: &TableName, creation: TableCreation) -> Result<Table, IcebergError> {
@@ -152,23 +154,23 @@ impl Backend for RestCatalog {
             body["location"] = location.into();
         }
         let path = format!("{}/tables", self.client.namespace(&name.namespace));
-        let sent = self.client.send(&Call::post(&path, &body)).await;
-        if matches!(&sent, Ok(answer) if answer.status() == StatusCode::CONFLICT) {
+        let sent = self.client.ask(&Call::post(&path, &body)).await;
+        if matches!(&sent, Ok(answer) if answer.status == StatusCode::CONFLICT) {
             let there = self.load(name).await?;
             let gone = "another process created and dropped it meanwhile";
             return there.ok_or_else(|| self.client.failed(&action, Problem::Away(gone.to_owned())));
         }
-        let answer = self.client.success(&action, sent).await?;
-        self.table(name, self.client.parse(&action, answer).await?)
+        let answer = self.client.success(&action, sent)?;
+        self.table(name, self.client.parse(&action, &answer)?)
     }
 
     async fn drop_table(&self, name: &TableName) -> Result<bool, IcebergError> {
         let path = self.client.table(name);
         let sent = self.client.send(&Call { method: Method::DELETE, ..Call::get(&path) }).await;
-        if matches!(&sent, Ok(answer) if answer.status() == StatusCode::NOT_FOUND) {
+        if matches!(&sent, Ok(answer) if answer.status == StatusCode::NOT_FOUND) {
             return Ok(false);
         }
-        self.client.success(&format!("drop table {name}"), sent).await.map(|_| true)
+        self.client.success(&format!("drop table {name}"), sent).map(|_| true)
     }
 
     async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError> {
@@ -177,12 +179,12 @@ impl Backend for RestCatalog {
         loop {
             let of_page = [("pageToken", page.as_deref().unwrap_or_default())];
             let query: &[_] = if page.is_some() { &of_page } else { &[] };
-            let sent = self.client.send(&Call { query, ..Call::get(&path) }).await;
-            if matches!(&sent, Ok(answer) if answer.status() == StatusCode::NOT_FOUND) {
+            let sent = self.client.ask(&Call { query, ..Call::get(&path) }).await;
+            if matches!(&sent, Ok(answer) if answer.status == StatusCode::NOT_FOUND) {
                 return Ok(Vec::new());
             }
-            let answer = self.client.success("list tables", sent).await?;
-            let listing: Listing = self.client.parse("list tables", answer).await?;
+            let answer = self.client.success("list tables", sent)?;
+            let listing: Listing = self.client.parse("list tables", &answer)?;
             let names = listing.identifiers.into_iter();
             tables.extend(names.map(|found| TableName { namespace: found.namespace, name: found.name }));
             page = listing.next_page_token.filter(|token| !token.is_empty());
@@ -199,10 +201,10 @@ impl Backend for RestCatalog {
             "requirements": [{ "type": "assert-table-uuid", "uuid": Uuid::nil() }],
             "updates": [],
         });
-        let sent = self.client.send(&Call::post(&self.client.table(&table.name), &body)).await;
+        let sent = self.client.ask(&Call::post(&self.client.table(&table.name), &body)).await;
         match &sent {
-            Ok(answer) if !tells_of_access(answer.status()) => Ok(()),
-            _ => self.client.success(&format!("commit to table {}", table.name), sent).await.map(drop),
+            Ok(answer) if !tells_of_access(answer.status) => Ok(()),
+            _ => self.client.success(&format!("commit to table {}", table.name), sent).map(drop),
         }
     }
 
@@ -216,6 +218,7 @@ impl Backend for RestCatalog {
             "requirements": change.requirements,
             "updates": change.updates,
         });
+        // Once: what has become of it is looked up, not tried.
         let sent = self.client.send(&Call::post(&self.client.table(&base.name), &body)).await;
         let answer = match sent {
             Ok(answer) => answer,
@@ -223,11 +226,11 @@ impl Backend for RestCatalog {
             Err(Problem::Refused(detail)) => return Err(CommitFailure::Rejected(detail)),
             Err(Problem::Away(detail)) => return Err(CommitFailure::Unknown(detail)),
         };
-        match answer.status() {
+        match answer.status {
             status if status.is_success() => Ok(()),
-            StatusCode::CONFLICT => Err(CommitFailure::Conflict(answer::error_text(answer).await.1)),
+            StatusCode::CONFLICT => Err(CommitFailure::Conflict(answer.error_text())),
             StatusCode::NOT_FOUND => Err(CommitFailure::Gone),
-            _ => match self.client.problem(answer).await {
+            _ => match self.client.problem(&answer) {
                 Problem::Refused(detail) => Err(CommitFailure::Rejected(detail)),
                 Problem::Away(detail) => Err(CommitFailure::Unknown(detail)),
             },

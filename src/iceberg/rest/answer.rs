@@ -1,6 +1,8 @@
 //! What a REST catalog's answers mean for us, and what to do about those that are errors.
 
-use reqwest::{Response, StatusCode};
+use bytes::Bytes;
+use reqwest::{RequestBuilder, StatusCode, Url};
+use serde::de::DeserializeOwned;
 use serde_json::Value;
 
 use crate::store::NO_TLS;
@@ -17,8 +19,55 @@ pub(super) enum Problem {
     Refused(String),
 }
 
+/// What a server has answered, all of it.
+#[derive(Debug)]
+pub(super) struct Answer {
+    pub(super) status: StatusCode,
+    url: Url,
+    body: Bytes,
+}
+
+impl Answer {
+    /// Sends a request to `address`, and reads its answer to the end.
+    pub(super) async fn of(request: RequestBuilder, address: &str) -> Result<Answer, Problem> {
+        let away = |error: reqwest::Error| unreachable(address, &error);
+        let answer = request.send().await.map_err(away)?;
+        let (status, url) = (answer.status(), answer.url().clone());
+        Ok(Answer { status, url, body: answer.bytes().await.map_err(away)? })
+    }
+
+    /// The document in it.
+    pub(super) fn parse<T: DeserializeOwned>(&self) -> Result<T, serde_json::Error> {
+        serde_json::from_slice(&self.body)
+    }
+
+    /// Whether the server may answer otherwise soon.
+    pub(super) fn may_pass(&self) -> bool {
+        matches!(self.status, StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS)
+            || self.status.is_server_error()
+    }
+
+    /// The message of an answer that is no success: Iceberg's `error.message`, or what OAuth2 has in its place.
+    pub(super) fn error_text(&self) -> String {
+        let body = String::from_utf8_lossy(&self.body).into_owned();
+        let message = match serde_json::from_str::<Value>(&body) {
+            Ok(value) => {
+                let text = |value: &Value| value.as_str().map(str::to_owned);
+                let iceberg = value.pointer("/error/message").and_then(text);
+                let oauth = value.get("error_description").and_then(text);
+                let oauth = oauth.or_else(|| value.get("error").and_then(text));
+                iceberg.or(oauth).unwrap_or(body)
+            }
+            // A page of a gateway says nothing that its status doesn't.
+            Err(_) if body.trim_start().starts_with('<') => String::new(),
+            Err(_) => body,
+        };
+        message.trim().chars().take(DETAIL_CHARS_MAX).collect()
+    }
+}
+
 /// A request that wasn't answered.
-pub(super) fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
+fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
     let detail = innermost(error);
     if detail.contains("certificate") {
         return Problem::Refused(format!(
@@ -33,9 +82,8 @@ pub(super) fn unreachable(address: &str, error: &reqwest::Error) -> Problem {
 }
 
 /// An answer by which the address is no catalog's.
-pub(super) async fn no_catalog(answer: Response) -> Problem {
-    let address = answer.url().to_string();
-    let (status, text) = error_text(answer).await;
+pub(super) fn no_catalog(answer: &Answer) -> Problem {
+    let (address, status, text) = (&answer.url, answer.status, answer.error_text());
     Problem::Refused(format!(
         "there is no REST catalog at {address} ({status}{}{text}); catalog.uri is the address before /v1, and \
          catalog.warehouse must be one of the server's",
@@ -44,16 +92,16 @@ pub(super) async fn no_catalog(answer: Response) -> Problem {
 }
 
 /// What an answer that is no success means. `who` is what to do when the server doesn't know who asks.
-pub(super) async fn problem(answer: Response, who: &str) -> Problem {
-    let (status, text) = error_text(answer).await;
+pub(super) fn problem(answer: &Answer, who: &str) -> Problem {
+    let (status, text) = (answer.status, answer.error_text());
     let said = if text.is_empty() { status.to_string() } else { format!("{status}: {text}") };
     match status {
         _ if is_unknown_caller(status) => Problem::Refused(format!("who asks isn't known ({said}); {who}")),
         StatusCode::FORBIDDEN => {
             Problem::Refused(format!("this isn't allowed ({said}); have the right granted at the catalog"))
         }
-        StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS => Problem::Away(said),
         _ if status.is_server_error() => Problem::Away(format!("the server failed ({said})")),
+        _ if answer.may_pass() => Problem::Away(said),
         _ => Problem::Refused(said),
     }
 }
@@ -86,22 +134,4 @@ fn innermost(error: &dyn std::error::Error) -> String {
         innermost = cause;
     }
     innermost.to_string()
-}
-
-/// Status and message of an answer that is no success: Iceberg's `error.message`, or what OAuth2 has in its place.
-pub(super) async fn error_text(answer: Response) -> (StatusCode, String) {
-    let status = answer.status();
-    let body = answer.text().await.unwrap_or_default();
-    let message = match serde_json::from_str::<Value>(&body) {
-        Ok(value) => {
-            let text = |value: &Value| value.as_str().map(str::to_owned);
-            let iceberg = value.pointer("/error/message").and_then(text);
-            let oauth = value.get("error_description").and_then(text).or_else(|| value.get("error").and_then(text));
-            iceberg.or(oauth).unwrap_or(body)
-        }
-        // A page of a gateway says nothing that its status doesn't.
-        Err(_) if body.trim_start().starts_with('<') => String::new(),
-        Err(_) => body,
-    };
-    (status, message.trim().chars().take(DETAIL_CHARS_MAX).collect())
 }

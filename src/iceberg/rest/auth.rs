@@ -9,7 +9,7 @@ use reqwest::{Client, RequestBuilder};
 use serde::Deserialize;
 use tokio::sync::Mutex;
 
-use super::answer::{self, Problem};
+use super::answer::{Answer, Problem};
 use crate::secret::{Properties, Secret};
 use crate::time::clock::Clock;
 
@@ -126,12 +126,10 @@ impl ClientCredentials {
         form.extend(self.id.as_deref().map(|id| ("client_id", id)));
         form.extend(self.parameters.iter().map(|(name, value)| (*name, value.as_str())));
         let asked_at = self.clock.elapsed();
-        let sent = http.post(&self.uri).form(&form).send().await;
-        let sent = sent.map_err(|error| answer::unreachable(&self.uri, &error))?;
-        if !sent.status().is_success() {
-            let (status, text) = answer::error_text(sent).await;
-            let detail = format!("no token from {} ({status}: {text})", self.uri);
-            return Err(match status.is_server_error() {
+        let answer = Answer::of(http.post(&self.uri).form(&form), &self.uri).await?;
+        if !answer.status.is_success() {
+            let detail = format!("no token from {} ({}: {})", self.uri, answer.status, answer.error_text());
+            return Err(match answer.may_pass() {
                 true => Problem::Away(detail),
                 false => Problem::Refused(format!(
                     "{detail}; check catalog.credential (CLIENT_ID:CLIENT_SECRET), catalog.scope and \
@@ -139,7 +137,7 @@ impl ClientCredentials {
                 )),
             });
         }
-        let token: TokenAnswer = sent.json().await.map_err(|_| {
+        let token: TokenAnswer = answer.parse().map_err(|_| {
             // Not the parser's text: it may quote the token.
             Problem::Refused(format!("{} answers, but not with a token; check catalog.oauth2-server-uri", self.uri))
         })?;

@@ -1,15 +1,15 @@
-//! Requests to a REST catalog: addresses, who asks, time-outs, and one more attempt with a new token when the old one is
-//! refused. Never repeats a request that a server may have carried out.
+//! Requests to a REST catalog: addresses, who asks, time-outs, one more attempt with a new token when the old one is refused, and
+//! some more while the server fails. Never repeats a commit that a server may have carried out.
 
 use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use reqwest::{Certificate, Client, ClientBuilder, Method, Response};
+use reqwest::{Certificate, Client, ClientBuilder, Method};
 use serde::de::DeserializeOwned;
 use serde_json::Value;
 
-use super::answer::{self, Problem};
+use super::answer::{self, Answer, Problem};
 use super::auth::{self, Auth};
 use crate::event::TableName;
 use crate::iceberg::{CatalogConfig, IcebergError};
@@ -21,6 +21,14 @@ use crate::time::clock::Clock;
 const REQUEST_TIMEOUT: Duration = Duration::from_secs(if cfg!(test) { 5 } else { 60 });
 /// Until a connection stands; a start has to say within 15 s what is wrong.
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);
+/// Milliseconds before a question is asked again that the server couldn't answer.
+const PAUSES_MS: [u64; 5] = [100, 200, 400, 800, 1_600];
+/// How often a question is asked that nobody answers.
+#[cfg(test)]
+pub const ATTEMPTS: u32 = PAUSES_MS.len() as u32 + 1;
+/// No further attempt later than this after the first: a start has to say within 15 s what is wrong, and what lasts longer is
+/// an outage, which the callers wait out.
+const ATTEMPTS_TIMEOUT: Duration = Duration::from_secs(5);
 /// Property that names a file of CAs which are trusted beside the system's: by the catalog's client, and by the one who
 /// asks for tokens.
 pub const CA: &str = "ca";
@@ -37,6 +45,7 @@ pub(super) struct RestClient {
     base: String,
     separator: String,
     auth: Auth,
+    clock: Arc<dyn Clock>,
 }
 
 /// One request.
@@ -75,7 +84,8 @@ impl RestClient {
             http,
             base: format!("{uri}/v1"),
             separator: SEPARATOR.to_owned(),
-            auth: Auth::new(&config.properties, uri, clock),
+            auth: Auth::new(&config.properties, uri, clock.clone()),
+            clock,
         })
     }
 
@@ -107,17 +117,37 @@ impl RestClient {
         format!("{}/tables/{}", self.namespace(&name.namespace), percent_encoded(&name.name))
     }
 
+    /// Sends a request that may be carried out more than once, again for some seconds while the server doesn't answer, or can't.
+    pub(super) async fn ask(&self, call: &Call<'_>) -> Result<Answer, Problem> {
+        let began = self.clock.elapsed();
+        let mut sent = self.send(call).await;
+        for pause in PAUSES_MS.map(Duration::from_millis) {
+            let failure = match &sent {
+                Err(Problem::Away(detail)) => detail.clone(),
+                Ok(answer) if answer.may_pass() => answer.status.to_string(),
+                _ => break,
+            };
+            if self.clock.elapsed().saturating_sub(began) > ATTEMPTS_TIMEOUT {
+                break;
+            }
+            tracing::debug!(path = call.path, failure, "the catalog is asked again");
+            tokio::time::sleep(pause).await;
+            sent = self.send(call).await;
+        }
+        sent
+    }
+
     /// Sends a request; whatever the server answers is an answer.
-    pub(super) async fn send(&self, call: &Call<'_>) -> Result<Response, Problem> {
+    pub(super) async fn send(&self, call: &Call<'_>) -> Result<Answer, Problem> {
         let answer = self.send_once(call).await?;
         // Who isn't known isn't served, so the request can be sent again.
-        if answer::is_unknown_caller(answer.status()) && self.auth.forget().await {
+        if answer::is_unknown_caller(answer.status) && self.auth.forget().await {
             return self.send_once(call).await;
         }
         Ok(answer)
     }
 
-    async fn send_once(&self, call: &Call<'_>) -> Result<Response, Problem> {
+    async fn send_once(&self, call: &Call<'_>) -> Result<Answer, Problem> {
         let mut request = self.http.request(call.method.clone(), format!("{}/{}", self.base, call.path));
         if !call.query.is_empty() {
             request = request.query(call.query);
@@ -125,35 +155,27 @@ impl RestClient {
         if let Some(body) = call.body {
             request = request.json(body);
         }
-        let request = self.auth.sign(&self.http, request).await?;
-        request.send().await.map_err(|error| answer::unreachable(&self.base, &error))
+        Answer::of(self.auth.sign(&self.http, request).await?, &self.base).await
     }
 
     /// What an answer that is no success means.
-    pub(super) async fn problem(&self, answer: Response) -> Problem {
-        answer::problem(answer, self.auth.way_out()).await
+    pub(super) fn problem(&self, answer: &Answer) -> Problem {
+        answer::problem(answer, self.auth.way_out())
     }
 
     /// The answer, if it is a success.
-    pub(super) async fn success(
-        &self,
-        action: &str,
-        sent: Result<Response, Problem>,
-    ) -> Result<Response, IcebergError> {
+    pub(super) fn success(&self, action: &str, sent: Result<Answer, Problem>) -> Result<Answer, IcebergError> {
         match sent {
-            Ok(answer) if answer.status().is_success() => Ok(answer),
-            Ok(answer) => Err(self.failed(action, self.problem(answer).await)),
+            Ok(answer) if answer.status.is_success() => Ok(answer),
+            Ok(answer) => Err(self.failed(action, self.problem(&answer))),
             Err(problem) => Err(self.failed(action, problem)),
         }
     }
 
     /// The document of a successful answer.
-    pub(super) async fn parse<T: DeserializeOwned>(&self, action: &str, answer: Response) -> Result<T, IcebergError> {
-        let parsed = answer.json().await;
-        parsed.map_err(|error| {
-            let detail = format!("its answer can't be read: {}", answer::with_causes(&error));
-            self.failed(action, Problem::Away(detail))
-        })
+    pub(super) fn parse<T: DeserializeOwned>(&self, action: &str, answer: &Answer) -> Result<T, IcebergError> {
+        let parsed = answer.parse();
+        parsed.map_err(|error| self.failed(action, Problem::Away(format!("its answer can't be read: {error}"))))
     }
 
     pub(super) fn failed(&self, action: &str, problem: Problem) -> IcebergError {

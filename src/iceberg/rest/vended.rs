@@ -171,8 +171,8 @@ impl VendedKeys {
     async fn ask(&self) -> Result<Keys, IcebergError> {
         let action = format!("renew the credentials for the files of {}", self.name);
         let path = self.client.table(&self.name);
-        let answer = self.client.success(&action, self.client.send(&Call::get(&path)).await).await?;
-        let grant: Grant = self.client.parse(&action, answer).await?;
+        let answer = self.client.success(&action, self.client.ask(&Call::get(&path)).await)?;
+        let grant: Grant = self.client.parse(&action, &answer)?;
         keys(&grant.properties(&self.location)).ok_or_else(|| {
             let detail = "it gave some before, and now gives none; load the table again".to_owned();
             self.client.failed(&action, super::answer::Problem::Away(detail))
@@ -211,6 +211,7 @@ impl CredentialProvider for VendedKeys {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::iceberg::rest::ATTEMPTS;
     use crate::iceberg::{CatalogConfig, CatalogKind};
     use crate::time::clock::ManualClock;
 
@@ -280,7 +281,9 @@ mod tests {
     async fn keys_are_asked_for_again_a_minute_before_they_expire_and_kept_if_nobody_answers() {
         let next = r#"{"config": {"s3.access-key-id": "second", "s3.secret-access-key": "s",
                        "s3.session-token-expires-at-ms": "1000000"}}"#;
-        let uri = serve(vec![None, Some(next.to_owned()), Some("{}".to_owned())]);
+        let mut answers = vec![None; ATTEMPTS as usize];
+        answers.extend([Some(next.to_owned()), Some("{}".to_owned())]);
+        let uri = serve(answers);
         let clock = Arc::new(ManualClock::default());
         let keys = vended(uri, &clock);
         let id = async || keys.get_credential().await.map(|credential| credential.key_id.clone());

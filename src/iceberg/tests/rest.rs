@@ -11,6 +11,7 @@ use iceberg::{TableCreation, TableRequirement, TableUpdate};
 use serde_json::{Value, json};
 
 use super::*;
+use crate::iceberg::rest::ATTEMPTS;
 
 /// What becomes of the next commit.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +39,8 @@ struct Server {
     closed: AtomicBool,
     tables: Mutex<HashMap<String, (TableMetadata, u32)>>,
     faults: Mutex<Vec<Fault>>,
+    /// How many of the next requests are not answered.
+    ignored: AtomicU32,
     warehouse: String,
 }
 
@@ -109,6 +112,10 @@ impl Server {
     }
 
     fn handle(&self, request: &Request) -> Option<(u16, Value)> {
+        let less = |ignored: u32| ignored.checked_sub(1);
+        if self.ignored.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less).is_ok() {
+            return None;
+        }
         if request.path == "/v1/oauth/tokens" {
             return Some(self.issue(request.body.as_str().unwrap_or_default()));
         }
@@ -299,8 +306,29 @@ async fn the_right_to_commit_is_tried_by_a_commit_that_can_not_succeed() {
         "catalog `rest` refuses to commit to table marts.daily.page hits: this isn't allowed (403 Forbidden: read only); \
          have the right granted at the catalog"
     );
-    server.faults.lock().expect("no panic").push(Fault::Hangup);
+    server.ignored.store(ATTEMPTS, Ordering::SeqCst);
     assert!(!catalog.check_commit(&table).await.expect_err("nobody answers").is_refusal());
+}
+
+#[tokio::test]
+async fn a_question_that_is_not_answered_is_asked_again_and_a_commit_is_not() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let (server, config) = serve(folder.path());
+    let catalog = Catalog::open(&config, folder.path()).await.expect("a catalog");
+    let ignore = |requests: u32| server.ignored.store(requests, Ordering::SeqCst);
+    ignore(2);
+    catalog.create(&nested(), &spec(Vec::new())).await.expect("created");
+    ignore(ATTEMPTS - 1);
+    let table = catalog.load(&nested()).await.expect("an answer").expect("a table");
+    ignore(ATTEMPTS);
+    let error = catalog.load(&nested()).await.expect_err("nobody answers");
+    assert!(!error.is_refusal() && error.to_string().contains("no answer from http://127.0.0.1:"), "{error}");
+    assert_eq!(server.ignored.load(Ordering::SeqCst), 0);
+    server.faults.lock().expect("no panic").push(Fault::Hangup);
+    let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
+    change.add = stage(&table, &[(Some(0), None, 1)]).await;
+    let committed = catalog.commit(&change).await.expect("looked up, and tried again");
+    assert_eq!(committed.attempts, 2);
 }
 
 #[tokio::test]
