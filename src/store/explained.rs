@@ -1,5 +1,5 @@
 //! A bucket whose errors say what they mean: every call goes through to the store, every error through
-//! [`Bucket::explain`].
+//! [`Bucket::explain`]; a listing that breaks off goes on ([`listing`]).
 
 use std::fmt;
 use std::ops::Range;
@@ -14,6 +14,7 @@ use object_store::{
 };
 
 use super::failure::Bucket;
+use super::listing;
 
 /// A bucket with errors that can be shown.
 #[derive(Debug)]
@@ -36,7 +37,7 @@ impl<S> Explained<S> {
 }
 
 #[async_trait]
-impl<S: ObjectStore> ObjectStore for Explained<S> {
+impl<S: ObjectStore + Clone> ObjectStore for Explained<S> {
     async fn put_opts(&self, location: &Path, payload: PutPayload, opts: PutOptions) -> Result<PutResult> {
         self.store.put_opts(location, payload, opts).await.map_err(self.errors_of(Some(location)))
     }
@@ -66,15 +67,15 @@ impl<S: ObjectStore> ObjectStore for Explained<S> {
     }
 
     fn list(&self, prefix: Option<&Path>) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.store.list(prefix).map_err(self.errors_of(prefix)).boxed()
+        listing::list(&self.store, prefix, None).map_err(self.errors_of(prefix)).boxed()
     }
 
     fn list_with_offset(&self, prefix: Option<&Path>, offset: &Path) -> BoxStream<'static, Result<ObjectMeta>> {
-        self.store.list_with_offset(prefix, offset).map_err(self.errors_of(prefix)).boxed()
+        listing::list(&self.store, prefix, Some(offset)).map_err(self.errors_of(prefix)).boxed()
     }
 
     async fn list_with_delimiter(&self, prefix: Option<&Path>) -> Result<ListResult> {
-        self.store.list_with_delimiter(prefix).await.map_err(self.errors_of(prefix))
+        listing::list_folder(&self.store, prefix).await.map_err(self.errors_of(prefix))
     }
 
     async fn copy_opts(&self, from: &Path, to: &Path, options: CopyOptions) -> Result<()> {

@@ -8,6 +8,7 @@ mod ca;
 mod durable;
 mod explained;
 mod failure;
+mod listing;
 mod location;
 mod open;
 mod s3;
