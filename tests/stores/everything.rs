@@ -1,23 +1,13 @@
 //! A job, its archive and its backfill with nothing on the local disk: warehouse and state in a bucket, the catalog on a
 //! server that checks who asks, Kafka with TLS and a password.
 
-use std::collections::BTreeMap;
-
-use crate::support::kafka::{self, Message};
+use super::clicks::{HOURS, JOB, MESSAGES, PARTITIONS, expected, job, message};
+use crate::support::kafka;
 use crate::support::process::Finished;
 use crate::support::project::{Catalog, Project, REST_CREDENTIAL, S3_SECRET};
 use crate::support::python::{duckdb, sound_tables};
 use crate::support::{Value, postgres_address, tls};
 
-const JOB: &str = "jobs/hits.sql";
-const PARTITIONS: i32 = 3;
-/// Messages; one every two seconds of event time, so that there are four hours of them.
-const MESSAGES: i64 = 7_200;
-const FIRST_MS: i64 = 1_767_225_600_000; // 2026-01-01
-const STEP_MS: i64 = 2_000;
-const HOSTS: [&str; 3] = ["a", "b", "c"];
-/// Two of the hours, which history knows all about.
-const HOURS: [&str; 4] = ["--from", "2026-01-01T01:00:00Z", "--to", "2026-01-01T03:00:00Z"];
 /// Of the server; the file's name says so.
 const POSTGRES_SECRET: &str = "kappa-pg-secret";
 
@@ -79,51 +69,4 @@ fn shows_no_secret(finished: Finished) -> Finished {
         }
     }
     finished
-}
-
-fn job(topic: &str, namespace: &str) -> String {
-    format!(
-        "CREATE STREAM clicks (
-           host TEXT, bytes BIGINT, t TIMESTAMP NOT NULL,
-           WATERMARK FOR t AS t - INTERVAL '5 seconds'
-         )
-         LIVE    FROM KAFKA   '{topic}' FORMAT JSON
-         HISTORY FROM ICEBERG '{namespace}.raw';
-
-         INSERT INTO ICEBERG '{namespace}.hits' PARTITIONED BY (hour(window_start))
-         SELECT window_start, window_end, host, count(*) AS hits, sum(bytes) AS bytes
-         FROM   TUMBLE(clicks, t, INTERVAL '5 minutes')
-         GROUP  BY window_start, window_end, host;"
-    )
-}
-
-fn host(number: i64) -> &'static str {
-    HOSTS[usize::try_from(number * number % 3).expect("is not negative")]
-}
-
-fn message(number: i64) -> Message {
-    let time = FIRST_MS + number * STEP_MS;
-    let value = format!(r#"{{"host":"{}","bytes":{number},"t":{time}}}"#, host(number));
-    let partition = i32::try_from(number % i64::from(PARTITIONS)).expect("is small");
-    Message { partition, key: None, value: Some(value.into_bytes()), timestamp_ms: Some(time) }
-}
-
-/// Hits and bytes by window and host, sorted.
-fn expected() -> Vec<Vec<Value>> {
-    let window_ms = 5 * 60 * 1_000;
-    let mut groups: BTreeMap<(i64, &str), (i64, i64)> = BTreeMap::new();
-    for number in 0..MESSAGES {
-        let start = (FIRST_MS + number * STEP_MS) / window_ms * window_ms;
-        let group = groups.entry((start, host(number))).or_default();
-        *group = (group.0 + 1, group.1 + number);
-    }
-    let instant = |ms: i64| Value::Timestamp(ms * 1_000);
-    let mut rows: Vec<Vec<Value>> = groups
-        .into_iter()
-        .map(|((start, host), (hits, bytes))| {
-            vec![instant(start), instant(start + window_ms), host.into(), hits.into(), bytes.into()]
-        })
-        .collect();
-    rows.sort();
-    rows
 }

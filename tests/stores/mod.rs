@@ -2,7 +2,9 @@
 //! look at them finds beforehand, and that none of what they hand out is shown.
 
 mod canary;
+mod clicks;
 mod connect;
 mod everything;
+mod faulty;
 mod refused;
 mod secured;

@@ -6,6 +6,7 @@
 pub mod broker;
 pub mod catalog;
 pub mod columns;
+pub mod faults;
 pub mod http;
 pub mod kafka;
 pub mod process;

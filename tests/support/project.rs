@@ -37,6 +37,8 @@ pub enum Catalog {
     Sql,
     /// The REST catalog that all tests share.
     Rest,
+    /// SQLite in the project folder; warehouse and state in a bucket.
+    SqlOnS3,
     /// PostgreSQL, under a name of its own; warehouse and state in a bucket.
     PostgresOnS3,
     /// The REST catalog that asks who asks, by OAuth2 client credentials; warehouse and state in a bucket.
@@ -89,6 +91,12 @@ impl Project {
             Catalog::Rest => {
                 format!("[catalog]\ntype = \"rest\"\nuri = \"{}\"\nname = \"kappa\"\n{folder}", rest_address())
             }
+            Catalog::SqlOnS3 => format!(
+                "[catalog]\ntype = \"sql\"\nuri = \"sqlite:catalog.db\"\nname = \"kappa\"\n\
+                 warehouse = \"{BUCKET}/{}/warehouse\"\n{}",
+                self.namespace,
+                bucket()
+            ),
             Catalog::PostgresOnS3 => format!(
                 "[catalog]\nuri = \"{}\"\nname = \"{}\"\nwarehouse = \"{BUCKET}/{}/warehouse\"\n{}",
                 postgres_address().expect("asked for before"),
@@ -147,6 +155,10 @@ impl Project {
                 let warehouse = format!("file://{}", folder.join("warehouse").display());
                 json!({ "type": "sql", "name": "kappa", "uri": database, "warehouse": warehouse })
             }
+            Catalog::SqlOnS3 => {
+                let database = format!("sqlite:///{}", self.path().join("catalog.db").display());
+                json!({ "type": "sql", "name": "kappa", "uri": database, "warehouse": format!("{BUCKET}/{}/warehouse", self.namespace) })
+            }
             Catalog::Rest => json!({ "type": "rest", "name": "kappa", "uri": rest_address() }),
             Catalog::PostgresOnS3 => {
                 let address = postgres_address().expect("asked for before");
@@ -157,7 +169,7 @@ impl Project {
                 json!({ "type": "rest", "name": "kappa", "uri": guarded_rest_address(), "token": REST_TOKEN })
             }
         };
-        if matches!(self.catalog, Catalog::PostgresOnS3 | Catalog::GuardedOnS3) {
+        if matches!(self.catalog, Catalog::SqlOnS3 | Catalog::PostgresOnS3 | Catalog::GuardedOnS3) {
             let bucket = [
                 ("s3.endpoint", s3_address()),
                 ("s3.access-key-id", S3_KEY.to_owned()),
