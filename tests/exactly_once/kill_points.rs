@@ -12,6 +12,7 @@ use kappa::kill_point::KillPoint;
 
 use super::arriving::{JOB, SLICE};
 use super::{Arriving, Gate, Watched};
+use crate::model::{self, Judged};
 use crate::replay::{Case, Random};
 use crate::support::is_long;
 use crate::support::process::Finished;
@@ -24,6 +25,8 @@ const ABORTED: i32 = 6;
 const SHARE_SLICES: usize = 3;
 /// Shares that the deaths of one project may need, each.
 const SHARES_A_DEATH: usize = 12;
+/// The same where files are compacted: behind the checkpoints, those of many at once.
+const SHARES_A_COMPACTION: usize = 30;
 /// Looks at a process after which another share is sent although no checkpoint was made: so many that the shares of a death
 /// last as long as its limit.
 const LOOKS_PATIENT: usize = 1_000;
@@ -215,13 +218,11 @@ struct Life<'a> {
 
 impl Life<'_> {
     fn go(&self, seed: u64) {
-        let shares = self.deaths * SHARES_A_DEATH;
+        let is_compaction = self.place.point == "in_compaction";
+        let shares = self.deaths * if is_compaction { SHARES_A_COMPACTION } else { SHARES_A_DEATH };
         let messages = (shares + 1) * SHARE_SLICES * SLICE;
         // Partitions that are over are what is compacted.
-        let case = match self.place.point {
-            "in_compaction" => Case::swift(seed, messages),
-            _ => Case::steady(seed, messages),
-        };
+        let case = if is_compaction { Case::swift(seed, messages) } else { Case::steady(seed, messages) };
         let case = case.varied(&mut self.random.borrow_mut());
         let history = (self.place.who == Who::Archive).then_some("history");
         let arriving = Arriving::of(case, history, "checkpoint_interval = \"100ms\"");
@@ -274,7 +275,10 @@ impl Life<'_> {
 
     /// A backfill of an archived topic dies again and again, and is run again each time.
     fn backfill(&self, seed: u64) {
-        let case = Case::swift(seed, SHARES_A_DEATH * SLICE).varied(&mut self.random.borrow_mut());
+        // Its places lie before, between and behind the commits of a result and of late records: both are needed.
+        let mut cases =
+            (seed..).map(|seed| Case::swift(seed, SHARES_A_DEATH * SLICE).varied(&mut self.random.borrow_mut()));
+        let case = cases.find(has_late_records).expect("one has some");
         let arriving = Arriving::of(case, Some("history"), "");
         arriving.while_fed(1, Gate::open);
         Watched::archive(&arriving).finish();
@@ -297,6 +301,10 @@ impl Life<'_> {
         arriving.project.kappa(&backfill).ok();
         arriving.audit_backfill();
     }
+}
+
+fn has_late_records(case: &Case) -> bool {
+    model::judge(&case.log(), &case.stream, &case.query).iter().any(Judged::is_in_late_table)
 }
 
 /// `FAILPOINTS`: it dies when it has got to the point `time` times before.
