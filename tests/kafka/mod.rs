@@ -2,12 +2,14 @@
 
 mod behind_watermark;
 mod broken_messages;
+mod deployed;
 mod drift;
 mod flights;
 mod groups;
 mod hand_over;
 pub mod hours;
 mod keyed_rejects;
+mod leaders;
 mod made_anew;
 mod outage;
 mod readers;

@@ -15,6 +15,7 @@ use rdkafka::config::ClientConfig;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::{DeliveryResult, Header, Message as _, OwnedHeaders, Timestamp};
+use rdkafka::metadata::MetadataPartition;
 use rdkafka::producer::{BaseRecord, Producer as _, ProducerContext, ThreadedProducer};
 use rdkafka::{Offset, TopicPartitionList};
 
@@ -63,9 +64,34 @@ pub fn create_topic_with(stem: &str, partitions: usize, settings: &[(&str, &str)
 
 /// As [`create_topic_with`], on another broker.
 pub fn create_topic_at(address: &str, stem: &str, partitions: usize, settings: &[(&str, &str)]) -> String {
+    create(address, stem, partitions, 1, settings)
+}
+
+/// As [`create_topic_at`], with so many copies of each partition, and waits until all of them are in step.
+pub fn create_replicated_topic_at(address: &str, stem: &str, partitions: usize, copies: i32) -> String {
+    let topic = create(address, stem, partitions, copies, &[]);
+    let in_step = || partition_nodes(address, &topic).values().all(|(_, copies_there)| *copies_there == copies);
+    while !in_step() {
+        std::thread::sleep(Duration::from_millis(50));
+    }
+    topic
+}
+
+/// For each partition, the node that leads it, and how many copies are in step.
+pub fn partition_nodes(address: &str, topic: &str) -> BTreeMap<i32, (i32, i32)> {
+    let consumer: BaseConsumer =
+        ClientConfig::new().set("bootstrap.servers", address).create().expect("a consumer can be made");
+    let metadata = consumer.fetch_metadata(Some(topic), TIMEOUT).expect("broker answers");
+    let nodes = |partition: &MetadataPartition| {
+        (partition.id(), (partition.leader(), i32::try_from(partition.isr().len()).expect("is small")))
+    };
+    metadata.topics().iter().flat_map(|topic| topic.partitions().iter().map(nodes)).collect()
+}
+
+fn create(address: &str, stem: &str, partitions: usize, copies: i32, settings: &[(&str, &str)]) -> String {
     let name = unique(stem).replace('_', "-");
     let partitions = i32::try_from(partitions).expect("few partitions");
-    let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(1));
+    let mut topic = NewTopic::new(&name, partitions, TopicReplication::Fixed(copies));
     for (key, value) in settings {
         topic = topic.set(key, value);
     }
