@@ -59,6 +59,12 @@ pub enum TimeArgumentError {
         /// As written.
         text: String,
     },
+    /// Before the year 1, or after 9999.
+    #[error("`{text}` is outside the years 1 to 9999; write a time like 2026-11-21T08:00:00Z")]
+    Years {
+        /// As written.
+        text: String,
+    },
     /// `now-` with something else than a duration behind it.
     #[error("`{text}`: {source}; write now-7d or now-1h30m")]
     BeforeNow {
@@ -70,11 +76,11 @@ pub enum TimeArgumentError {
 }
 
 impl TimeArgument {
-    /// The instant that is meant, if it is `now` now.
+    /// The instant that is meant, if it is `now` now; one before the year 1 is the first of that year.
     pub fn resolve(&self, now: EventTime) -> EventTime {
         match self.meaning {
             Meaning::Zoned(time) | Meaning::Unzoned(time) | Meaning::Epoch(time) => time,
-            Meaning::BeforeNow(span) => now.minus(span),
+            Meaning::BeforeNow(span) => now.minus(span).max(EventTime::EARLIEST),
         }
     }
 
@@ -105,6 +111,11 @@ impl FromStr for TimeArgument {
         } else {
             calendar(trimmed)?
         };
+        if let Meaning::Zoned(time) | Meaning::Unzoned(time) | Meaning::Epoch(time) = meaning
+            && !(EventTime::EARLIEST..=EventTime::LATEST).contains(&time)
+        {
+            return Err(TimeArgumentError::Years { text: trimmed.to_owned() });
+        }
         Ok(TimeArgument { text: trimmed.to_owned(), meaning })
     }
 }
@@ -225,6 +236,11 @@ mod tests {
     }
 
     #[test]
+    fn before_the_first_year_is_its_first_instant() {
+        assert_eq!(read("now-9999999d").0, "0001-01-01T00:00:00Z");
+    }
+
+    #[test]
     fn what_is_no_time_is_refused_with_examples() {
         assert!(refusal("yesterday").contains("write 2026-11-21, 2026-11-21T08:00:00Z, now, now-7d"));
         assert!(refusal("").contains("isn't a time"));
@@ -236,6 +252,9 @@ mod tests {
         assert!(refusal("21.11.2026").contains("isn't a time"));
         assert!(refusal("20261121").contains("write dates as 2026-11-21"));
         assert!(refusal("1795248000123456").contains("neither epoch seconds"));
+        for text in ["-91752400008", "0000-12-31T23:59:59Z", "0001-01-01T00:00:00+00:01", "9999-12-31T23:59:59-01:00"] {
+            assert!(refusal(text).contains("outside the years 1 to 9999"), "{text}");
+        }
         assert!(refusal("now-7").contains("no unit"));
         assert!(refusal("now-").contains("missing"));
         assert!(refusal("now+1h").contains("isn't a time"));

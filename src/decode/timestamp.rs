@@ -1,14 +1,14 @@
 //! Instants and dates as messages write them.
 //! Invariant: what comes out lies in the years 1 to 9999; what is finer than a microsecond is cut toward the past.
 
-use crate::event::TimestampUnit;
+use crate::event::{EventTime, TimestampUnit};
 
 const MICROS_PER_SECOND: i64 = 1_000_000;
 const SECONDS_PER_DAY: i64 = 86_400;
-/// 0001-01-01T00:00:00Z in microseconds since the epoch.
-pub(super) const MICROS_MIN: i64 = -62_135_596_800 * MICROS_PER_SECOND;
-/// 9999-12-31T23:59:59.999999Z in microseconds since the epoch.
-pub(super) const MICROS_MAX: i64 = 253_402_300_800 * MICROS_PER_SECOND - 1;
+/// Of the first instant, in microseconds since the epoch.
+pub(super) const MICROS_MIN: i64 = EventTime::EARLIEST.0;
+/// Of the last one.
+pub(super) const MICROS_MAX: i64 = EventTime::LATEST.0;
 
 const NOT_A_TIME: &str = "isn't a time as RFC 3339 or 'YYYY-MM-DD HH:MM:SS' writes it";
 const NOT_A_DATE: &str = "isn't a date written 'YYYY-MM-DD'";

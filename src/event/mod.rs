@@ -26,6 +26,10 @@ impl EventTime {
     pub const MIN: EventTime = EventTime(i64::MIN);
     /// After every event: the watermark of a log that has ended.
     pub const MAX: EventTime = EventTime(i64::MAX);
+    /// The first instant that an event, or a person, can name: 0001-01-01T00:00:00Z.
+    pub const EARLIEST: EventTime = EventTime(-62_135_596_800 * 1_000_000);
+    /// The last one: 9999-12-31T23:59:59.999999Z.
+    pub const LATEST: EventTime = EventTime(253_402_300_800 * 1_000_000 - 1);
 
     /// This time less `span`; stays at [`EventTime::MIN`] and [`EventTime::MAX`], which stand for "never" and "always".
     #[must_use]
