@@ -9,6 +9,7 @@ mod help;
 mod messages;
 mod exactly_once;
 mod fixtures;
+mod fuzz;
 mod kafka;
 mod model;
 mod nexmark;

@@ -21,7 +21,7 @@ use serde::{Deserialize, Serialize};
 use thiserror::Error;
 
 use super::layout::PARQUET;
-use super::manifest::{decode, encode};
+use super::manifest::{BadManifest, decode, encode};
 use super::{CheckpointError, CheckpointStore, Manifest, StateFile, checksum_text};
 use crate::event::EventTime;
 use crate::state::{LegColumns, StateError, decode as decode_state, from_parquet, to_parquet};
@@ -100,6 +100,21 @@ pub struct Savepoint {
     pub reason: String,
     /// The checkpoint; its state files are the copies.
     pub manifest: Manifest,
+}
+
+impl Savepoint {
+    /// The bytes of its description.
+    pub fn encode(&self) -> Vec<u8> {
+        encode(self)
+    }
+
+    /// Reads what [`Savepoint::encode`] wrote, after checking it.
+    ///
+    /// # Errors
+    /// As [`Manifest::decode`].
+    pub fn decode(bytes: &[u8]) -> Result<Savepoint, BadManifest> {
+        decode(bytes)
+    }
 }
 
 /// What a savepoint is made with.
@@ -214,7 +229,7 @@ impl CheckpointStore {
             // What it had staged is in the tables, or is put there by the next run, whatever is done with the savepoint.
             manifest: Manifest { state, tables: Vec::new(), ..manifest.clone() },
         };
-        match self.put_own(&path, Bytes::from(encode(&savepoint))).await {
+        match self.put_own(&path, Bytes::from(savepoint.encode())).await {
             Err(CheckpointError::Taken { .. }) => Err(self.taken(&label.name)),
             done => done.map(|()| savepoint),
         }
@@ -247,7 +262,7 @@ impl CheckpointStore {
         }
         let bytes = self.read(&path, "the command line").await?;
         let bad = |source| CheckpointError::BadManifest { path: path.to_string(), source };
-        let savepoint: Savepoint = decode(&bytes).map_err(bad)?;
+        let savepoint = Savepoint::decode(&bytes).map_err(bad)?;
         if savepoint.manifest.owner != self.owner() || savepoint.name != *name {
             let detail = format!("it is savepoint {} of {}", savepoint.name, savepoint.manifest.owner);
             return Err(CheckpointError::Damaged { path: path.to_string(), detail });

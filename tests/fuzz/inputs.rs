@@ -1,0 +1,95 @@
+//! What each fuzz target does with the bytes that it is given: whatever they are, they are taken or refused, and nothing
+//! panics. What is taken holds what its reader promises.
+
+use std::sync::LazyLock;
+
+use kappa::checkpoints::{BeginRecord, Manifest, Savepoint, checksum_text};
+use kappa::cli::start::{StartArgument, UntilArgument};
+use kappa::cli::time::TimeArgument;
+use kappa::config::DurationText;
+use kappa::decode::{Decoder, RawBatch, RawRecord};
+use kappa::event::{EventTime, ResumeOffset, Stream};
+
+/// The targets by name; each has a folder in `corpus`.
+pub const ALL: [(&str, fn(&[u8])); 5] =
+    [("job", job), ("json", json), ("manifest", manifest), ("savepoint", savepoint), ("time", time)];
+
+/// 2026-11-21T08:00:00Z.
+const NOW: EventTime = EventTime(1_795_248_000_000_000);
+
+/// A column of every type, and the ways to one.
+const STREAM: &str = "\
+CREATE STREAM s (
+  t TIMESTAMP NOT NULL, b BOOLEAN, i INT, n BIGINT, f FLOAT, d DOUBLE, m DECIMAL(20, 4), s STRING, u UUID, y BYTES, e DATE,
+  l ARRAY<BIGINT>, r STRUCT<a BIGINT, b STRING>, p STRING FROM 'r.b',
+  WATERMARK FOR t AS t - INTERVAL '5 seconds'
+) LIVE FROM KAFKA 'topic' FORMAT JSON;";
+
+/// A job file: it compiles, or each problem has a place in it.
+pub fn job(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Err(errors) = kappa::job::compile("fuzzed", text) {
+        assert!(!errors.to_string().is_empty());
+    }
+}
+
+/// Messages, one a line: each is a row or a reject.
+pub fn json(bytes: &[u8]) {
+    static DECLARED: LazyLock<Stream> = LazyLock::new(|| {
+        let mut streams = kappa::job::compile_streams("fuzzed", STREAM).expect("the declaration is right");
+        Stream::clone(&streams.remove(0))
+    });
+    let mut decoder = Decoder::new(&DECLARED).expect("the declaration is right");
+    let mut batch = RawBatch::new(0, decoder.inputs());
+    for (offset, value) in (0..).zip(bytes.split(|byte| *byte == b'\n')) {
+        batch.push(RawRecord { offset, timestamp: Some(NOW.0), value }, []);
+    }
+    let decoded = decoder.decode(&batch, ResumeOffset(batch.len() as i64));
+    assert_eq!(decoded.records.num_rows() + decoded.rejects.len(), batch.len());
+}
+
+/// A manifest, as it is in the store and with a checksum that fits: what it says is written and read again the same.
+pub fn manifest(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), sealed(bytes)] {
+        if let Ok(manifest) = Manifest::decode(&bytes) {
+            assert_eq!(Manifest::decode(&manifest.encode()).expect("just written"), manifest);
+        }
+        if let Ok(begin) = BeginRecord::decode(&bytes) {
+            assert_eq!(BeginRecord::decode(&begin.encode()).expect("just written"), begin);
+        }
+    }
+}
+
+/// A savepoint's description. Its files are read when their checksums fit, and not before.
+pub fn savepoint(bytes: &[u8]) {
+    for bytes in [bytes.to_vec(), sealed(bytes)] {
+        if let Ok(savepoint) = Savepoint::decode(&bytes) {
+            assert_eq!(Savepoint::decode(&savepoint.encode()).expect("just written"), savepoint);
+        }
+    }
+}
+
+/// A time as an argument or in a message.
+pub fn time(bytes: &[u8]) {
+    let Ok(text) = std::str::from_utf8(bytes) else { return };
+    if let Ok(time) = text.parse::<TimeArgument>() {
+        time.note(NOW);
+        assert!(is_in_calendar(time.resolve(NOW)), "{time:?}");
+    }
+    if let Ok(micros) = kappa::decode::instant(text) {
+        assert!(is_in_calendar(EventTime(micros)), "{micros}");
+    }
+    let _: Result<DurationText, _> = text.parse();
+    let _: Result<StartArgument, _> = text.parse();
+    let _: Result<UntilArgument, _> = text.parse();
+}
+
+fn is_in_calendar(time: EventTime) -> bool {
+    (EventTime::EARLIEST..=EventTime::LATEST).contains(&time)
+}
+
+/// As a store would have it, were these the bytes that somebody wrote.
+fn sealed(content: &[u8]) -> Vec<u8> {
+    let seal = format!("\n{{\"xxh3_128\":\"{}\"}}\n", checksum_text(content));
+    [content, seal.as_bytes()].concat()
+}
