@@ -50,6 +50,8 @@ pub fn start(format: LogFormat, verbosity: Verbosity, colour: Colour) {
     let builder = tracing_subscriber::fmt()
         .with_env_filter(EnvFilter::new(verbosity.filter()))
         .with_writer(AboveProgress)
+        // It would panic where stderr can't be written, such as on a full disk.
+        .log_internal_errors(false)
         .with_target(verbosity >= Verbosity::Verbose);
     let started = match format {
         LogFormat::Text => builder.with_ansi(colour == Colour::Ansi).try_init(),

@@ -1,12 +1,16 @@
 //! What is said when the program itself is wrong.
 
+use std::io::Write;
 use std::panic::PanicHookInfo;
 
 use super::redact;
 
 /// Replaces the standard message of a panic by one that says whose fault it is and where to report it.
 pub fn install_hook() {
-    std::panic::set_hook(Box::new(|panic| eprintln!("{}", redact::hide(&message(panic)))));
+    // Where nothing can be written, there is nobody to tell; `eprintln!` would panic again.
+    std::panic::set_hook(Box::new(|panic| {
+        drop(writeln!(std::io::stderr().lock(), "{}", redact::hide(&message(panic))));
+    }));
 }
 
 fn message(panic: &PanicHookInfo<'_>) -> String {
