@@ -1,6 +1,7 @@
 //! The live driver against a log in memory, a catalog in a folder, and a plain computation of what must come out.
 
 mod behind;
+mod clocks;
 mod damaged;
 mod failures;
 mod memory_log;
