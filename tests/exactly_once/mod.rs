@@ -4,6 +4,7 @@ mod arriving;
 mod audit;
 mod kill_points;
 mod corruption;
+mod full_disk;
 mod kills;
 mod one_owner;
 mod removed_insert;

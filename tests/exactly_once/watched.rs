@@ -40,6 +40,11 @@ impl<'a> Watched<'a> {
         Watched { arriving, command: "archive", owner, table, to_the_end: &["--until", "end"] }
     }
 
+    /// Of the command.
+    pub fn name(&self) -> &'static str {
+        self.command
+    }
+
     /// Starts the command, with JSON for a report.
     pub fn start(&self) -> Running {
         self.start_with(&[], &[])

@@ -100,6 +100,14 @@ impl Running {
         self.signal("CONT");
     }
 
+    /// Lets no file that it writes grow beyond so many bytes, or lets them grow again.
+    pub fn limit_files(&self, bytes: Option<u64>) {
+        let limit = bytes.map_or("unlimited".to_owned(), |bytes| bytes.to_string());
+        let arguments = [format!("--pid={}", self.child.id()), format!("--fsize={limit}:unlimited")];
+        let set = Command::new("prlimit").args(arguments).status().expect("prlimit is there");
+        assert!(set.success(), "limiting the files of {}", self.command);
+    }
+
     /// SIGKILL, and waits for the end.
     pub fn kill(mut self) -> Finished {
         self.child.kill().expect("process is ours");
