@@ -10,8 +10,11 @@ use kappa::config::DurationText;
 use kappa::decode::{Decoder, RawBatch, RawRecord};
 use kappa::event::{EventTime, ResumeOffset, Stream};
 
+/// What is done with some bytes.
+pub type Target = fn(&[u8]);
+
 /// The targets by name; each has a folder in `corpus`.
-pub const ALL: [(&str, fn(&[u8])); 5] =
+pub const ALL: [(&str, Target); 5] =
     [("job", job), ("json", json), ("manifest", manifest), ("savepoint", savepoint), ("time", time)];
 
 /// 2026-11-21T08:00:00Z.
