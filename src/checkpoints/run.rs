@@ -298,6 +298,10 @@ impl Begun {
                 self.store.remove(&path).await?;
                 removed += 1;
             }
+            // This run may be in the middle of such a put; whoever is in the middle of an older one is fenced.
+            if generation < self.begin.generation {
+                removed += self.store.remove_cut_off_puts(generation).await?;
+            }
         }
         Ok(removed)
     }

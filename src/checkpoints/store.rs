@@ -17,7 +17,7 @@ use super::layout::{Entry, Layout};
 use super::{
     BeginRecord, CheckpointError, Claimant, Claimed, Generation, Manifest, ManifestId, StateFile, checksum_text,
 };
-use crate::store::{Place, Stores, make_durable};
+use crate::store::{Place, Stores, cut_off_puts, make_durable, remove_cut_off_puts};
 
 /// How often [`CheckpointStore::claim`] tries; runs that start at once each cost the others one attempt.
 const CLAIM_ATTEMPTS_MAX: usize = 32;
@@ -228,6 +228,19 @@ impl CheckpointStore {
             Ok(()) | Err(StoreError::NotFound { .. }) => Ok(()),
             Err(source) => Err(CheckpointError::Remove { path: path.to_string(), source: source.into() }),
         }
+    }
+
+    /// Removes what puts of a generation have left that were cut off; returns how many files.
+    pub(super) async fn remove_cut_off_puts(&self, generation: Generation) -> Result<usize, CheckpointError> {
+        let Some(folder) = &self.folder else { return Ok(0) };
+        let path = self.layout.generation(generation);
+        let failed = |source: std::io::Error| {
+            let source = StoreError::Generic { store: "LocalFileSystem", source: source.into() };
+            CheckpointError::Remove { path: path.to_string(), source: source.into() }
+        };
+        let found = cut_off_puts(folder.join(path.as_ref())).await.map_err(failed)?;
+        remove_cut_off_puts(&found).await.map_err(failed)?;
+        Ok(found.len())
     }
 
     pub(super) async fn read_begin(&self, generation: Generation) -> Result<BeginRecord, CheckpointError> {

@@ -404,6 +404,26 @@ async fn a_collection_keeps_two_committed_checkpoints_later_ones_and_all_that_th
 }
 
 #[tokio::test]
+async fn a_collection_removes_what_puts_of_older_runs_have_left_unfinished() {
+    let root = tempfile::tempdir().expect("temporary folder");
+    let store = CheckpointStore::open("state", root.path(), OWNER).expect("opens");
+    let old = start(&store).await;
+    put_with_state(&old, 1, &[]).await;
+    let run = start(&store).await;
+    let owner = root.path().join("state").join(OWNER);
+    let [of_old, of_old_state, of_run] =
+        ["0000000001/0000000002.json#1", "0000000001/state/0000000002-0.arrow#1", "0000000002/0000000001.json#1"];
+    for left in [of_old, of_old_state, of_run] {
+        std::fs::write(owner.join(left), "{").expect("folder takes files");
+    }
+    put_with_state(&run, 1, &[]).await;
+    put_with_state(&run, 2, &[]).await;
+    run.collect(run.id(2)).await.expect("collects");
+    assert!(!owner.join("0000000001").exists(), "nothing of it is needed, and nothing is left");
+    assert!(owner.join(of_run).exists(), "this run may be in the middle of it");
+}
+
+#[tokio::test]
 async fn a_claim_on_a_table_is_made_once_and_refused_below_a_newer_one() {
     for Somewhere { place: objects, .. } in everywhere() {
         let claimed = over(&objects).claim(&claimant()).await.expect("claims");

@@ -1,13 +1,13 @@
 //! The folders of a table's files, looked into as they lie there. Only for what no table needs: what is in a table, its
 //! metadata say.
 
-use futures::stream::{BoxStream, StreamExt, TryStreamExt};
+use futures::stream::{self, BoxStream, StreamExt, TryStreamExt};
 use object_store::Error as StoreError;
 use object_store::path::Path;
 
 use super::{IcebergError, StagedFile, Table};
 use crate::event::EventTime;
-use crate::store::Located;
+use crate::store::{CutOff, Located, remove_cut_off_puts};
 
 /// One of a table's two folders.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -42,6 +42,8 @@ pub struct FoundFile {
     pub bytes: u64,
     /// When it was written, by the store's clock.
     pub modified: EventTime,
+    /// Where the file system has it, if a put has left it unfinished: the store doesn't know of it.
+    pub cut_off: Option<CutOff>,
 }
 
 impl Table {
@@ -51,7 +53,8 @@ impl Table {
         Ok(self.stores.locate(&location)?)
     }
 
-    /// The files below a folder, as the store lists them, page by page; none if there is no such folder.
+    /// The files below a folder, as the store lists them, page by page, then those of puts that were cut off; none if there is
+    /// no such folder.
     pub fn files_in(
         &self,
         folder: Folder,
@@ -59,24 +62,41 @@ impl Table {
         let at = self.folder(folder)?;
         let (prefix, location) = (format!("{}/", at.path), format!("{}/{}", self.location(), folder.name()));
         let listing = at.store.list(Some(&at.path));
-        let found = listing.map_err(move |source| failed("list", &location)(source)).map_ok(move |object| {
+        let unlisted = location.clone();
+        let found = listing.map_err(move |source| failed("list", &unlisted)(source)).map_ok(move |object| {
             let path = object.location.to_string();
             FoundFile {
                 below: path.strip_prefix(&prefix).unwrap_or(&path).to_owned(),
                 path,
                 bytes: object.size,
                 modified: EventTime(object.last_modified.timestamp_micros()),
+                cut_off: None,
             }
         });
-        Ok(found.boxed())
+        let cut_off = stream::once(Table::cut_off_files(at, location)).map_ok(|files| stream::iter(files).map(Ok));
+        Ok(found.chain(cut_off.try_flatten()).boxed())
+    }
+
+    async fn cut_off_files(at: Located, location: String) -> Result<Vec<FoundFile>, IcebergError> {
+        let found = at.cut_off_puts().await.map_err(local_failed("list", location))?;
+        let top = format!("/{}/", at.path);
+        let file = |file: CutOff| {
+            let path = file.path.to_string_lossy().into_owned();
+            let below = path.strip_prefix(&top).unwrap_or(&path).to_owned();
+            FoundFile { below, path, bytes: file.bytes, modified: file.modified, cut_off: Some(file) }
+        };
+        Ok(found.into_iter().map(file).collect())
     }
 
     /// Removes files of a folder for good; those that are gone already are fine.
     pub async fn remove_files(&self, folder: Folder, files: &[FoundFile]) -> Result<(), IcebergError> {
         let at = self.folder(folder)?;
         let location = format!("{}/{}", self.location(), folder.name());
+        let cut_off: Vec<CutOff> = files.iter().filter_map(|file| file.cut_off.clone()).collect();
+        remove_cut_off_puts(&cut_off).await.map_err(local_failed("remove files of", location.clone()))?;
         let path = |file: &FoundFile| Path::parse(&file.path).expect("the store has listed it by this path");
-        let paths: Vec<_> = files.iter().map(|file| Ok(path(file))).collect();
+        let listed = files.iter().filter(|file| file.cut_off.is_none());
+        let paths: Vec<_> = listed.map(|file| Ok(path(file))).collect();
         let mut removed = at.store.delete_stream(futures::stream::iter(paths).boxed());
         while let Some(removed) = removed.next().await {
             match removed {
@@ -101,4 +121,9 @@ impl Table {
 fn failed(action: &'static str, location: &str) -> impl FnOnce(StoreError) -> IcebergError + use<> {
     let location = location.to_owned();
     move |source| IcebergError::Storage { action, location, source: source.into() }
+}
+
+fn local_failed(action: &'static str, location: String) -> impl FnOnce(std::io::Error) -> IcebergError {
+    let store = |source: std::io::Error| StoreError::Generic { store: "LocalFileSystem", source: source.into() };
+    move |source| failed(action, &location)(store(source))
 }

@@ -11,6 +11,7 @@ use super::expiry::collects;
 use super::{Held, MaintainError, MaintainOptions};
 use crate::event::EventTime;
 use crate::iceberg::{Folder, FoundFile, Table, is_mark};
+use crate::store::put_name;
 
 /// How old an orphan must be at least. Whoever writes to a table names its files only when it commits, and that may be hours
 /// after they were written.
@@ -97,6 +98,7 @@ pub(super) async fn remove(
 pub(super) fn may_go(folder: Folder, file: &FoundFile, before: EventTime) -> bool {
     let segments: Vec<&str> = file.below.split('/').collect();
     let (name, folders) = segments.split_last().expect("a split has at least one part");
+    let name = put_name(name).unwrap_or(name);
     let ends = |endings: &[&str]| endings.iter().any(|ending| name.ends_with(ending));
     let is_hidden = |segment: &&str| segment.starts_with(['_', '.']) && !segment.contains('=');
     // A namespace may be called as this table is, and a table in it `data`: its folders lie in this one's.

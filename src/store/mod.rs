@@ -5,6 +5,7 @@
 //! and way out, and no secret. Never decides what is stored, never caches content.
 
 mod ca;
+mod cut_off;
 mod durable;
 mod explained;
 mod failure;
@@ -16,6 +17,7 @@ mod s3;
 pub(crate) mod testing;
 
 pub use ca::read_ca;
+pub use cut_off::{CutOff, cut_off_puts, put_name, remove_cut_off_puts};
 pub use durable::make_durable;
 pub use failure::{CallError, Cause, NO_TLS, StoreFailure, failure_in};
 pub use location::{LocationError, check_location};

@@ -13,7 +13,7 @@ use object_store::path::Path;
 use object_store::prefix::PrefixStore;
 
 use super::location::{LocationError, Parsed, folder, parse};
-use super::{make_durable, s3};
+use super::{CutOff, cut_off_puts, make_durable, s3};
 use crate::secret::Properties;
 
 /// The stores that the same settings open. Clones share them.
@@ -54,6 +54,17 @@ impl Located {
         make_durable(file, top)
             .await
             .map_err(|error| object_store::Error::Generic { store: "LocalFileSystem", source: Box::new(error) })
+    }
+
+    /// What puts below it were cut off; none in a bucket.
+    ///
+    /// # Errors
+    /// When a folder can't be read.
+    pub async fn cut_off_puts(&self) -> std::io::Result<Vec<CutOff>> {
+        match self.local.clone() {
+            Some(folder) => cut_off_puts(folder).await,
+            None => Ok(Vec::new()),
+        }
     }
 }
 

@@ -6,13 +6,14 @@ use crate::checkpoints::{HeldFile, TableChange};
 use crate::iceberg::{Folder, FoundFile};
 
 fn found(below: &str, modified: i64) -> FoundFile {
-    FoundFile { path: format!("t/{below}"), below: below.to_owned(), bytes: 1, modified: EventTime(modified) }
+    let (path, below, modified) = (format!("t/{below}"), below.to_owned(), EventTime(modified));
+    FoundFile { path, below, bytes: 1, modified, cut_off: None }
 }
 
 #[test]
 fn only_old_files_of_the_kinds_that_tables_are_made_of_may_go() {
     let goes = |folder, below: &str| may_go(folder, &found(below, 4), EventTime(5));
-    for below in ["a.parquet", "t_hour=1970-01-01-00/a.parquet", "0110/1/_x=a/a.avro", "a.puffin"] {
+    for below in ["a.parquet", "t_hour=1970-01-01-00/a.parquet", "0110/1/_x=a/a.avro", "a.puffin", "x/a.parquet#12"] {
         assert!(goes(Folder::Data, below), "{below}");
         assert!(!may_go(Folder::Data, &found(below, 5), EventTime(5)), "{below} is young");
     }
@@ -22,6 +23,8 @@ fn only_old_files_of_the_kinds_that_tables_are_made_of_may_go() {
         "_temporary/0/a.parquet",
         ".a.parquet",
         "readme.txt",
+        "readme.txt#1",
+        "a.parquet#x",
         "data/a.parquet",
         "metadata/a.avro",
         "data/x/a.parquet",
@@ -71,6 +74,9 @@ async fn what_anything_refers_to_stays_and_the_rest_goes() {
         "data/t_hour=1970-01-01-09/b.parquet",
         "metadata/00000-0.metadata.json",
         "metadata/x-m0.avro",
+        // Of puts that were cut off.
+        "data/t_hour=1970-01-01-09/c.parquet#1",
+        "metadata/00001-0.metadata.json#12",
     ];
     let others =
         ["data/notes.txt", "metadata/version-hint.text", "elsewhere/a.parquet", "data/data/x/a.parquet", "a.avro"];
@@ -78,7 +84,7 @@ async fn what_anything_refers_to_stays_and_the_rest_goes() {
     let options = MaintainOptions { retain_last: Some(9), ..later(true) };
     let done = super::super::orphans::remove(&world.table().await, &BTreeSet::new(), &held, &options, None).await;
     let done = done.expect("removed");
-    assert_eq!((done.count, done.examples.len()), (5, 3));
+    assert_eq!((done.count, done.examples.len()), (7, 3));
     let left = world.files();
     assert!(left.is_superset(&needed) && others.iter().all(|path| left.contains(*path)), "{left:#?}");
     let name = |files: &[StagedFile]| format!("data/{}", files[0].path.split_once("/data/").expect("a data file").1);
