@@ -14,8 +14,8 @@ const REPRIEVE_MS: u64 = 1_000;
 
 #[test]
 fn kills_of_a_run_again_and_again_lose_no_row_and_repeat_none() {
-    let kills = if is_long() { 300 } else { 30 };
-    let arriving = Arriving::live(30, kills * 667, "checkpoint_interval = \"1s\"");
+    let kills = number("KAPPA_KILLS", if is_long() { 300 } else { 30 });
+    let arriving = Arriving::live(seed(), kills * 667, "checkpoint_interval = \"1s\"");
     let run = Watched::run(&arriving);
     let between = arriving.while_fed(kills, |gate| kill_repeatedly(&run, kills, gate));
     assert!(between >= kills / 6, "only {between} kills hit between manifest and commit");
@@ -33,9 +33,17 @@ fn twelve_kills_of_an_archive_lose_no_record_and_repeat_none() {
     arriving.audit_history();
 }
 
+fn seed() -> u64 {
+    number("KAPPA_KILLS_SEED", 30) as u64
+}
+
+fn number(name: &str, default: usize) -> usize {
+    std::env::var(name).map_or(default, |text| text.parse().expect("a number"))
+}
+
 /// Kills a command again and again, each time after progress; answers how often a manifest was left without its commit.
 fn kill_repeatedly(command: &Watched<'_>, kills: usize, gate: &Gate) -> usize {
-    let mut random = Random::new(30);
+    let mut random = Random::new(seed());
     let mut between = 0;
     let mut last_committed = None;
     for kill in 0..kills {
