@@ -32,7 +32,7 @@ pub async fn cut_off_puts(folder: PathBuf) -> Result<Vec<CutOff>> {
     found.await.expect("looking neither panics nor is cancelled")
 }
 
-/// Removes them for good, and the folders that are empty then; those that are gone already are fine.
+/// Removes them for good, and the two folders above that are empty then; those that are gone already are fine.
 ///
 /// # Errors
 /// When one can't be removed; the path is in the error's text.
@@ -42,9 +42,12 @@ pub async fn remove_cut_off_puts(files: &[CutOff]) -> Result<()> {
             Err(error) if error.kind() != ErrorKind::NotFound => return Err(named(path, &error)),
             _ => {}
         }
-        // It alone kept its folder there, or it didn't.
-        let folder = path.parent().expect("it lies in a folder");
-        drop(tokio::fs::remove_dir(folder).await);
+        // It alone may have kept its folder, and that the one above.
+        for folder in path.ancestors().skip(1).take(2) {
+            if tokio::fs::remove_dir(folder).await.is_err() {
+                break;
+            }
+        }
     }
     Ok(())
 }
