@@ -45,7 +45,7 @@ fn a_job_waits_for_a_killed_broker_and_goes_on_as_if_nothing_had_been() {
     broker.kill();
     run.wait_until("the outage is told", TOLD_WITHIN, || health(&address).0 == 503);
     let told = health(&address).1;
-    assert!(told.starts_with("outage: log: couldn't ask for the ends of the log for 5m"), "{told}");
+    assert!(told.starts_with("deployed: log: couldn't ask for the ends of the log for 5m"), "{told}");
     assert_eq!(http::get(&address, "/readyz").map(|page| page.status), Some(200), "it reads what comes");
     let published = deployed.rows();
     let lines = complaints(&run);
