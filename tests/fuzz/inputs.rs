@@ -1,6 +1,7 @@
 //! What each fuzz target does with the bytes that it is given: whatever they are, they are taken or refused, and nothing
 //! panics. What is taken holds what its reader promises.
 
+use std::fmt::Debug;
 use std::sync::LazyLock;
 
 use kappa::checkpoints::{BeginRecord, Manifest, Savepoint, checksum_text};
@@ -52,29 +53,15 @@ pub fn json(bytes: &[u8]) {
     assert_eq!(decoded.records.num_rows() + decoded.rejects.len(), batch.len());
 }
 
-/// A manifest, as it is in the store and with a checksum that fits: what it says is written and read again the same.
+/// A manifest, or the record of a start.
 pub fn manifest(bytes: &[u8]) {
-    let is_kept = !has_floats(bytes);
-    for bytes in [bytes.to_vec(), sealed(bytes)] {
-        if let Ok(manifest) = Manifest::decode(&bytes) {
-            let again = Manifest::decode(&manifest.encode()).expect("just written");
-            assert!(again == manifest || !is_kept, "{manifest:#?} is read back as {again:#?}");
-        }
-        if let Ok(begin) = BeginRecord::decode(&bytes) {
-            assert_eq!(BeginRecord::decode(&begin.encode()).expect("just written"), begin);
-        }
-    }
+    is_read_back(bytes, Manifest::decode, Manifest::encode);
+    is_read_back(bytes, BeginRecord::decode, BeginRecord::encode);
 }
 
 /// A savepoint's description. Its files are read when their checksums fit, and not before.
 pub fn savepoint(bytes: &[u8]) {
-    let is_kept = !has_floats(bytes);
-    for bytes in [bytes.to_vec(), sealed(bytes)] {
-        if let Ok(savepoint) = Savepoint::decode(&bytes) {
-            let again = Savepoint::decode(&savepoint.encode()).expect("just written");
-            assert!(again == savepoint || !is_kept, "{savepoint:#?} is read back as {again:#?}");
-        }
-    }
+    is_read_back(bytes, Savepoint::decode, Savepoint::encode);
 }
 
 /// A time as an argument or in a message.
@@ -107,6 +94,21 @@ fn has_floats(bytes: &[u8]) -> bool {
 
 fn is_in_calendar(time: EventTime) -> bool {
     (EventTime::EARLIEST..=EventTime::LATEST).contains(&time)
+}
+
+/// What can be read of the bytes, as they are in the store and with a checksum that fits, is written and read again the same.
+fn is_read_back<T: PartialEq + Debug, E: Debug>(
+    bytes: &[u8],
+    decode: fn(&[u8]) -> Result<T, E>,
+    encode: fn(&T) -> Vec<u8>,
+) {
+    let is_kept = !has_floats(bytes);
+    for bytes in [bytes.to_vec(), sealed(bytes)] {
+        if let Ok(read) = decode(&bytes) {
+            let again = decode(&encode(&read)).expect("just written");
+            assert!(again == read || !is_kept, "{read:#?} is read back as {again:#?}");
+        }
+    }
 }
 
 /// As a store would have it, were these the bytes that somebody wrote.
