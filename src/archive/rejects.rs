@@ -17,13 +17,13 @@ use futures::TryStreamExt;
 
 use super::attempt::targets;
 use super::widening::widening;
-use super::write::{change, manifest};
+use super::write::manifest;
 use super::{ArchiveError, Setup, history_of, owner};
-use crate::checkpoints::{CheckpointStore, Claimant, Manifest, SEEN_ANEW, format_time};
+use crate::checkpoints::{CheckpointStore, Claimant, Manifest, SEEN_ANEW, TableChange, format_time};
 use crate::decode::{Decoder, RawBatch, RawRecord};
 use crate::event::{EventTime, Micros, ResumeOffset, Stream, TIMESTAMP, TableName};
 use crate::iceberg::{RowCut, ScanFile, ScanFilter, Table, plan_files, read_file};
-use crate::sinks::{HistoryProgress, Publisher, layout, take};
+use crate::sinks::{HistoryProgress, Publisher, layout, staged_change, take};
 use crate::sources::{Agreement, Anew, Seen, SourceError, seen_anew};
 use crate::vitals::Vitals;
 
@@ -321,8 +321,11 @@ impl Moving<'_> {
         let sort = layout::history(stream).sort;
         let rows = self.publisher.stage(self.history, &sort, records).await?;
         let tables = vec![
-            change(self.publisher.table(self.history), &rows, &[], self.properties()),
-            change(self.publisher.table(&self.name), &[], &[cut], BTreeMap::new()),
+            TableChange {
+                properties: self.properties(),
+                ..staged_change(self.publisher.table(self.history), &rows, &[])
+            },
+            staged_change(self.publisher.table(&self.name), &[], &[cut]),
         ];
         let streams = self.newest.streams.clone();
         let fingerprint = self.newest.fingerprint.clone();

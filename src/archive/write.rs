@@ -6,12 +6,11 @@ use std::sync::Arc;
 use arrow::record_batch::RecordBatch;
 
 use super::ArchiveError;
-use crate::checkpoints::{ClaimedTable, Manifest, Operation, STREAM, StreamProgress, TableChange};
+use crate::checkpoints::{ClaimedTable, Manifest, STREAM, StreamProgress, TableChange};
 use crate::decode::SideInputs;
 use crate::event::{EventTime, Reject, Stream, TableName};
-use crate::iceberg::{RowCut, StagedFile, Table};
 use crate::job::Declaration;
-use crate::sinks::{HistoryProgress, Publisher, Tidy, WATERMARK, layout};
+use crate::sinks::{HistoryProgress, Publisher, Tidy, WATERMARK, layout, staged_change};
 use crate::sources::Identities;
 
 /// Rows after which a checkpoint is due, whatever the interval.
@@ -139,7 +138,8 @@ impl Writer {
             let mut properties = stated.properties();
             // The bound in it is the one that the watermark goes by.
             properties.insert(STREAM.to_owned(), Declaration::of(&self.stream).to_json());
-            let mut change = change(self.publisher.table(&self.history), &files, &[], properties);
+            let mut change = staged_change(self.publisher.table(&self.history), &files, &[]);
+            change.properties = properties;
             change.summary.insert(WATERMARK.to_owned(), watermark.to_string());
             tables.push(change);
             self.stated = Some(watermark);
@@ -150,7 +150,7 @@ impl Writer {
             let rows = layout::reject_rows(&self.stream, &batch.rejects, &inputs);
             let files = self.publisher.stage(&name, &layout::rejects(&inputs).sort, vec![rows]).await?;
             written.bytes += files.iter().map(|file| file.bytes).sum::<u64>();
-            tables.push(change(self.publisher.table(&name), &files, &[], BTreeMap::new()));
+            tables.push(staged_change(self.publisher.table(&name), &files, &[]));
         }
         let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
         let fingerprint = Declaration::of(&self.stream).to_json();
@@ -207,27 +207,5 @@ pub(super) fn manifest(
         reread: BTreeMap::new(),
         topics,
         from_history: BTreeMap::new(),
-    }
-}
-
-/// A change of one table: files that come, and rows that go.
-pub(super) fn change(
-    table: &Table,
-    add: &[StagedFile],
-    remove: &[RowCut],
-    properties: BTreeMap<String, String>,
-) -> TableChange {
-    let add = add.iter().map(|file| serde_json::to_value(file).expect("staged files are texts and numbers"));
-    TableChange {
-        table: table.name().clone(),
-        uuid: table.uuid(),
-        schema_id: table.schema_id(),
-        spec_id: table.spec_id(),
-        add: add.collect(),
-        remove: remove.iter().map(|cut| serde_json::to_value(cut).expect("cuts are texts and numbers")).collect(),
-        operation: Operation::Append,
-        properties,
-        remove_properties: Vec::new(),
-        summary: BTreeMap::new(),
     }
 }

@@ -30,6 +30,8 @@ mod statistics;
 mod storage;
 mod table;
 #[cfg(test)]
+pub(crate) mod testing;
+#[cfg(test)]
 mod tests;
 mod types;
 mod writer;

@@ -8,7 +8,6 @@ mod foreign;
 mod races;
 mod rest;
 mod rows;
-mod world;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -18,11 +17,37 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, StringArra
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef, TimestampMicrosecondType};
 use futures::stream::TryStreamExt;
 
+use super::testing::World;
 use super::*;
 use crate::event::{EventTime, PartitionField, TIMESTAMP_ZONE, TableName, Transform, timestamp_type};
 use crate::secret::Properties;
 use crate::store::Stores;
-use world::{Named, World};
+
+/// A catalog and the name of its table.
+trait Named {
+    fn catalog(&self) -> &Catalog;
+    fn name(&self) -> TableName;
+}
+
+impl Named for Catalog {
+    fn catalog(&self) -> &Catalog {
+        self
+    }
+
+    fn name(&self) -> TableName {
+        name()
+    }
+}
+
+impl Named for World {
+    fn catalog(&self) -> &Catalog {
+        self
+    }
+
+    fn name(&self) -> TableName {
+        self.table("hits")
+    }
+}
 
 const HOUR: i64 = 3_600_000_000;
 

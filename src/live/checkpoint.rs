@@ -13,8 +13,8 @@ use super::RunError;
 use super::pending::Pending;
 use super::{replacing, republish};
 use crate::checkpoints::{
-    ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, Operation, REPUBLISH, RepublishRange, StateContent,
-    StateFile, StreamProgress, TableChange, TableProperties,
+    ClaimedTable, HeldFile, InsertProgress, Manifest, Offsets, REPUBLISH, RepublishRange, StateContent, StateFile,
+    StreamProgress, TableChange, TableProperties,
 };
 use crate::decode::SideInputs;
 use crate::engine::{EngineError, FrozenPane};
@@ -22,7 +22,9 @@ use crate::event::{EventTime, Reject, TableName};
 use crate::iceberg::{RowCut, StagedFile};
 use crate::job::explain::describe;
 use crate::job::{Insert, Leg, Plan, Publish};
-use crate::sinks::{PublishError, Publisher, Tidy, WATERMARK, layout, rejects_table, split_by_partition};
+use crate::sinks::{
+    PublishError, Publisher, Tidy, WATERMARK, file_value, layout, rejects_table, split_by_partition, staged_change,
+};
 use crate::sources::Identities;
 use crate::state::{LiveFile, StateFiles};
 use crate::windows::PublishRange;
@@ -275,7 +277,7 @@ impl Writer {
                             table: insert.table.clone(),
                             partition: edge.to_string(),
                             complete_at: insert.complete_at(insert.range_transform().next_edge(edge)),
-                            file: to_value(&file),
+                            file: file_value(&file),
                         });
                     }
                 }
@@ -344,7 +346,7 @@ impl Writer {
             table: insert.table.clone(),
             partition: String::new(),
             complete_at: EventTime::MAX,
-            file: to_value(&file),
+            file: file_value(&file),
         }));
         let stream = &plan.streams[insert.only_stream()].name;
         if !republish::is_through(self.reread.get(stream), &cut.streams[stream]) {
@@ -367,20 +369,11 @@ impl Writer {
 
     fn manifest(&self, cut: &Cut, tables: BTreeMap<TableName, TableFiles>) -> Manifest {
         let claimed = self.publisher.tables();
-        let changes = tables.into_iter().map(|(name, files)| {
-            let table = self.publisher.table(&name);
-            TableChange {
-                uuid: table.uuid(),
-                schema_id: table.schema_id(),
-                spec_id: table.spec_id(),
-                add: files.files.iter().map(to_value).collect(),
-                remove: files.cuts.iter().map(cut_value).collect(),
-                operation: Operation::Append,
-                properties: files.properties,
-                remove_properties: files.remove_properties,
-                summary: files.summary,
-                table: name,
-            }
+        let changes = tables.into_iter().map(|(name, files)| TableChange {
+            properties: files.properties,
+            remove_properties: files.remove_properties,
+            summary: files.summary,
+            ..staged_change(self.publisher.table(&name), &files.files, &files.cuts)
         });
         // A backfill that knows from a result how far the job is must find the late rows up to there.
         let is_result = |change: &TableChange| self.plan.inserts.iter().any(|insert| insert.table == change.table);
@@ -431,14 +424,6 @@ fn encode(table: TableName, panes: Vec<FrozenPane>) -> Result<(u64, Bytes), RunE
 fn unsettled(insert: &Insert, source: arrow::error::ArrowError) -> RunError {
     let source = Box::new(DataFusionError::from(source));
     EngineError::Evaluate { table: insert.table.clone(), window: None, source }.into()
-}
-
-fn to_value(file: &StagedFile) -> serde_json::Value {
-    serde_json::to_value(file).expect("staged files are made of texts and numbers")
-}
-
-fn cut_value(cut: &RowCut) -> serde_json::Value {
-    serde_json::to_value(cut).expect("cuts are made of texts and numbers")
 }
 
 fn rows_of(batches: &[RecordBatch]) -> u64 {

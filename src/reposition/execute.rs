@@ -12,15 +12,15 @@ use super::moves::{first_window, moves, published, read_again, stood};
 use super::standing::stands;
 use super::{Destination, Moving, RepositionError, Repositioned, Repositioning, ResultMove};
 use crate::checkpoints::{
-    CheckpointError, Claimant, ClaimedTable, GAPS, HeldFile, InsertProgress, Manifest, Operation, PartitionProgress,
-    REPUBLISH, Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange,
-    TableProperties, Version,
+    CheckpointError, Claimant, ClaimedTable, GAPS, HeldFile, InsertProgress, Manifest, PartitionProgress, REPUBLISH,
+    Savepoint, SavepointLabel, SavepointName, StateContent, StateFile, StreamProgress, TableChange, TableProperties,
+    Version,
 };
 use crate::event::{EventTime, Stream, TableName};
 use crate::iceberg::{RowCut, ScanFile, StagedFile, Table, read_file};
 use crate::job::explain::describe;
 use crate::job::{Insert, Plan};
-use crate::sinks::{PublishError, Publisher, Taken, Target, layout, take, targets};
+use crate::sinks::{PublishError, Publisher, Taken, Target, file_value, layout, staged_change, take, targets};
 use crate::state::encode as encode_state;
 use crate::vitals::Vitals;
 
@@ -166,7 +166,7 @@ async fn stage_held(
         let Some(insert) = plan.inserts.iter().find(|insert| insert.table == held.table) else { continue };
         let rows = held_rows(savepoint, held, publisher.table(&held.table)).await?;
         for file in publisher.stage(&held.table, &layout::result(insert).sort, rows).await? {
-            let file = serde_json::to_value(&file).expect("staged files are made of texts and numbers");
+            let file = file_value(&file);
             staged.push(HeldFile { file, ..held.clone() });
         }
     }
@@ -297,22 +297,6 @@ fn changes(
     changes.into_values().collect()
 }
 
-fn nothing(publisher: &Publisher, destination: &Destination, table: &TableName) -> TableChange {
-    let table = publisher.table(table);
-    TableChange {
-        table: table.name().clone(),
-        uuid: table.uuid(),
-        schema_id: table.schema_id(),
-        spec_id: table.spec_id(),
-        add: Vec::new(),
-        remove: Vec::new(),
-        operation: Operation::Append,
-        properties: BTreeMap::new(),
-        remove_properties: Vec::new(),
-        summary: BTreeMap::from([("kappa.reposition".to_owned(), destination.reason().to_owned())]),
-    }
-}
-
 fn result_change(
     plan: &Plan,
     publisher: &Publisher,
@@ -328,22 +312,17 @@ fn result_change(
         in_table: published.map(|published| published.below),
         ..TableProperties::default()
     };
-    let mut change = nothing(publisher, destination, &insert.table);
+    // Nothing was there; a backfill that was quicker than this commit may have put something.
+    let column = &insert.partitions[insert.range.partition].column;
+    let cut = moved.ends_at.map(|end| RowCut::of_times(column, end, EventTime::MAX));
+    let mut change = staged_change(publisher.table(&insert.table), &[], cut.as_slice());
     change.properties = properties.format(&plan.name);
+    change.summary.insert("kappa.reposition".to_owned(), destination.reason().to_owned());
     if moved.republish.is_none() {
         change.remove_properties.push(REPUBLISH.to_owned());
     }
     if moved.gaps.is_empty() {
         change.remove_properties.push(GAPS.to_owned());
     }
-    if let Some(end) = moved.ends_at {
-        // Nothing was there; a backfill that was quicker than this commit may have put something.
-        let column = &insert.partitions[insert.range.partition].column;
-        change.remove.push(to_value(&RowCut::of_times(column, end, EventTime::MAX)));
-    }
     change
-}
-
-fn to_value(cut: &RowCut) -> serde_json::Value {
-    serde_json::to_value(cut).expect("cuts are made of texts and numbers")
 }

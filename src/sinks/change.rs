@@ -13,6 +13,31 @@ use crate::checkpoints::{
 };
 use crate::iceberg::{Change, Operation, Remove, RowCut, StagedFile, Table, cut_out};
 
+/// What a checkpoint does to a table as it is now: files that come, and rows that go.
+pub fn staged_change(table: &Table, add: &[StagedFile], remove: &[RowCut]) -> TableChange {
+    TableChange {
+        table: table.name().clone(),
+        uuid: table.uuid(),
+        schema_id: table.schema_id(),
+        spec_id: table.spec_id(),
+        add: add.iter().map(file_value).collect(),
+        remove: remove.iter().map(cut_value).collect(),
+        operation: ManifestOperation::Append,
+        properties: BTreeMap::new(),
+        remove_properties: Vec::new(),
+        summary: BTreeMap::new(),
+    }
+}
+
+/// A staged file as a manifest keeps it.
+pub fn file_value(file: &StagedFile) -> Value {
+    serde_json::to_value(file).expect("staged files are made of texts and numbers")
+}
+
+fn cut_value(cut: &RowCut) -> Value {
+    serde_json::to_value(cut).expect("cuts are made of texts and numbers")
+}
+
 /// The commit of `staged` on exactly `on`, by the run of this generation.
 pub(super) async fn change(
     owner: &str,

@@ -1,6 +1,8 @@
 //! Where rows go: layouts of the tables, staging of files, and the durable order in which they become visible.
 
 mod change;
+#[cfg(test)]
+mod conformance;
 mod error;
 pub mod layout;
 mod outage;
@@ -11,8 +13,11 @@ mod rollback;
 mod stage;
 mod take;
 mod targets;
+#[cfg(test)]
+mod testing;
 mod tidy;
 
+pub use change::{file_value, staged_change};
 pub use error::PublishError;
 pub use layout::future_rejects;
 pub use outage::is_outage;

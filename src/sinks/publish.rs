@@ -24,7 +24,17 @@ use crate::iceberg::{Catalog, Change, CommitError, StagedFile, Table};
 use crate::kill_point::KillPoint;
 use crate::vitals::{Outside, Vitals};
 
-/// A run that may publish.
+/// A run that may publish: the one sink, whose contract `conformance` tries on every catalog and in every store.
+///
+/// - What is staged is in no table before [`Publisher::publish`] is given a manifest that names it, and never if it isn't.
+/// - A manifest is in its tables once when `publish` returns: all that goes and comes in a table, its checkpoint and its
+///   offsets, as one snapshot. Given again, it changes nothing.
+/// - A manifest that was put is in its tables once when the next run has begun ([`super::Taken::begin`]), whatever had
+///   been committed of it.
+/// - A run that a newer one has taken over from publishes nothing any more, and says so.
+/// - What others commit to the tables meanwhile stays; a table that was made anew is left alone.
+///
+/// A store or a catalog that is away is no error: calls wait for it, and tell `vitals` that they do.
 #[derive(Clone, Debug)]
 pub struct Publisher {
     pub(super) catalog: Catalog,

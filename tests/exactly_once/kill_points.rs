@@ -23,7 +23,7 @@ const DEATH_LIMIT: Duration = Duration::from_secs(120);
 const ABORTED: i32 = 6;
 /// Slices of messages that are sent when a checkpoint was made, for the next one.
 const SHARE_SLICES: usize = 3;
-/// Shares that the deaths of one project may need, each.
+/// Shares that a death may need.
 const SHARES_A_DEATH: usize = 12;
 /// The same where files are compacted: behind the checkpoints, those of many at once.
 const SHARES_A_COMPACTION: usize = 30;
@@ -49,6 +49,17 @@ struct Place {
     times: usize,
     /// Points one of which it dies at first, so that it has something to do when it starts.
     before: &'static [&'static str],
+}
+
+impl Place {
+    fn is_compaction(&self) -> bool {
+        self.point == "in_compaction"
+    }
+
+    /// How many shares of messages a death here may take, so that those behind it find as many.
+    fn shares(&self) -> usize {
+        if self.is_compaction() { SHARES_A_COMPACTION } else { SHARES_A_DEATH }
+    }
 }
 
 const fn place(point: &'static str, who: Who, times: usize) -> Place {
@@ -218,18 +229,18 @@ struct Life<'a> {
 
 impl Life<'_> {
     fn go(&self, seed: u64) {
-        let is_compaction = self.place.point == "in_compaction";
-        let shares = self.deaths * if is_compaction { SHARES_A_COMPACTION } else { SHARES_A_DEATH };
+        let is_led_up_to = !self.place.before.is_empty();
+        let shares = self.deaths * (1 + usize::from(is_led_up_to)) * self.place.shares();
         let messages = (shares + 1) * SHARE_SLICES * SLICE;
         // Partitions that are over are what is compacted.
-        let case = if is_compaction { Case::swift(seed, messages) } else { Case::steady(seed, messages) };
+        let case = if self.place.is_compaction() { Case::swift(seed, messages) } else { Case::steady(seed, messages) };
         let case = case.varied(&mut self.random.borrow_mut());
         let history = (self.place.who == Who::Archive).then_some("history");
         let arriving = Arriving::of(case, history, "checkpoint_interval = \"100ms\"");
         let command = if history.is_some() { Watched::archive(&arriving) } else { Watched::run(&arriving) };
         arriving.while_fed(shares, |gate| {
             for _ in 0..self.deaths {
-                if !self.place.before.is_empty() {
+                if is_led_up_to {
                     let before = self.random.borrow_mut().pick(self.place.before);
                     self.die(&command, before, 0, gate);
                 }
@@ -254,11 +265,13 @@ impl Life<'_> {
         let arguments: &[&str] = if self.place.who == Who::Run { &["--workers", &workers] } else { &[] };
         let running = command.start_with(arguments, &[("FAILPOINTS", &fail_points(point, time))]);
         let (mut newest, mut looks) = (command.newest(), 0);
+        let mut shares = self.place.shares() - 1;
         gate.open();
         let died = running.wait_and(DEATH_LIMIT, || {
             looks += 1;
-            if command.newest() != newest || looks % LOOKS_PATIENT == 0 {
+            if shares > 0 && (command.newest() != newest || looks % LOOKS_PATIENT == 0) {
                 newest = command.newest();
+                shares -= 1;
                 gate.open();
             }
         });

@@ -1,11 +1,6 @@
 //! Writers at the same time, and answers that get lost.
 
-use std::sync::atomic::{AtomicU32, Ordering};
-
-use async_trait::async_trait;
-use iceberg::TableCreation;
-
-use super::super::catalog::{Backend, CommitFailure, MetadataChange};
+use super::super::testing::forgetful;
 use super::*;
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
@@ -57,54 +52,13 @@ async fn of_racing_creators_all_get_the_same_table() {
     assert_eq!(uuids.len(), 1);
 }
 
-/// Commits, or not, and then loses the answer, as often as told.
-#[derive(Debug)]
-struct Forgetful {
-    inner: Catalog,
-    lands: bool,
-    lost: AtomicU32,
-}
-
-#[async_trait]
-impl Backend for Forgetful {
-    async fn load(&self, name: &TableName) -> Result<Option<Table>, IcebergError> {
-        self.inner.backend.load(name).await
-    }
-    async fn create(&self, name: &TableName, creation: TableCreation) -> Result<Table, IcebergError> {
-        self.inner.backend.create(name, creation).await
-    }
-    async fn drop_table(&self, name: &TableName) -> Result<bool, IcebergError> {
-        self.inner.backend.drop_table(name).await
-    }
-    async fn list(&self, namespace: &[String]) -> Result<Vec<TableName>, IcebergError> {
-        self.inner.backend.list(namespace).await
-    }
-    async fn check_commit(&self, table: &Table) -> Result<(), IcebergError> {
-        self.inner.backend.check_commit(table).await
-    }
-    async fn check_create(&self, namespace: &[String]) -> Result<(), IcebergError> {
-        self.inner.backend.check_create(namespace).await
-    }
-    async fn commit(&self, base: &Table, change: &MetadataChange) -> Result<(), CommitFailure> {
-        if self.lost.load(Ordering::Relaxed) == 0 {
-            return self.inner.backend.commit(base, change).await;
-        }
-        self.lost.fetch_sub(1, Ordering::Relaxed);
-        if self.lands {
-            self.inner.backend.commit(base, change).await?;
-        }
-        Err(CommitFailure::Unknown("connection lost".into()))
-    }
-}
-
 #[tokio::test]
 async fn a_commit_whose_answer_is_lost_lands_once() {
     for (lands, attempts) in [(true, 1), (false, 3)] {
         let folder = tempfile::tempdir().expect("a folder");
         let inner = open(folder.path()).await;
         let table = by_hour(&inner).await;
-        let forgetful = Forgetful { inner: inner.clone(), lands, lost: AtomicU32::new(2) };
-        let catalog = Catalog { backend: Arc::new(forgetful) };
+        let catalog = forgetful(&inner, lands, 2);
         let mut change = Change { operation: Operation::Append, ..Change::nothing(&table) };
         change.add = stage(&table, &[(Some(0), None, 1)]).await;
         let done = catalog.commit(&change).await.expect("landed");
