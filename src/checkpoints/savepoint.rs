@@ -25,6 +25,7 @@ use super::manifest::{BadManifest, decode, encode};
 use super::{CheckpointError, CheckpointStore, Manifest, StateFile, checksum_text};
 use crate::event::EventTime;
 use crate::state::{LegColumns, StateError, decode as decode_state, from_parquet, to_parquet};
+use crate::windows::{ASIDE, Gone};
 
 /// Characters of a name at most, so that every store takes it.
 const NAME_CHARS_MAX: usize = 100;
@@ -137,11 +138,22 @@ pub struct Version<'a> {
     pub legs: &'a [LegColumns],
 }
 
-/// The Parquet bytes of a state file, and the rows in it: only of the panes that it is listed for, as others are closed or
-/// written again elsewhere.
-fn shown(bytes: &[u8], file: &StateFile, columns: Option<&LegColumns>) -> Result<(Bytes, u64), StateError> {
+/// The panes in a state file that it is listed for, as others are closed or written again elsewhere.
+fn listed(bytes: &[u8], file: &StateFile) -> Result<Vec<(EventTime, RecordBatch)>, StateError> {
     let mut panes = decode_state(bytes)?;
     panes.retain(|(start, _)| file.panes.contains(start));
+    Ok(panes)
+}
+
+/// The Parquet bytes of a state file, and the rows in it that are there.
+fn shown(
+    bytes: &[u8],
+    file: &StateFile,
+    columns: Option<&LegColumns>,
+    gone: &Gone,
+) -> Result<(Bytes, u64), StateError> {
+    let panes = listed(bytes, file)?.into_iter().map(|(start, rows)| (start, gone.without(file.leg, rows)));
+    let panes: Vec<_> = panes.filter(|(_, rows)| rows.num_rows() > 0).collect();
     let rows = panes.iter().map(|(_, rows)| rows.num_rows() as u64).sum();
     Ok((Bytes::from(to_parquet(&panes, columns)?), rows))
 }
@@ -203,11 +215,20 @@ impl CheckpointStore {
         if self.exists(&label.name).await? {
             return Err(self.taken(&label.name));
         }
+        let not_kept = |file: &StateFile| {
+            let path = file.path.clone();
+            |source| CheckpointError::NotKept { path, source }
+        };
+        // Files of windows that the data makes may say that rows in others of them are gone.
+        let mut gone = Gone::default();
+        for file in manifest.state.iter().filter(|file| file.panes.contains(&EventTime(ASIDE))) {
+            let panes = listed(&self.get_state(file).await?, file).map_err(not_kept(file))?;
+            panes.iter().for_each(|(_, rows)| gone.note(file.leg, rows));
+        }
         let mut state = Vec::with_capacity(manifest.state.len());
         for (number, file) in manifest.state.iter().enumerate() {
             let columns = version.legs.get(file.leg).filter(|_| version.fingerprint == manifest.fingerprint);
-            let (bytes, rows) = shown(&self.get_state(file).await?, file, columns)
-                .map_err(|source| CheckpointError::NotKept { path: file.path.clone(), source })?;
+            let (bytes, rows) = shown(&self.get_state(file).await?, file, columns, &gone).map_err(not_kept(file))?;
             if rows == 0 {
                 continue;
             }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, StringArray};
+use arrow::array::{ArrayRef, Int64Array, StringArray};
 use arrow::record_batch::RecordBatch;
 use bytes::Bytes;
 use object_store::ObjectStore;
@@ -12,6 +12,7 @@ use super::faulty_store::{Fault, FaultyStore, claimant};
 use super::manifest::tests::sample;
 use super::*;
 use crate::event::EventTime;
+use crate::windows::{ASIDE, NUMBER};
 
 fn label(name: &str) -> SavepointLabel {
     SavepointLabel { name: name.parse().expect("a name"), created: EventTime(5), reason: "a test".to_owned() }
@@ -70,6 +71,38 @@ async fn a_savepoint_outlives_the_checkpoint_that_it_was_made_of() {
     assert_eq!(store.savepoints().await.expect("listed"), std::slice::from_ref(&kept));
     let panes = store.panes(&kept.manifest.state[0]).await.expect("a copy");
     assert_eq!(panes, crate::state::decode(&state_bytes()).expect("just written"));
+}
+
+#[tokio::test]
+async fn rows_that_another_file_says_to_be_gone_are_not_kept() {
+    let aside = |keys: &[Option<&str>], numbers: &[i64]| {
+        let columns: [(_, ArrayRef); 2] = [
+            ("k0", Arc::new(StringArray::from(keys.to_vec()))),
+            (NUMBER, Arc::new(Int64Array::from(numbers.to_vec()))),
+        ];
+        vec![(EventTime(ASIDE), RecordBatch::try_from_iter(columns).expect("two columns"))]
+    };
+    let store = store();
+    let (begun, manifest) = checkpoint(&store).await;
+    let content = |leg| StateContent { rows: 1, insert: 0, leg, panes: vec![EventTime(ASIDE)] };
+    let files = [
+        (0, aside(&[Some("a"), Some("b")], &[1, 2])),
+        (1, aside(&[Some("of another leg")], &[1])),
+        (0, aside(&[Some("c"), None], &[3, -1])),
+        (0, aside(&[None], &[-3])),
+    ];
+    let mut state = Vec::new();
+    for (number, (leg, panes)) in files.iter().enumerate() {
+        let bytes = Bytes::from(crate::state::encode(panes).expect("memory takes it"));
+        state.push(begun.put_state(2, &format!("0-{number}"), bytes, content(*leg)).await.expect("state"));
+    }
+    begun.put(&Manifest { id: begun.id(2), state, ..manifest }).await.expect("put");
+    let kept = store.keep_newest(&label("first"), &VERSION).await.expect("kept").expect("there is a checkpoint");
+    let mut held = Vec::new();
+    for file in &kept.manifest.state {
+        held.extend(store.panes(file).await.expect("a copy"));
+    }
+    assert_eq!(held, [aside(&[Some("b")], &[2]), aside(&[Some("of another leg")], &[1])].concat());
 }
 
 #[tokio::test]

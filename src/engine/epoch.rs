@@ -20,7 +20,7 @@ use super::worker::{self, Command, Context, WorkerOutput};
 use crate::event::{EventBatch, EventTime, TableName};
 use crate::job::Plan;
 use crate::windows::pane::PaneError;
-use crate::windows::{Deferred, Places, PublishRange};
+use crate::windows::{Deferred, Gone, Places, PublishRange};
 
 /// Epochs that may be under way: enough to keep all workers busy while one closes, few enough that back-pressure
 /// reaches the source within a fraction of a second.
@@ -75,6 +75,15 @@ pub struct RestoredPane {
     pub start: EventTime,
     /// As [`FrozenPane::states`], of any number of workers.
     pub rows: RecordBatch,
+}
+
+impl RestoredPane {
+    /// Panes of a checkpoint without the rows that others of them say to be gone.
+    fn standing(panes: Vec<RestoredPane>) -> Vec<RestoredPane> {
+        let mut gone = Gone::default();
+        panes.iter().for_each(|pane| gone.note(pane.leg, &pane.rows));
+        panes.into_iter().map(|pane| RestoredPane { rows: gone.without(pane.leg, pane.rows), ..pane }).collect()
+    }
 }
 
 /// State of one pane on one worker, for a checkpoint.
@@ -285,7 +294,7 @@ impl Engine {
             publish: options.publish,
             places: options.places,
             complete_from: options.complete_from,
-            restored: options.restored,
+            restored: RestoredPane::standing(options.restored),
             watermark: options.watermark,
             published_below: options.published_below,
             fail_point: options.fail_point,

@@ -183,7 +183,7 @@ fn keepers(
         let published_below = context.published_below.get(insert).copied().unwrap_or_default();
         let (range, watermark) = (context.publish[insert], context.watermark);
         let published = Published { range, watermark, published_below, complete_from };
-        keepers.push(Keeper::new(&context.plan, preparation, published)?);
+        keepers.push(Keeper::new(&context.plan, preparation, published, index)?);
     }
     for pane in &context.restored {
         keepers[pane.leg].restore(pane, index, peers)?;

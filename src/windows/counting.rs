@@ -35,8 +35,9 @@ use self::course::Course;
 use self::layout::{BOOKKEEPING, FIRST, bookkeeping, open_schema, state_schema};
 use self::order::in_canonical_order;
 use self::portion::{Input, Portion, groups};
+use super::aside::Aside;
 use super::fed::Fed;
-use super::held::FrozenPart;
+use super::held::{FrozenPart, padded};
 use super::identities::Identities;
 use super::made::MadeWindows;
 use super::pane::{Aggregation, PaneError};
@@ -86,22 +87,22 @@ pub struct CountWindows {
     waiting_rows: usize,
     /// Rows that waited when rows were last taken.
     left: usize,
-    /// Keys, states, then first, last, count, whole; a count of zero is a key that has no window, but isn't known to be
+    /// Keys, states, then first, last, count, whole, number; a count of zero is a key that has no window, but isn't known to be
     /// whole.
-    open: Option<RecordBatch>,
+    open: Aside,
     waiting_changed: bool,
-    /// How often it was frozen.
+    /// How often what waits was frozen.
     freezes: u64,
-    open_changed: bool,
 }
 
 impl CountWindows {
-    /// No windows yet. `shipped` are the columns of the rows that will be added.
+    /// No windows yet, on this worker. `shipped` are the columns of the rows that will be added.
     pub fn new(
         window: Counting,
         aggregation: &Arc<Aggregation>,
         shipped: &SchemaRef,
         complete_from: EventTime,
+        worker: usize,
     ) -> CountWindows {
         let partition: Vec<usize> = (0..window.partition_keys).collect();
         let partition = aggregation.keys.project(&partition).expect("keys that have windows are group keys");
@@ -115,10 +116,9 @@ impl CountWindows {
             waiting: Vec::new(),
             waiting_rows: 0,
             left: 0,
-            open: None,
+            open: Aside::new(OPEN, worker),
             waiting_changed: false,
             freezes: 0,
-            open_changed: false,
         }
     }
 
@@ -154,14 +154,14 @@ impl CountWindows {
 
     /// Where the earliest open window begins, or could begin on a row that comes.
     pub fn opens_from(&self, settled: EventTime) -> EventTime {
-        let open = self.open.iter().flat_map(|open| bookkeeping(open, FIRST).values().iter().copied());
+        let open = self.open.rows().into_iter().flat_map(|open| bookkeeping(open, FIRST).values().iter().copied());
         let waiting = self.waiting.iter().flat_map(|rows| times(rows).values().iter().copied());
         open.chain(waiting).map(EventTime).chain([settled]).min().expect("there is one")
     }
 
     /// Open windows, and the set of rows that wait.
     pub fn len(&self) -> usize {
-        self.open.as_ref().map_or(0, RecordBatch::num_rows) + usize::from(self.waiting_rows > 0)
+        self.open.rows().map_or(0, RecordBatch::num_rows) + usize::from(self.waiting_rows > 0)
     }
 
     /// Whether nothing is open and nothing waits.
@@ -171,29 +171,29 @@ impl CountWindows {
 
     /// Memory held.
     pub fn bytes(&self) -> usize {
-        self.open.iter().chain(&self.waiting).map(RecordBatch::get_array_memory_size).sum()
+        self.open.rows().into_iter().chain(&self.waiting).map(RecordBatch::get_array_memory_size).sum()
     }
 
-    /// Layout of what [`CountWindows::freeze`] gives: keys, partial states, then `_first`, `_last`, `_count` and `_whole`;
-    /// and, null there, the columns of rows that wait. Those have null in the others.
+    /// Layout of what [`CountWindows::freeze`] gives: keys, partial states, then `_first`, `_last`, `_count`, `_whole` and
+    /// `_number`; and, null there, the columns of rows that wait. Those have null in the others.
     pub fn state_schema(&self) -> SchemaRef {
         Arc::clone(&self.state)
     }
 
-    /// What changed since the last call: [`OPEN`] or [`WAITING`], and all rows of it.
+    /// What changed since the last call: of [`OPEN`] what has come and what is gone, of [`WAITING`] all rows.
     pub fn freeze(&mut self) -> Vec<FrozenPart> {
-        let mut frozen = Vec::new();
-        let number = self.freezes;
-        if std::mem::take(&mut self.open_changed) {
-            let columns = self.open.as_ref().map(|open| (open.columns().to_vec(), open.num_rows()));
-            frozen.push(FrozenPart::whole(OPEN, Some(self.in_state(columns)), number));
-        }
+        let in_state = |part: FrozenPart| {
+            let layout = Arc::clone(&self.state);
+            let states = part.states.map(|states| states.map(move |states| padded(&layout, states)));
+            FrozenPart { states, ..part }
+        };
+        let mut frozen: Vec<FrozenPart> = self.open.freeze().into_iter().map(in_state).collect();
         if std::mem::take(&mut self.waiting_changed) {
             let rows = concat_batches(&self.shipped, &self.waiting).expect("they have one layout");
-            frozen.push(FrozenPart::whole(WAITING, Some(self.waiting_in_state(&rows)), number));
+            frozen.push(FrozenPart::whole(WAITING, Some(self.waiting_in_state(&rows)), self.freezes));
             self.waiting = vec![rows];
+            self.freezes += 1;
         }
-        self.freezes += 1;
         frozen
     }
 
@@ -204,10 +204,7 @@ impl CountWindows {
         let of_open = self.aggregation.state_schema().fields().len() + BOOKKEEPING;
         if pane == OPEN {
             let open = RecordBatch::try_new(open_schema(&self.aggregation), rows.columns()[..of_open].to_vec());
-            let open = open.expect("the layout was checked");
-            let parts: Vec<RecordBatch> = self.open.take().into_iter().chain([open]).collect();
-            self.open = Some(concat_batches(&open_schema(&self.aggregation), &parts).expect("they have one layout"));
-            self.open_changed = true;
+            self.open.restore(&open.expect("the layout was checked"));
             return Ok(());
         }
         let (positions, others) = rows.columns()[of_open..].split_at(POSITION_COLUMNS);
@@ -215,18 +212,6 @@ impl CountWindows {
         let waiting = RecordBatch::try_new(Arc::clone(&self.shipped), columns).expect("the layout was checked");
         self.add(waiting);
         Ok(())
-    }
-
-    /// Columns of the state, and null in those behind them.
-    fn in_state(&self, columns: Option<(Vec<ArrayRef>, usize)>) -> RecordBatch {
-        let (mut columns, rows) = columns.unwrap_or_default();
-        if rows == 0 {
-            return RecordBatch::new_empty(Arc::clone(&self.state));
-        }
-        for field in &self.state.fields()[columns.len()..] {
-            columns.push(new_null_array(field.data_type(), rows));
-        }
-        RecordBatch::try_new(Arc::clone(&self.state), columns).expect("the layout is made of both")
     }
 
     fn waiting_in_state(&self, rows: &RecordBatch) -> RecordBatch {
@@ -239,7 +224,7 @@ impl CountWindows {
             columns.push(new_null_array(field.data_type(), rows.num_rows()));
         }
         columns.extend(positions.iter().chain(others).cloned());
-        self.in_state(Some((columns, rows.num_rows())))
+        RecordBatch::try_new(Arc::clone(&self.state), columns).expect("the layout is made of both")
     }
 
     /// The rows before `settled`, in canonical order; the others wait on.
@@ -267,13 +252,13 @@ impl CountWindows {
 
     /// Whether an open window's time is over. A key is known to be whole again when the time of its last window is, or later.
     fn may_time_out(&self, settled: EventTime) -> bool {
-        let Some(open) = &self.open else { return false };
+        let Some(open) = self.open.rows() else { return false };
         bookkeeping(open, FIRST).values().iter().any(|&first| self.window.deadline(first) <= settled.0)
     }
 
     /// The windows that were open.
     fn carried(&self) -> RecordBatch {
-        self.open.clone().unwrap_or_else(|| RecordBatch::new_empty(open_schema(&self.aggregation)))
+        self.open.rows().cloned().unwrap_or_else(|| RecordBatch::new_empty(open_schema(&self.aggregation)))
     }
 
     fn advance(
@@ -298,8 +283,7 @@ impl CountWindows {
         let input = Input { carried: &carried, fed, groups: &groups, window_of: &window_of, keys: &all_keys };
         let given = Portion::of(&self.aggregation, &input, |window| course.windows[window].reason.is_some())?;
         let kept = Portion::of(&self.aggregation, &input, |window| course.is_kept(window, settled))?;
-        self.open = kept.keep(&self.aggregation, &course.windows)?;
-        self.open_changed = true;
+        self.open.set(kept.keep(&self.aggregation, &course.windows)?);
         given.give(&self.aggregation, self.window, &course.windows)
     }
 }

@@ -2,18 +2,19 @@
 //! set aside, one batch of them, once their panes are gone.
 //!
 //! Invariant: what was frozen, put together, is what is held: a checkpoint hears of every pane that is gone and of every
-//! change of the batch set aside.
+//! change of what is set aside ([`super::aside`]).
 
 use std::collections::btree_map::Entry;
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, new_null_array};
+use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::aside::{Aside, NUMBER};
 use super::deferred::Deferred;
 use super::pane::{Aggregation, Frozen, Pane, PaneError};
 use crate::event::EventTime;
@@ -49,31 +50,27 @@ impl FrozenPart {
 #[derive(Debug)]
 pub(super) struct Held {
     aggregation: Arc<Aggregation>,
-    /// Layout of what is set aside and of frozen rows: the aggregation's state, then columns of the kind's own, BIGINT and
-    /// null in rows out of panes.
+    /// Layout of what is set aside and of frozen rows: the aggregation's state, then columns of the kind's own and [`NUMBER`],
+    /// BIGINT and null in rows out of panes.
     layout: SchemaRef,
     /// By start, in microseconds.
     panes: BTreeMap<i64, Pane>,
-    aside: Option<RecordBatch>,
-    /// What a checkpoint must hear of at the next freeze: that what is set aside is something else, and which panes are gone.
-    aside_changed: bool,
-    freezes_of_aside: u64,
+    aside: Aside,
+    /// Which panes are gone: a checkpoint must hear of it at the next freeze.
     gone: BTreeSet<i64>,
 }
 
 impl Held {
-    /// Nothing yet. What is set aside has these columns of its own.
-    pub(super) fn new(aggregation: &Arc<Aggregation>, own: &[&str]) -> Held {
+    /// Nothing yet, on this worker. What is set aside has these columns of its own.
+    pub(super) fn new(aggregation: &Arc<Aggregation>, own: &[&str], worker: usize) -> Held {
         let state = aggregation.state_schema();
-        let own = own.iter().map(|name| Arc::new(Field::new(*name, DataType::Int64, true)));
+        let own = own.iter().chain(&[NUMBER]).map(|name| Arc::new(Field::new(*name, DataType::Int64, true)));
         let fields: Vec<Arc<Field>> = state.fields().iter().cloned().chain(own).collect();
         Held {
             aggregation: Arc::clone(aggregation),
             layout: Arc::new(Schema::new(fields)),
             panes: BTreeMap::new(),
-            aside: None,
-            aside_changed: false,
-            freezes_of_aside: 0,
+            aside: Aside::new(ASIDE, worker),
             gone: BTreeSet::new(),
         }
     }
@@ -121,7 +118,7 @@ impl Held {
         let Some(first) = self.panes.first_entry().filter(|first| *first.key() <= time.0) else { return Ok(None) };
         let (start, pane) = first.remove_entry();
         self.gone.insert(start);
-        Ok(Some((start, with_own(&self.layout, &pane.into_state()?))))
+        Ok(Some((start, padded(&self.layout, &pane.into_state()?))))
     }
 
     /// Gives states out of panes to the pane that starts at `start`.
@@ -132,13 +129,17 @@ impl Held {
 
     /// What is set aside.
     pub(super) fn aside(&self) -> Option<&RecordBatch> {
-        self.aside.as_ref()
+        self.aside.rows()
     }
 
-    /// Sets something else aside; what was there before.
+    /// Whether a row is one that was set aside, and stayed as it was since.
+    pub(super) fn stood(&self, states: &RecordBatch, row: u32) -> bool {
+        states.columns().last().expect("its number").is_valid(row as usize)
+    }
+
+    /// Sets something else aside; what was there before. What stays as it was keeps its [`NUMBER`], all else has none.
     pub(super) fn set_aside(&mut self, states: Option<RecordBatch>) -> Option<RecordBatch> {
-        self.aside_changed = true;
-        std::mem::replace(&mut self.aside, states.filter(|states| states.num_rows() > 0))
+        self.aside.set(states)
     }
 
     /// Batches of partial states as one.
@@ -151,16 +152,12 @@ impl Held {
 
     /// What changed since the last call.
     pub(super) fn freeze(&mut self) -> Result<Vec<FrozenPart>, PaneError> {
-        let mut frozen = Vec::new();
-        if std::mem::take(&mut self.aside_changed) {
-            frozen.push(FrozenPart::whole(ASIDE, self.aside.clone(), self.freezes_of_aside));
-            self.freezes_of_aside += 1;
-        }
+        let mut frozen: Vec<FrozenPart> = self.aside.freeze().into_iter().collect();
         frozen.extend(std::mem::take(&mut self.gone).into_iter().map(FrozenPart::gone));
         for (&pane, open) in &mut self.panes {
             if let Some(Frozen { states, covers }) = open.freeze()? {
                 let layout = Arc::clone(&self.layout);
-                let states = Some(states.map(move |states| with_own(&layout, states)));
+                let states = Some(states.map(move |states| padded(&layout, states)));
                 frozen.push(FrozenPart { pane, states, covers });
             }
         }
@@ -188,15 +185,13 @@ impl Held {
         if pane != ASIDE {
             return self.merge(pane, rows);
         }
-        let parts: Vec<RecordBatch> = self.aside.take().into_iter().chain([rows.clone()]).collect();
-        let together = self.together(&parts);
-        self.set_aside(Some(together));
+        self.aside.restore(rows);
         Ok(())
     }
 
     /// Whether there is nothing.
     pub(super) fn is_empty(&self) -> bool {
-        self.panes.is_empty() && self.aside.is_none()
+        self.panes.is_empty() && self.aside().is_none()
     }
 
     /// Memory held by each pane, and by what is set aside under the time that `first` finds in it.
@@ -204,7 +199,7 @@ impl Held {
         &self,
         first: impl Fn(&RecordBatch) -> Option<i64>,
     ) -> impl Iterator<Item = (EventTime, usize)> {
-        let aside = self.aside.iter().map(move |states| {
+        let aside = self.aside().into_iter().map(move |states| {
             let first = first(states).unwrap_or(ASIDE);
             (EventTime(first), states.get_array_memory_size())
         });
@@ -212,8 +207,8 @@ impl Held {
     }
 }
 
-/// The rows of a pane in the layout of what is set aside.
-fn with_own(layout: &SchemaRef, states: &RecordBatch) -> RecordBatch {
+/// Rows in a layout that goes on behind their columns: null there.
+pub(super) fn padded(layout: &SchemaRef, states: &RecordBatch) -> RecordBatch {
     if states.num_columns() == layout.fields().len() {
         return states.clone();
     }

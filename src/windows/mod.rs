@@ -7,6 +7,7 @@
 //! `engine/prepare`, and what is kept for it in `engine/keep` (their module docs say how).
 
 mod adjacent;
+mod aside;
 mod by_data;
 mod calendar;
 pub mod counting;
@@ -33,6 +34,7 @@ mod tumbling;
 mod window;
 
 pub use adjacent::Adjacent;
+pub use aside::{Gone, NUMBER};
 pub use by_data::ByData;
 pub use calendar::{Calendar, CalendarLength, TZDATA};
 pub use counting::{CountWindows, Counting};

@@ -84,13 +84,14 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// No sessions yet. `functions` are the user's aggregates over groups of `keys`. Sessions are given early, and again while
+    /// No sessions yet, on this worker. `functions` are the user's aggregates over groups of `keys`. Sessions are given early, and again while
     /// they are `revised`. Fails if a function can't say what its state looks like.
     pub fn new(
         window: Session,
         keys: SchemaRef,
         mut functions: Vec<Arc<AggregateFunctionExpr>>,
         revised: Option<Revised>,
+        worker: usize,
     ) -> Result<Sessions, PaneError> {
         let partition: Vec<usize> = (0..window.partition_keys).collect();
         let partition = Arc::new(keys.project(&partition).expect("keys that tell sessions apart are group keys"));
@@ -103,7 +104,7 @@ impl Sessions {
         let aggregation = Arc::new(Aggregation::new(keys, functions)?);
         let of_user: Vec<usize> = (0..aggregation.closed_schema().fields().len() - 2).collect();
         let closed = Arc::new(aggregation.closed_schema().project(&of_user).expect("the two times come last"));
-        let held = Held::new(&aggregation, revised.as_ref().map_or(&[], |_| &[GIVEN]));
+        let held = Held::new(&aggregation, revised.as_ref().map_or(&[], |_| &[GIVEN]), worker);
         Ok(Sessions { window, aggregation, partition, closed, revised, held, look_again: EventTime::MIN })
     }
 
@@ -179,9 +180,12 @@ impl Sessions {
         at: Reached,
     ) -> Result<Option<RecordBatch>, PaneError> {
         let (mut joined, mut given, mut as_they_are) = (Vec::new(), Vec::new(), Vec::new());
+        let is_as_it_was = |session: &Found| walk.rows(session).all(|row| self.held.stood(pieces, row));
         for (session, fate) in walk.found.iter().zip(fates) {
             match fate {
-                Fate::Wait if session.given.is_some() => as_they_are.extend(walk.rows(session)),
+                Fate::Wait if session.given.is_some() || is_as_it_was(session) => {
+                    as_they_are.extend(walk.rows(session));
+                }
                 Fate::Wait | Fate::Withdraw => {
                     joined.push(session);
                     given.push(None);

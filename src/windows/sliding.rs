@@ -22,7 +22,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{filter_record_batch, take, take_record_batch};
+use arrow::compute::{filter_record_batch, nullif, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_expr::EmitTo;
@@ -74,13 +74,14 @@ pub struct SlidingWindows {
 }
 
 impl SlidingWindows {
-    /// No windows yet. They are given early, and again while they are `revised`. Fails if a function can't say what its state
+    /// No windows yet, on this worker. They are given early, and again while they are `revised`. Fails if a function can't say what its state
     /// looks like.
     pub fn new(
         window: Sliding,
         keys: SchemaRef,
         functions: Vec<Arc<AggregateFunctionExpr>>,
         revised: Option<Revised>,
+        worker: usize,
     ) -> Result<SlidingWindows, PaneError> {
         let mut fields: Vec<Field> = keys.fields().iter().map(|field| field.as_ref().clone()).collect();
         fields.push(Field::new("_t", DataType::Int64, false));
@@ -89,7 +90,7 @@ impl SlidingWindows {
         let without_time: Vec<usize> =
             (0..closed.fields().len()).filter(|&column| column != keys.fields().len()).collect();
         let closed = Arc::new(closed.project(&without_time).expect("columns of its own"));
-        let held = Held::new(&aggregation, revised.as_ref().map_or(&[], |_| &[GIVEN, CHANGED]));
+        let held = Held::new(&aggregation, revised.as_ref().map_or(&[], |_| &[GIVEN, CHANGED]), worker);
         Ok(SlidingWindows { window, aggregation, keys, closed, revised, held, look_again: EventTime::MIN })
     }
 
@@ -170,6 +171,12 @@ impl SlidingWindows {
         let mut columns = heads.columns()[..keys].to_vec();
         columns.extend(together.take_states(EmitTo::All)?);
         columns.extend_from_slice(&heads.columns()[self.held.state_columns()..]);
+        // What was put together is another state.
+        let numbers_before = columns.pop().expect("the number comes last");
+        let mut states_of = vec![0_usize; count];
+        numbers.iter().for_each(|&number| states_of[number] += 1);
+        let are_several: BooleanArray = states_of.iter().map(|&states| Some(states > 1)).collect();
+        columns.push(nullif(&numbers_before, &are_several).expect("one number for each state"));
         Ok(RecordBatch::try_new(self.held.layout(), columns).expect("accumulators emit what their state fields say"))
     }
 
@@ -182,8 +189,20 @@ impl SlidingWindows {
             let changed: Int64Array = places.iter().map(|place| Some(i64::from(place.changed))).collect();
             columns.extend([Arc::new(given) as ArrayRef, Arc::new(changed)]);
         }
+        columns.push(Arc::new(self.numbers(states, &columns[self.held.state_columns()..])));
         let states = RecordBatch::try_new(self.held.layout(), columns).expect("one value for each state");
         filtered(&states, BooleanBuffer::collect_bool(places.len(), |place| places[place].time > oldest))
+    }
+
+    /// The numbers of the states whose own columns say what they said before: none, where a state is new or has changed.
+    fn numbers(&self, states: &RecordBatch, own: &[ArrayRef]) -> Int64Array {
+        let numbers = states.columns().last().expect("the number comes last").as_primitive::<Int64Type>();
+        let before = &states.columns()[self.held.state_columns()..];
+        let columns: Vec<[&Int64Array; 2]> =
+            before.iter().zip(own).map(|(before, now)| [before, now].map(|column| column.as_primitive())).collect();
+        let value = |column: &Int64Array, row| column.is_valid(row).then(|| column.value(row));
+        let is_same = |row| columns.iter().all(|[before, now]| value(before, row) == value(now, row));
+        (0..states.num_rows()).map(|row| value(numbers, row).filter(|_| is_same(row))).collect()
     }
 
     /// The windows at some places, by their keys.

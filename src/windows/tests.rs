@@ -13,6 +13,7 @@ mod pairs;
 mod revised;
 mod roundabout;
 mod tables;
+mod written;
 
 use std::sync::Arc;
 

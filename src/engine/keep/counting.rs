@@ -22,8 +22,14 @@ pub(super) struct OpenCounts {
 
 impl OpenCounts {
     /// `shipped` is the layout of prepared rows.
-    pub(super) fn new(window: Counting, inputs: Inputs, shipped: &SchemaRef, wanted: Wanted) -> OpenCounts {
-        let windows = CountWindows::new(window, inputs.aggregation(), shipped, wanted.complete_from);
+    pub(super) fn new(
+        window: Counting,
+        inputs: Inputs,
+        shipped: &SchemaRef,
+        wanted: Wanted,
+        worker: usize,
+    ) -> OpenCounts {
+        let windows = CountWindows::new(window, inputs.aggregation(), shipped, wanted.complete_from, worker);
         // A late record would move every window behind it, so none is waited for.
         let gate = Gate::new(wanted, Micros(0), GivenWhen::Settled);
         OpenCounts { window, inputs, windows, gate, opens_from: EventTime::MIN }

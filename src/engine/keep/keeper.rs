@@ -58,11 +58,12 @@ pub(in crate::engine) struct Keeper {
 }
 
 impl Keeper {
-    /// Keeps what `preparation` makes of records. Fails if an aggregate can't be set up.
+    /// Keeps, on this worker, what `preparation` makes of records. Fails if an aggregate can't be set up.
     pub(in crate::engine) fn new(
         plan: &Arc<Plan>,
         preparation: &Preparation,
         published: Published,
+        worker: usize,
     ) -> Result<Keeper, EngineError> {
         let insert = &plan.inserts[preparation.insert];
         let (_, leg) = plan.legs().nth(preparation.leg).expect("what is prepared is for a leg");
@@ -83,7 +84,7 @@ impl Keeper {
             Window::Hopping(window) => Box::new(OverlappingWindows::new(window, insert, inputs, published)),
             Window::Cumulating(window) => Box::new(OverlappingWindows::new(window, insert, inputs, published)),
             Window::ByData(window) => {
-                keep_by_data(window, (insert, leg), inputs, preparation, published).map_err(failed)?
+                keep_by_data(window, (insert, leg), inputs, preparation, (published, worker)).map_err(failed)?
             }
         };
         Ok(Keeper {
@@ -198,7 +199,7 @@ fn keep_by_data(
     (insert, leg): (&Insert, &Leg),
     inputs: Inputs,
     preparation: &Preparation,
-    published: Published,
+    (published, worker): (Published, usize),
 ) -> Result<Box<dyn Keep>, PaneError> {
     let Published { range, complete_from, .. } = published;
     let wanted = Wanted { window, range, complete_from, together: leg.within.is_some() };
@@ -209,12 +210,15 @@ fn keep_by_data(
     let gate = Gate::new(wanted, insert.allowed, when);
     Ok(match window {
         ByData::Session(window) => {
-            Box::new(OpenMade::new(Sessions::new(window, keys, functions, revised)?, gate, inputs, wanted))
+            Box::new(OpenMade::new(Sessions::new(window, keys, functions, revised, worker)?, gate, inputs, wanted))
         }
-        ByData::Sliding(window) => {
-            Box::new(OpenMade::new(SlidingWindows::new(window, keys, functions, revised)?, gate, inputs, wanted))
-        }
-        ByData::Counting(window) => Box::new(OpenCounts::new(window, inputs, preparation.schema(), wanted)),
+        ByData::Sliding(window) => Box::new(OpenMade::new(
+            SlidingWindows::new(window, keys, functions, revised, worker)?,
+            gate,
+            inputs,
+            wanted,
+        )),
+        ByData::Counting(window) => Box::new(OpenCounts::new(window, inputs, preparation.schema(), wanted, worker)),
     })
 }
 

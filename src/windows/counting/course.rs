@@ -15,11 +15,18 @@ pub(super) struct OnItsWay {
     pub(super) count: u64,
     pub(super) whole: bool,
     pub(super) reason: Option<Reason>,
+    /// Whether it was open before, and no row has joined it.
+    stood: bool,
     /// Whether the key has had another since.
     is_past: bool,
 }
 
 impl OnItsWay {
+    /// Whether it is what it was before.
+    pub(super) fn is_as_it_was(&self) -> bool {
+        self.stood && self.reason.is_none()
+    }
+
     fn is_open(&self) -> bool {
         self.count > 0 && self.reason.is_none()
     }
@@ -52,6 +59,7 @@ impl Course {
                     count: at(COUNT).unsigned_abs(),
                     whole: at(WHOLE) != 0,
                     reason: None,
+                    stood: true,
                     is_past: false,
                 });
                 self.windows.len() - 1
@@ -72,6 +80,7 @@ impl Course {
             let index = joins.unwrap_or_else(|| self.begin(key, time));
             let window = &mut self.windows[index];
             window.count += 1;
+            window.stood = false;
             window.last = time;
             if window.count == self.window.size {
                 window.reason = Some(Reason::Full);
@@ -93,7 +102,15 @@ impl Course {
             }
             before.is_past = true;
         }
-        self.windows.push(OnItsWay { first: time, last: time, count: 0, whole, reason: None, is_past: false });
+        self.windows.push(OnItsWay {
+            first: time,
+            last: time,
+            count: 0,
+            whole,
+            reason: None,
+            stood: false,
+            is_past: false,
+        });
         let index = self.windows.len() - 1;
         self.current[key] = Some(index);
         index

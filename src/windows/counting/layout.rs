@@ -6,15 +6,18 @@ use arrow::array::{AsArray, Int64Array};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
+use super::super::aside::NUMBER;
 use super::super::pane::Aggregation;
 use super::POSITION_COLUMNS;
 
 /// Columns behind the partial states of open windows, and where each stands.
-pub(super) const BOOKKEEPING: usize = 4;
+pub(super) const BOOKKEEPING: usize = 5;
 pub(super) const FIRST: usize = 0;
 pub(super) const LAST: usize = 1;
 pub(super) const COUNT: usize = 2;
 pub(super) const WHOLE: usize = 3;
+/// [`NUMBER`]
+pub(super) const OWN_NUMBER: usize = 4;
 
 /// A column of the bookkeeping of open windows.
 pub(super) fn bookkeeping(open: &RecordBatch, column: usize) -> &Int64Array {
@@ -23,7 +26,7 @@ pub(super) fn bookkeeping(open: &RecordBatch, column: usize) -> &Int64Array {
 
 pub(super) fn open_schema(aggregation: &Aggregation) -> SchemaRef {
     let mut fields: Vec<Field> = nullable(&aggregation.state_schema());
-    fields.extend(["_first", "_last", "_count", "_whole"].map(|name| Field::new(name, DataType::Int64, true)));
+    fields.extend(["_first", "_last", "_count", "_whole", NUMBER].map(|name| Field::new(name, DataType::Int64, true)));
     Arc::new(Schema::new(fields))
 }
 

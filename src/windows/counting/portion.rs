@@ -11,7 +11,7 @@ use datafusion_expr::EmitTo;
 
 use super::Counting;
 use super::course::OnItsWay;
-use super::layout::{BOOKKEEPING, COUNT, FIRST, LAST, WHOLE, open_schema};
+use super::layout::{BOOKKEEPING, COUNT, FIRST, LAST, OWN_NUMBER, WHOLE, bookkeeping, open_schema};
 use crate::windows::identities::Identities;
 use crate::windows::numbered::Numbered;
 use crate::windows::{Aggregation, Fed, Made, MadeWindows, PaneError, Reason};
@@ -54,6 +54,8 @@ pub(super) struct Portion {
     accumulators: Numbered,
     keys: Vec<ArrayRef>,
     windows: Vec<usize>,
+    /// Of the groups' first rows; those that come have none.
+    numbers: Vec<Option<i64>>,
 }
 
 impl Portion {
@@ -96,7 +98,12 @@ impl Portion {
                 input.fed.filters.iter().map(|of_one| of_one.as_ref().map(filter)).collect();
             accumulators.update(&new_numbers, groups, &arguments, &filters)?;
         }
-        Ok(Portion { accumulators, keys: taken(input.keys, &UInt32Array::from(heads)), windows })
+        let number = |&head: &u32| {
+            let head = head as usize;
+            (head < open).then(|| bookkeeping(input.carried, OWN_NUMBER).value(head))
+        };
+        let numbers = heads.iter().map(number).collect();
+        Ok(Portion { accumulators, keys: taken(input.keys, &UInt32Array::from(heads)), windows, numbers })
     }
 
     /// The rows of closed windows.
@@ -135,8 +142,9 @@ impl Portion {
         let mut columns = self.keys;
         columns.extend(self.accumulators.take_states(EmitTo::All)?);
         let mut bookkeeping: [Int64Builder; BOOKKEEPING] = std::array::from_fn(|_| Int64Builder::new());
-        for &window in &self.windows {
+        for (&window, number) in self.windows.iter().zip(self.numbers) {
             let window = &windows[window];
+            bookkeeping[OWN_NUMBER].append_option(number.filter(|_| window.is_as_it_was()));
             let count = if window.reason.is_some() { 0 } else { window.count };
             bookkeeping[FIRST].append_value(window.first);
             bookkeeping[LAST].append_value(window.last);

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, UInt32Array};
+use arrow::array::{ArrayRef, Int64Array, UInt32Array, new_null_array};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, Field, Schema};
 use arrow::record_batch::RecordBatch;
@@ -50,6 +50,7 @@ impl Sessions {
             let given: Int64Array = grouped.sessions.iter().map(|&session| given[session]).collect();
             columns.push(Arc::new(given));
         }
+        columns.push(new_null_array(&DataType::Int64, grouped.heads.len()));
         let joined = RecordBatch::try_new(self.held.layout(), columns);
         Ok(joined.expect("accumulators emit what their state fields say"))
     }

@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::event::{EventTime, Micros};
 use crate::windows::{
-    CountWindows, Counting, Fed, FrozenPart, Made, MadeWindows, Making, Reached, Reason, Revised, Session, Sessions,
-    Settled, Sliding, SlidingWindows, Split,
+    CountWindows, Counting, Fed, FrozenPart, Gone, Made, MadeWindows, Making, Reached, Reason, Revised, Session,
+    Sessions, Settled, Sliding, SlidingWindows, Split,
 };
 
 /// A window as a model tells it: bounds, then the rows of one group.
@@ -132,6 +132,8 @@ pub(super) struct Workers {
     workers: Vec<Open>,
     stored: BTreeMap<(usize, i64), Vec<(u64, Deferred)>>,
     given: Vec<MadeWindows>,
+    /// Rows that checkpoints have written.
+    pub(super) written: usize,
     /// What is shown, where windows are given early: those that were given and not replaced since.
     shown: Shown,
     revised: Option<Revised>,
@@ -155,9 +157,10 @@ impl Workers {
         Workers {
             kind: kind.clone(),
             calls: calls.to_vec(),
-            workers: (0..workers).map(|_| open(kind, calls, revised)).collect(),
+            workers: (0..workers).map(|worker| open(kind, calls, revised, worker)).collect(),
             stored: BTreeMap::new(),
             given: Vec::new(),
+            written: 0,
             shown: Shown::new(),
             revised,
         }
@@ -210,6 +213,7 @@ impl Workers {
             for FrozenPart { pane, states, covers } in frozen {
                 let stored = self.stored.entry((index, pane)).or_default();
                 stored.retain(|(first, _)| states.is_some() && *first < covers.start);
+                self.written += states.as_ref().map_or(0, Deferred::rows);
                 stored.extend(states.map(|states| (covers.start, states)));
             }
         }
@@ -223,11 +227,13 @@ impl Workers {
     /// What the checkpoint holds goes to another number of workers.
     pub(super) fn restart(&mut self, workers: usize) {
         self.freeze();
-        self.workers = (0..workers).map(|_| open(&self.kind, &self.calls, self.revised)).collect();
+        self.workers = (0..workers).map(|worker| open(&self.kind, &self.calls, self.revised, worker)).collect();
+        let mut gone = Gone::default();
+        self.stored.values().flatten().for_each(|(_, states)| gone.note(0, &states.get().expect("a state")));
         for ((_, pane), batches) in std::mem::take(&mut self.stored) {
             for (index, worker) in self.workers.iter_mut().enumerate() {
                 for (_, states) in &batches {
-                    let rows = states.get().expect("a state");
+                    let rows = gone.without(0, states.get().expect("a state"));
                     let keys = rows.column(0).as_string::<i32>();
                     let own = keys.iter().map(|key| worker_of(key.map(number), workers) == index);
                     let own = BooleanArray::from_iter(own.map(Some));
@@ -325,23 +331,23 @@ fn worker_of(key: Option<u8>, workers: usize) -> usize {
     key.map_or(0, |key| usize::from(key) % workers)
 }
 
-pub(super) fn open(kind: &Kind, calls: &[Call], revised: Option<Revised>) -> Open {
+pub(super) fn open(kind: &Kind, calls: &[Call], revised: Option<Revised>, worker: usize) -> Open {
     let keys = Arc::new(schema().project(&kind.keys()).expect("columns of the schema"));
     let functions: Vec<_> = calls.iter().map(Call::expression).collect();
     match *kind {
         Kind::Session { gap, .. } => {
             let window = Session { gap: Micros(gap), partition_keys: 1 };
-            Open::Session(Sessions::new(window, keys, functions, revised).expect("states with a layout"))
+            Open::Session(Sessions::new(window, keys, functions, revised, worker).expect("states with a layout"))
         }
         Kind::Counting { size, timeout, complete_from, .. } => {
             let window = Counting { size, timeout: Micros(timeout), partition_keys: 1 };
             let from = complete_from.map_or(EventTime::MIN, EventTime);
             let aggregation = aggregation(&kind.keys(), calls);
-            Open::Counting(CountWindows::new(window, &aggregation, &shipped_schema(&kind.keys()), from))
+            Open::Counting(CountWindows::new(window, &aggregation, &shipped_schema(&kind.keys()), from, worker))
         }
         Kind::Sliding { size } => {
             let window = Sliding { size: Micros(size) };
-            Open::Sliding(SlidingWindows::new(window, keys, functions, revised).expect("states with a layout"))
+            Open::Sliding(SlidingWindows::new(window, keys, functions, revised, worker).expect("states with a layout"))
         }
     }
 }

@@ -3,6 +3,7 @@
 use super::made::{Kind, Open, add, fed, open, shipped};
 use super::*;
 use crate::event::{EventTime, Micros};
+use crate::windows::counting::WAITING;
 use crate::windows::{CountWindows, Made, Making, Reached, Revised, Sessions, Settled, SlidingWindows};
 
 fn at(key: u8, time: i64) -> Row {
@@ -26,7 +27,7 @@ fn since(windows: &impl Making) -> Vec<i64> {
 
 fn sessions(rows: &[Row]) -> Sessions {
     let kind = Kind::Session { gap: 10, split_by_flag: false };
-    let mut worker = open(&kind, &sums(), None);
+    let mut worker = open(&kind, &sums(), None, 0);
     if !rows.is_empty() {
         add(&mut worker, &kind, &sums(), rows);
     }
@@ -58,7 +59,7 @@ fn a_session_is_open_from_its_first_record_on() {
 #[test]
 fn a_sliding_window_needs_states_for_its_size() {
     let kind = Kind::Sliding { size: 10 };
-    let mut worker = open(&kind, &sums(), None);
+    let mut worker = open(&kind, &sums(), None, 0);
     add(&mut worker, &kind, &sums(), &[at(1, 12), at(1, 14)]);
     let Open::Sliding(mut windows) = worker else { unreachable!("it is sliding") };
     let given = |windows: &mut SlidingWindows, time| {
@@ -76,7 +77,7 @@ fn a_sliding_window_needs_states_for_its_size() {
 
 fn counting() -> (Kind, CountWindows) {
     let kind = Kind::Counting { size: 3, timeout: 10, split_by_flag: false, complete_from: None };
-    let Open::Counting(windows) = open(&kind, &sums(), None) else { unreachable!("it counts") };
+    let Open::Counting(windows) = open(&kind, &sums(), None, 0) else { unreachable!("it counts") };
     (kind, windows)
 }
 
@@ -104,8 +105,11 @@ fn rows_that_wait_are_open_windows_before_they_are_taken() {
     assert_eq!(settle(14), (0, (2, false, 5)));
     assert_eq!(settle(15), (1, (1, false, 7)));
     assert_eq!(settle(17), (1, (0, true, 50)));
-    // A checkpoint hears that nothing is left, and leaves nothing behind.
-    assert_eq!(windows.freeze().iter().map(|part| part.states.is_none()).collect::<Vec<_>>(), [true, true]);
+    // A checkpoint hears that nothing waits any more, and leaves nothing behind; of what was open it never heard.
+    assert_eq!(
+        windows.freeze().iter().map(|part| (part.pane, part.states.is_none())).collect::<Vec<_>>(),
+        [(WAITING, true)]
+    );
     assert_eq!((windows.settle(EventTime(18), read).expect("no overflow").is_none(), windows.bytes()), (true, 0));
 }
 
@@ -164,7 +168,7 @@ const SECOND: i64 = 1_000_000;
 /// before it when they were restored.
 fn revised(kind: &Kind, published_below: i64) -> Open {
     let revised = Revised { allowed: Micros(1_000 * SECOND), published_below: EventTime(published_below * SECOND) };
-    open(kind, &sums(), Some(revised))
+    open(kind, &sums(), Some(revised), 0)
 }
 
 /// The ends of windows that are given at a watermark, in seconds.
