@@ -153,14 +153,14 @@ impl Writer {
             tables.push(staged_change(self.publisher.table(&name), &files, &[]));
         }
         let streams = BTreeMap::from([(self.stream.name.clone(), progress)]);
-        let fingerprint = Declaration::of(&self.stream).to_json();
-        let topics = self.identities.known().clone();
-        let manifest = manifest(&self.publisher, self.number, (streams, topics), (watermark, fingerprint), tables);
-        if self.stood.as_ref() != Some(&manifest.streams) {
+        if self.stood.as_ref() != Some(&streams) {
             // What was read is of the topic that it is counted in only if that is there still.
             self.identities.confirm().await?;
         }
-        self.stood = Some(manifest.streams.clone());
+        self.stood = Some(streams.clone());
+        let fingerprint = Declaration::of(&self.stream).to_json();
+        let topics = self.identities.known().clone();
+        let manifest = manifest(&self.publisher, self.number, (streams, topics), (watermark, fingerprint), tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.tidy_up(watermark).await;

@@ -178,11 +178,11 @@ impl Writer {
         self.replace_what_is_read_again(&cut, &mut tables);
         let files = tables.values().flat_map(|table| &table.files);
         written.bytes += files.map(|file| file.bytes).sum::<u64>();
-        let manifest = self.manifest(&cut, tables);
         if cut.streams != self.stood {
             // What was read is of the topics that it is counted in only if they are there still.
             self.identities.confirm().await?;
         }
+        let manifest = self.manifest(&cut, tables);
         self.publisher.publish(manifest).await?;
         self.number += 1;
         self.stood.clone_from(&cut.streams);

@@ -11,13 +11,18 @@ use std::sync::Arc;
 use super::{Logs, SourceError};
 use crate::event::{LiveFace, Stream};
 
+/// How often a log that tells no id is asked again: a broker that never answers this makes each time wait.
+const ASKED_AGAIN_MAX: u32 = 5;
+
 /// The ids of the topics that a run reads.
 #[derive(Clone, Debug)]
 pub struct Identities {
     logs: Arc<dyn Logs>,
     streams: Vec<Arc<Stream>>,
-    /// By stream; without those whose logs have none.
+    /// By stream; without those whose logs have none, or were too slow to tell.
     known: BTreeMap<String, String>,
+    /// How often those were asked again.
+    asked_again: u32,
 }
 
 impl Identities {
@@ -37,7 +42,7 @@ impl Identities {
             // A broker that says nothing of it is no reason to forget it.
             known.extend(is.or(was.cloned()).map(|id| (stream.name.clone(), id)));
         }
-        Ok(Identities { logs: logs.clone(), streams: streams.to_vec(), known })
+        Ok(Identities { logs: logs.clone(), streams: streams.to_vec(), known, asked_again: 0 })
     }
 
     /// As [`Manifest::topics`](crate::checkpoints::Manifest::topics).
@@ -46,15 +51,23 @@ impl Identities {
     }
 
     /// Asks again, for the records that were taken since. While no broker answers, there is nothing to compare: the next time
-    /// tells.
+    /// tells. An id that wasn't known is from now on.
     ///
     /// # Errors
     /// [`SourceError::TopicMadeAnew`].
-    pub async fn confirm(&self) -> Result<(), SourceError> {
+    pub async fn confirm(&mut self) -> Result<(), SourceError> {
+        let may_learn = self.asked_again < ASKED_AGAIN_MAX;
+        self.asked_again += u32::from(may_learn && self.known.len() < self.streams.len());
         for stream in &self.streams {
-            let Some(was) = self.known.get(&stream.name) else { continue };
+            let was = self.known.get(&stream.name);
+            if was.is_none() && !may_learn {
+                continue;
+            }
             match asked(&self.logs, stream).await {
-                Ok(is) => compare(stream, Some(was), is.as_ref())?,
+                Ok(is) => {
+                    compare(stream, was, is.as_ref())?;
+                    self.known.extend(is.map(|id| (stream.name.clone(), id)));
+                }
                 Err(error) => tracing::debug!(%error, "whether the topic is still the same isn't known"),
             }
         }

@@ -246,10 +246,7 @@ async fn b16_records_of_a_topic_that_was_made_anew_are_never_taken_for_those_of_
     let world = Arc::new(World::new(&format!("{STREAM}{HITS}"), logs.clone()));
     let running = world.clone();
     let running = tokio::spawn(async move { running.run(&options(1), &CancellationToken::new()).await });
-    // Told behind a checkpoint.
-    while logs.reported.lock().expect("ours").get("clicks").is_none_or(|told| told[&0].0 < 300) {
-        tokio::task::yield_now().await;
-    }
+    is_published(&logs, 300).await;
     let published = world.hits().await;
     assert_eq!(published.len(), 4, "the last window is open");
     // Its offsets go on where those of the old one ended, so that nothing else tells.
@@ -262,4 +259,34 @@ async fn b16_records_of_a_topic_that_was_made_anew_are_never_taken_for_those_of_
     let again = world.run(&to_end(1), &CancellationToken::new()).await.expect_err("it is still another");
     assert!(anew(&again), "{again}");
     assert_eq!(world.hits().await, published);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn b16_an_id_that_no_broker_told_at_the_start_is_learnt_later() {
+    let logs = MemoryLogs::new(50);
+    let name = |id: &str| *logs.identity.lock().expect("ours") = Some(id.to_owned());
+    let append = |seconds: std::ops::Range<i64>| {
+        logs.append("clicks", 0, seconds.map(|second| click("a", 1, NOON + second * SECOND)));
+    };
+    append(0..300);
+    let world = Arc::new(World::new(&format!("{STREAM}{HITS}"), logs.clone()));
+    let running = world.clone();
+    let running = tokio::spawn(async move { running.run(&options(1), &CancellationToken::new()).await });
+    is_published(&logs, 300).await;
+    name("old");
+    append(300..600);
+    is_published(&logs, 600).await;
+    name("new");
+    append(600..900);
+    let ended = tokio::time::timeout(Duration::from_secs(60), running).await.expect("it ends").expect("no panic");
+    let error = ended.expect_err("it is another topic");
+    let RunError::Source(SourceError::TopicMadeAnew { was, is, .. }) = error else { panic!("{error}") };
+    assert_eq!((was.as_str(), is.as_str()), ("old", "new"));
+}
+
+/// Waits until records below an offset are in a checkpoint, behind which a log is told so.
+async fn is_published(logs: &MemoryLogs, below: i64) {
+    while logs.reported.lock().expect("ours").get("clicks").is_none_or(|told| told[&0].0 < below) {
+        tokio::task::yield_now().await;
+    }
 }
