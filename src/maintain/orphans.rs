@@ -106,7 +106,7 @@ pub(super) fn may_go(folder: Folder, file: &FoundFile, before: EventTime) -> boo
     let is_ours = match folder {
         Folder::Data => ends(&[".parquet", ".avro", ".orc", ".puffin"]) && !is_of_other,
         Folder::Metadata => {
-            is_mark(&file.below)
+            is_mark(put_name(&file.below).unwrap_or(&file.below))
                 || folders.is_empty() && ends(&[".avro", ".metadata.json", ".metadata.json.gz", ".stats", ".puffin"])
         }
     };

@@ -185,6 +185,21 @@ fn savepoints() {
 }
 
 #[test]
+fn what_is_no_time() {
+    let project = project();
+    for (name, time) in [
+        ("time-in-words", "yesterday"),
+        ("time-not-on-the-calendar", "2026-02-30"),
+        ("time-outside-the-years", "-91752400008"),
+        ("time-in-microseconds", "1795248000123456"),
+        ("time-without-a-unit", "now-7"),
+    ] {
+        let from = format!("--from={time}");
+        says(&project, name, &["backfill", "plan", "jobs/hits.sql", &from, "--to", "2026-01-01T00:00:00Z"]);
+    }
+}
+
+#[test]
 fn refused_ranges() {
     let project = project();
     let job = "jobs/hits.sql";
