@@ -145,17 +145,20 @@ fn listed(bytes: &[u8], file: &StateFile) -> Result<Vec<(EventTime, RecordBatch)
     Ok(panes)
 }
 
-/// The Parquet bytes of a state file, and the rows in it that are there.
+/// The Parquet bytes of a state file, and the file as they have it: with the panes and rows in it that are there.
 fn shown(
     bytes: &[u8],
     file: &StateFile,
     columns: Option<&LegColumns>,
     gone: &Gone,
-) -> Result<(Bytes, u64), StateError> {
+) -> Result<(Bytes, StateFile), StateError> {
     let panes = listed(bytes, file)?.into_iter().map(|(start, rows)| (start, gone.without(file.leg, rows)));
     let panes: Vec<_> = panes.filter(|(_, rows)| rows.num_rows() > 0).collect();
+    let starts = panes.iter().map(|(start, _)| *start).collect();
     let rows = panes.iter().map(|(_, rows)| rows.num_rows() as u64).sum();
-    Ok((Bytes::from(to_parquet(&panes, columns)?), rows))
+    let bytes = Bytes::from(to_parquet(&panes, columns)?);
+    let (length, checksum) = (bytes.len() as u64, checksum_text(&bytes));
+    Ok((bytes, StateFile { bytes: length, checksum, rows, panes: starts, ..file.clone() }))
 }
 
 impl CheckpointStore {
@@ -228,17 +231,12 @@ impl CheckpointStore {
         let mut state = Vec::with_capacity(manifest.state.len());
         for (number, file) in manifest.state.iter().enumerate() {
             let columns = version.legs.get(file.leg).filter(|_| version.fingerprint == manifest.fingerprint);
-            let (bytes, rows) = shown(&self.get_state(file).await?, file, columns, &gone).map_err(not_kept(file))?;
-            if rows == 0 {
+            let (bytes, copy) = shown(&self.get_state(file).await?, file, columns, &gone).map_err(not_kept(file))?;
+            if copy.rows == 0 {
                 continue;
             }
-            let copy = StateFile {
-                path: self.layout().savepoint_state(&label.name, number, (file, &checksum_text(&bytes))),
-                bytes: bytes.len() as u64,
-                checksum: checksum_text(&bytes),
-                rows,
-                ..file.clone()
-            };
+            let path = self.layout().savepoint_state(&label.name, number, (file, &copy.checksum));
+            let copy = StateFile { path, ..copy };
             let place = self.layout().below_owner(&copy.path);
             self.put_own(&place.expect("a savepoint's name makes a path inside the folder"), bytes).await?;
             state.push(copy);

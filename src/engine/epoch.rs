@@ -6,6 +6,7 @@ use std::ops::Range;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::Thread;
 
+use arrow::compute::concat_batches;
 use arrow::record_batch::RecordBatch;
 use crossbeam_channel::Sender;
 use datafusion_common::DataFusionError;
@@ -20,7 +21,7 @@ use super::worker::{self, Command, Context, WorkerOutput};
 use crate::event::{EventBatch, EventTime, TableName};
 use crate::job::Plan;
 use crate::windows::pane::PaneError;
-use crate::windows::{Deferred, Gone, Places, PublishRange};
+use crate::windows::{ASIDE, Deferred, Gone, Places, PublishRange};
 
 /// Epochs that may be under way: enough to keep all workers busy while one closes, few enough that back-pressure
 /// reaches the source within a fraction of a second.
@@ -78,11 +79,22 @@ pub struct RestoredPane {
 }
 
 impl RestoredPane {
-    /// Panes of a checkpoint without the rows that others of them say to be gone.
+    /// Panes of a checkpoint without the rows that others of them say to be gone; what was set aside, of which there may be
+    /// many parts, in one piece.
     fn standing(panes: Vec<RestoredPane>) -> Vec<RestoredPane> {
         let mut gone = Gone::default();
         panes.iter().for_each(|pane| gone.note(pane.leg, &pane.rows));
-        panes.into_iter().map(|pane| RestoredPane { rows: gone.without(pane.leg, pane.rows), ..pane }).collect()
+        let (parts, mut standing): (Vec<_>, Vec<_>) = panes.into_iter().partition(|pane| pane.start.0 == ASIDE);
+        let mut parts_of: BTreeMap<usize, Vec<RecordBatch>> = BTreeMap::new();
+        for part in parts {
+            parts_of.entry(part.leg).or_default().push(gone.without(part.leg, part.rows));
+        }
+        for (leg, parts) in parts_of {
+            // Parts of different layouts are refused where the job's is known.
+            let pieces = concat_batches(&parts[0].schema(), &parts).map_or(parts, |all| vec![all]);
+            standing.extend(pieces.into_iter().map(|rows| RestoredPane { leg, start: EventTime(ASIDE), rows }));
+        }
+        standing
     }
 }
 

@@ -3,9 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use futures::stream::{self, StreamExt, TryStreamExt};
+
 use super::starting::{Starting, check_logs, starting};
 use super::{RunError, RunOptions, Setup, Until};
-use crate::checkpoints::{CheckpointError, Claimant, Manifest, TableProperties, Usable};
+use crate::checkpoints::{CheckpointError, Claimant, Manifest, StateFile, TableProperties, Usable};
 use crate::engine::RestoredPane;
 use crate::event::{EventTime, Stream};
 use crate::handing::{self, Feed};
@@ -18,6 +20,9 @@ use crate::sinks::{PublishError, Publisher, Taken, layout, take, targets};
 use crate::sources::{Identities, Logs, SourceError, TakeUp, agree, ask, declaration, resume};
 use crate::start::{Begin, LogFacts, Start, StartPlace, Vouched, hand_over};
 use crate::vitals::Vitals;
+
+/// State files that are read at a time: a store takes its time for each.
+const FILES_AT_ONCE: usize = 8;
 
 /// What an attempt continues or begins.
 pub(super) struct Beginning {
@@ -296,15 +301,14 @@ async fn check_unpublished(plan: &Plan, catalog: &Catalog, first_windows: &[Even
 
 /// Reads the open windows of the newest checkpoint. Only the panes that a file is listed for count.
 async fn restore(taken: &Taken) -> Result<Vec<RestoredPane>, RunError> {
-    let mut restored = Vec::new();
-    for file in taken.newest().manifest.iter().flat_map(|manifest| &manifest.state) {
-        KillPoint::Recovering.reach();
-        let bytes = taken.state(file).await?;
-        for (start, rows) in crate::state::decode(&bytes)? {
-            if file.panes.contains(&start) {
-                restored.push(RestoredPane { leg: file.leg, start, rows });
-            }
-        }
-    }
-    Ok(restored)
+    let files = taken.newest().manifest.iter().flat_map(|manifest| &manifest.state);
+    let reading: Vec<_> = files.map(|file| panes_of(taken, file)).collect();
+    stream::iter(reading).buffered(FILES_AT_ONCE).try_concat().await
+}
+
+async fn panes_of(taken: &Taken, file: &StateFile) -> Result<Vec<RestoredPane>, RunError> {
+    KillPoint::Recovering.reach();
+    let panes = crate::state::decode(&taken.state(file).await?)?;
+    let listed = panes.into_iter().filter(|(start, _)| file.panes.contains(start));
+    Ok(listed.map(|(start, rows)| RestoredPane { leg: file.leg, start, rows }).collect())
 }

@@ -106,7 +106,7 @@ pub struct Repositioning {
 pub struct DroppedState {
     /// Open windows, over all INSERTs.
     pub windows: usize,
-    /// Rows: a key of a window each, once for each file that has something of it.
+    /// Rows that were written: a key of a window each, once for each file that has something of it, or says that it is gone.
     pub rows: u64,
     /// Bytes.
     pub bytes: u64,

@@ -229,7 +229,8 @@ async fn a_table_that_was_made_anew_is_left_alone() {
         let Written { manifest, .. } = sink.write(&publisher, 1, (RESULT, LATE), &[]).await;
         assert!(sink.world.drop(&sink.late.table).await.expect("answers"));
         sink.world.create(&sink.late.table, &sink.late.spec).await.expect("made");
-        publisher.publish(manifest).await.expect_err("it isn't the table that was claimed");
+        let error = publisher.publish(manifest).await.expect_err("it isn't the table that was claimed");
+        assert!(matches!(error, PublishError::Protocol(ProtocolError::TableReplaced { .. })), "{error:?}");
         assert_eq!(sink.rows(&sink.late).await, []);
     }
 }

@@ -11,9 +11,6 @@ use std::sync::Arc;
 use super::{Logs, SourceError};
 use crate::event::{LiveFace, Stream};
 
-/// How often a log that tells no id is asked again: a broker that never answers this makes each time wait.
-const ASKED_AGAIN_MAX: u32 = 5;
-
 /// The ids of the topics that a run reads.
 #[derive(Clone, Debug)]
 pub struct Identities {
@@ -21,8 +18,8 @@ pub struct Identities {
     streams: Vec<Arc<Stream>>,
     /// By stream; without those whose logs have none, or were too slow to tell.
     known: BTreeMap<String, String>,
-    /// How often those were asked again.
-    asked_again: u32,
+    /// How often it was asked whether they are still the same.
+    confirmed: u64,
 }
 
 impl Identities {
@@ -42,7 +39,7 @@ impl Identities {
             // A broker that says nothing of it is no reason to forget it.
             known.extend(is.or(was.cloned()).map(|id| (stream.name.clone(), id)));
         }
-        Ok(Identities { logs: logs.clone(), streams: streams.to_vec(), known, asked_again: 0 })
+        Ok(Identities { logs: logs.clone(), streams: streams.to_vec(), known, confirmed: 0 })
     }
 
     /// As [`Manifest::topics`](crate::checkpoints::Manifest::topics).
@@ -51,13 +48,14 @@ impl Identities {
     }
 
     /// Asks again, for the records that were taken since. While no broker answers, there is nothing to compare: the next time
-    /// tells. An id that wasn't known is from now on.
+    /// tells. An id that wasn't known is from now on; a topic that was made anew before isn't noticed.
     ///
     /// # Errors
     /// [`SourceError::TopicMadeAnew`].
     pub async fn confirm(&mut self) -> Result<(), SourceError> {
-        let may_learn = self.asked_again < ASKED_AGAIN_MAX;
-        self.asked_again += u32::from(may_learn && self.known.len() < self.streams.len());
+        self.confirmed += 1;
+        // A broker that never tells makes each time wait.
+        let may_learn = self.confirmed.is_power_of_two();
         for stream in &self.streams {
             let was = self.known.get(&stream.name);
             if was.is_none() && !may_learn {

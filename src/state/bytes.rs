@@ -1,7 +1,8 @@
 //! The bytes of a state file: an Arrow IPC file of frozen panes of one INSERT, from one worker.
 //!
 //! Columns: `_pane` (start of the window, microseconds UTC), then the group keys `k0…`, then the partial states of the
-//! aggregates `a0_0…`. DuckDB and pandas read it as it is. Rows of one pane stand together, panes in order of time.
+//! aggregates `a0_0…`, then columns of windows that the data makes; a row whose `_number` is below zero says that the one with
+//! that number is gone. DuckDB and pandas read it as it is. Rows of one pane stand together, panes in order of time.
 
 use std::sync::Arc;
 

@@ -1,5 +1,6 @@
 //! Which state files a checkpoint needs: those that still hold something of an open window.
-//! Invariant: for each open pane, the listed files hold each of its rows exactly once.
+//! Invariant: for each open pane, the listed files hold each of its rows exactly once; rows set aside that others of them say to
+//! be gone ([`crate::windows::Gone`]) are none.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;

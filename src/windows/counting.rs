@@ -35,7 +35,7 @@ use self::course::Course;
 use self::layout::{BOOKKEEPING, FIRST, bookkeeping, open_schema, state_schema};
 use self::order::in_canonical_order;
 use self::portion::{Input, Portion, groups};
-use super::aside::Aside;
+use super::aside::{Aside, with_column};
 use super::fed::Fed;
 use super::held::{FrozenPart, padded};
 use super::identities::Identities;
@@ -171,7 +171,7 @@ impl CountWindows {
 
     /// Memory held.
     pub fn bytes(&self) -> usize {
-        self.open.rows().into_iter().chain(&self.waiting).map(RecordBatch::get_array_memory_size).sum()
+        self.open.bytes() + self.waiting.iter().map(RecordBatch::get_array_memory_size).sum::<usize>()
     }
 
     /// Layout of what [`CountWindows::freeze`] gives: keys, partial states, then `_first`, `_last`, `_count`, `_whole` and
@@ -199,6 +199,7 @@ impl CountWindows {
 
     /// Takes rows that [`CountWindows::freeze`] gave. Fails with [`PaneError::Layout`] if they are of another layout.
     pub fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
+        let rows = &with_column(&self.state, rows);
         PaneError::unless_laid_out_as(&self.state, rows)?;
         let keys = self.aggregation.keys.fields().len();
         let of_open = self.aggregation.state_schema().fields().len() + BOOKKEEPING;

@@ -119,6 +119,7 @@ mod tests {
         });
         assert!(got.iter().all(|rows| *rows == states()));
         assert_eq!((deferred.rows(), calls.load(Ordering::SeqCst)), (2, 1));
+        assert_eq!(deferred.bytes(), states().get_array_memory_size());
     }
 
     #[test]

@@ -9,12 +9,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, new_null_array};
+use arrow::array::{ArrayRef, AsArray, BooleanArray, Int64Array, new_null_array};
 use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 
-use super::aside::{Aside, NUMBER};
+use super::aside::{Aside, NUMBER, with_column};
 use super::deferred::Deferred;
 use super::pane::{Aggregation, Frozen, Pane, PaneError};
 use crate::event::EventTime;
@@ -132,11 +132,6 @@ impl Held {
         self.aside.rows()
     }
 
-    /// Whether a row is one that was set aside, and stayed as it was since.
-    pub(super) fn stood(&self, states: &RecordBatch, row: u32) -> bool {
-        states.columns().last().expect("its number").is_valid(row as usize)
-    }
-
     /// Sets something else aside; what was there before. What stays as it was keeps its [`NUMBER`], all else has none.
     pub(super) fn set_aside(&mut self, states: Option<RecordBatch>) -> Option<RecordBatch> {
         self.aside.set(states)
@@ -170,6 +165,7 @@ impl Held {
         rows: &RecordBatch,
         stays: impl Fn(usize, i64) -> bool,
     ) -> Result<RecordBatch, PaneError> {
+        let rows = &with_column(&self.layout, rows);
         PaneError::unless_laid_out_as(&self.layout, rows)?;
         let index = self.state_columns();
         let values = rows.column(index).as_primitive::<Int64Type>().iter().enumerate();
@@ -181,6 +177,7 @@ impl Held {
 
     /// Takes rows that [`Held::freeze`] gave, as if they came now.
     pub(super) fn restore(&mut self, pane: i64, rows: &RecordBatch) -> Result<(), PaneError> {
+        let rows = &with_column(&self.layout, rows);
         PaneError::unless_laid_out_as(&self.layout, rows)?;
         if pane != ASIDE {
             return self.merge(pane, rows);
@@ -201,7 +198,7 @@ impl Held {
     ) -> impl Iterator<Item = (EventTime, usize)> {
         let aside = self.aside().into_iter().map(move |states| {
             let first = first(states).unwrap_or(ASIDE);
-            (EventTime(first), states.get_array_memory_size())
+            (EventTime(first), self.aside.bytes())
         });
         aside.chain(self.panes.iter().map(|(&start, pane)| (EventTime(start), pane.bytes())))
     }

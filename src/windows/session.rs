@@ -36,6 +36,7 @@ use datafusion_physical_expr::expressions::Column;
 
 use self::fate::Fate;
 use self::walk::{Found, Piece, Walk};
+use super::aside::has_number;
 use super::fed::Fed;
 use super::held::{ASIDE, FrozenPart, Held};
 use super::identities::Identities;
@@ -84,8 +85,8 @@ pub struct Sessions {
 }
 
 impl Sessions {
-    /// No sessions yet, on this worker. `functions` are the user's aggregates over groups of `keys`. Sessions are given early, and again while
-    /// they are `revised`. Fails if a function can't say what its state looks like.
+    /// No sessions yet, on this worker. `functions` are the user's aggregates over groups of `keys`. Sessions are given early,
+    /// and again while they are `revised`. Fails if a function can't say what its state looks like.
     pub fn new(
         window: Session,
         keys: SchemaRef,
@@ -180,7 +181,7 @@ impl Sessions {
         at: Reached,
     ) -> Result<Option<RecordBatch>, PaneError> {
         let (mut joined, mut given, mut as_they_are) = (Vec::new(), Vec::new(), Vec::new());
-        let is_as_it_was = |session: &Found| walk.rows(session).all(|row| self.held.stood(pieces, row));
+        let is_as_it_was = |session: &Found| walk.rows(session).all(|row| has_number(pieces, row));
         for (session, fate) in walk.found.iter().zip(fates) {
             match fate {
                 Fate::Wait if session.given.is_some() || is_as_it_was(session) => {

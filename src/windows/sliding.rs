@@ -22,13 +22,14 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, UInt32Array};
 use arrow::buffer::BooleanBuffer;
-use arrow::compute::{filter_record_batch, nullif, take, take_record_batch};
+use arrow::compute::{nullif, take, take_record_batch};
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 use arrow::record_batch::RecordBatch;
 use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use self::course::{Course, Place};
+use super::aside::filtered;
 use super::fed::Fed;
 use super::held::{ASIDE, FrozenPart, Held};
 use super::identities::Identities;
@@ -74,8 +75,8 @@ pub struct SlidingWindows {
 }
 
 impl SlidingWindows {
-    /// No windows yet, on this worker. They are given early, and again while they are `revised`. Fails if a function can't say what its state
-    /// looks like.
+    /// No windows yet, on this worker. They are given early, and again while they are `revised`. Fails if a function can't say
+    /// what its state looks like.
     pub fn new(
         window: Sliding,
         keys: SchemaRef,
@@ -283,8 +284,4 @@ fn as_row(place: usize) -> u32 {
 
 fn taken(columns: &[ArrayRef], rows: &UInt32Array) -> Vec<ArrayRef> {
     columns.iter().map(|column| take(column, rows, None).expect("row numbers are in range")).collect()
-}
-
-fn filtered(states: &RecordBatch, wanted: BooleanBuffer) -> RecordBatch {
-    filter_record_batch(states, &BooleanArray::new(wanted, None)).expect("the mask is as long as the states")
 }

@@ -15,11 +15,11 @@ const MIDNIGHT: i64 = 1_767_225_600;
 const FIRST: [(i64, &str); 7] = [(1, "a"), (10, "b"), (50, "a"), (80, "a"), (81, "a"), (90, "b"), (91, "b")];
 /// These end all that is open.
 const THEN: [(i64, &str); 5] = [(92, "a"), (93, "a"), (100, "b"), (300, "a"), (5_000, "b")];
-const RESULTS: [&str; 3] = ["minutes", "visits", "threes"];
+const RESULTS: [&str; 5] = ["minutes", "visits", "threes", "hops", "slides"];
 
 fn job(topic: &str, namespace: &str, suffix: &str) -> String {
     let table = |name: &str| format!("'{namespace}.{name}{suffix}'");
-    let [minutes, visits, threes] = RESULTS.map(table);
+    let [minutes, visits, threes, hops, slides] = RESULTS.map(table);
     format!(
         "CREATE STREAM clicks (host TEXT, t TIMESTAMP NOT NULL, WATERMARK FOR t AS t - INTERVAL '5 seconds')
 LIVE FROM KAFKA '{topic}' FORMAT JSON;
@@ -33,6 +33,12 @@ INSERT INTO ICEBERG {threes} PARTITIONED BY (day(window_end))
 SELECT window_start, window_end, window_reason, host, count(*) AS hits
 FROM COUNT_WINDOW(clicks PARTITION BY host, t, 3, TIMEOUT INTERVAL '10 minutes')
 GROUP BY window_start, window_end, window_reason, host;
+INSERT INTO ICEBERG {hops}
+SELECT window_start, window_end, host, count(*) AS hits FROM HOP(clicks, t, INTERVAL '1 minute', INTERVAL '2 minutes')
+GROUP BY window_start, window_end, host;
+INSERT INTO ICEBERG {slides}
+SELECT window_start, window_end, host, count(*) AS hits
+FROM SLIDING(clicks PARTITION BY host, t, INTERVAL '20 seconds') GROUP BY window_start, window_end, host;
 "
     )
 }
@@ -83,10 +89,10 @@ fn shown(rows: &[Vec<Value>]) -> String {
 }
 
 /// What is open at the watermark, by a plain computation.
-fn model() -> [Vec<Vec<Value>>; 3] {
+fn model() -> [Vec<Vec<Value>>; 5] {
     let watermark = 91 - 5;
     let at = |second: i64| Value::Timestamp((MIDNIGHT + second) * 1_000_000);
-    let mut open = [const { Vec::new() }; 3];
+    let mut open = [const { Vec::new() }; 5];
     for host in ["a", "b"] {
         let times: Vec<i64> = FIRST.iter().filter(|click| click.1 == host).map(|click| click.0).collect();
         let mut minutes: Vec<(i64, i64)> = Vec::new();
@@ -101,11 +107,18 @@ fn model() -> [Vec<Vec<Value>>; 3] {
                 None => visits.push((time, time, 1)),
             }
         }
+        // A minute is in the hop that begins with it, and in the one before.
+        for &(minute, hits) in minutes.iter().filter(|minute| (minute.0 + 2) * 60 > watermark) {
+            open[3].push(vec![host.into(), at(minute * 60), hits.into()]);
+        }
         for (minute, hits) in minutes.into_iter().filter(|minute| (minute.0 + 1) * 60 > watermark) {
             open[0].push(vec![at(minute * 60), at((minute + 1) * 60), host.into(), hits.into()]);
         }
         for (first, last, hits) in visits.into_iter().filter(|visit| visit.1 + 20 > watermark) {
             open[1].push(vec![host.into(), at(first), at(last), hits.into()]);
+        }
+        for &time in times.iter().filter(|&&time| time + 20 > watermark) {
+            open[4].push(vec![host.into(), at(time), 1.into()]);
         }
         let taken: Vec<i64> = times.into_iter().filter(|&time| time < watermark).collect();
         let last = taken.chunks(3).last().filter(|window| window.len() < 3).expect("one is open");

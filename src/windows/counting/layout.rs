@@ -16,7 +16,7 @@ pub(super) const FIRST: usize = 0;
 pub(super) const LAST: usize = 1;
 pub(super) const COUNT: usize = 2;
 pub(super) const WHOLE: usize = 3;
-/// [`NUMBER`]
+/// Where [`NUMBER`] stands.
 pub(super) const OWN_NUMBER: usize = 4;
 
 /// A column of the bookkeeping of open windows.

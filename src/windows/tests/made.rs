@@ -6,8 +6,8 @@ use std::collections::BTreeMap;
 use super::*;
 use crate::event::{EventTime, Micros};
 use crate::windows::{
-    CountWindows, Counting, Fed, FrozenPart, Gone, Made, MadeWindows, Making, Reached, Reason, Revised, Session,
-    Sessions, Settled, Sliding, SlidingWindows, Split,
+    CountWindows, Counting, Fed, FrozenPart, Gone, Made, MadeWindows, Making, NUMBER, Reached, Reason, Revised,
+    Session, Sessions, Settled, Sliding, SlidingWindows, Split,
 };
 
 /// A window as a model tells it: bounds, then the rows of one group.
@@ -222,6 +222,16 @@ impl Workers {
     /// Rows that the checkpoint holds.
     pub(super) fn stored_rows(&self) -> usize {
         self.stored.values().flatten().map(|(_, states)| states.rows()).sum()
+    }
+
+    /// Makes what the checkpoint holds what programs wrote that gave rows no numbers.
+    pub(super) fn forget_numbers(&mut self) {
+        for (_, states) in self.stored.values_mut().flatten() {
+            let rows = states.get().expect("a state");
+            let others: Vec<usize> =
+                (0..rows.num_columns()).filter(|&column| rows.schema().field(column).name() != NUMBER).collect();
+            *states = Deferred::of(rows.project(&others).expect("its own columns"));
+        }
     }
 
     /// What the checkpoint holds goes to another number of workers.

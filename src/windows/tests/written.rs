@@ -71,3 +71,23 @@ fn states_that_no_window_needs_any_more() {
     let written = written(&kind, begin, 1_000, round);
     assert!((2 * 2 * 100..=2 * 2 * 2 * 100).contains(&written), "{written}");
 }
+
+#[test]
+fn what_programs_wrote_that_gave_no_numbers_is_gone_on_with() {
+    for kind in [
+        Kind::Session { gap: 1_000, split_by_flag: true },
+        Kind::Sliding { size: 1_000 },
+        Kind::Counting { size: 3, timeout: 5_000, split_by_flag: true, complete_from: None },
+    ] {
+        let rows: Vec<Row> = (0..i64::from(KEYS)).map(|number| at(number % 40, 50 * number)).collect();
+        let mut workers = Workers::new(&kind, &sums(), 2);
+        workers.add(&rows[..100]);
+        workers.settle(4_000);
+        workers.freeze();
+        workers.forget_numbers();
+        workers.restart(3);
+        workers.add(&rows[100..]);
+        workers.settle(i64::MAX);
+        assert_eq!(workers.lines(), expected(&kind, &sums(), &rows), "{kind:?}");
+    }
+}
