@@ -157,7 +157,8 @@ fn changes_of(rows: &RecordBatch, before: &Int64Array, next_number: i64) -> Reco
     concat_batches(&schema, [&come, &gone]).expect("both have the rows' layout")
 }
 
-fn numbers(rows: &RecordBatch) -> &Int64Array {
+/// The rows' numbers: null where a row wasn't set aside before, or has changed since.
+pub(super) fn numbers(rows: &RecordBatch) -> &Int64Array {
     rows.column_by_name(NUMBER).expect("it is in the layout").as_primitive::<Int64Type>()
 }
 
@@ -166,11 +167,6 @@ fn with_numbers(rows: &RecordBatch, numbers: ArrayRef) -> RecordBatch {
     let mut columns = rows.columns().to_vec();
     columns[schema.index_of(NUMBER).expect("it is in the layout")] = numbers;
     RecordBatch::try_new(schema, columns).expect("the layout stays")
-}
-
-/// Whether a row is one that was set aside, and stayed as it was since.
-pub(super) fn has_number(rows: &RecordBatch, row: u32) -> bool {
-    numbers(rows).is_valid(row as usize)
 }
 
 /// Rows in this layout but for their numbers, as programs wrote them that gave none, with an empty column for these.

@@ -36,7 +36,7 @@ use datafusion_physical_expr::expressions::Column;
 
 use self::fate::Fate;
 use self::walk::{Found, Piece, Walk};
-use super::aside::has_number;
+use super::aside::numbers;
 use super::fed::Fed;
 use super::held::{ASIDE, FrozenPart, Held};
 use super::identities::Identities;
@@ -181,7 +181,8 @@ impl Sessions {
         at: Reached,
     ) -> Result<Option<RecordBatch>, PaneError> {
         let (mut joined, mut given, mut as_they_are) = (Vec::new(), Vec::new(), Vec::new());
-        let is_as_it_was = |session: &Found| walk.rows(session).all(|row| has_number(pieces, row));
+        let numbers = numbers(pieces);
+        let is_as_it_was = |session: &Found| walk.rows(session).all(|row| numbers.is_valid(row as usize));
         for (session, fate) in walk.found.iter().zip(fates) {
             match fate {
                 Fate::Wait if session.given.is_some() || is_as_it_was(session) => {

@@ -29,7 +29,7 @@ use datafusion_expr::EmitTo;
 use datafusion_physical_expr::aggregate::AggregateFunctionExpr;
 
 use self::course::{Course, Place};
-use super::aside::filtered;
+use super::aside::{filtered, numbers};
 use super::fed::Fed;
 use super::held::{ASIDE, FrozenPart, Held};
 use super::identities::Identities;
@@ -190,14 +190,14 @@ impl SlidingWindows {
             let changed: Int64Array = places.iter().map(|place| Some(i64::from(place.changed))).collect();
             columns.extend([Arc::new(given) as ArrayRef, Arc::new(changed)]);
         }
-        columns.push(Arc::new(self.numbers(states, &columns[self.held.state_columns()..])));
+        columns.push(Arc::new(self.kept_numbers(states, &columns[self.held.state_columns()..])));
         let states = RecordBatch::try_new(self.held.layout(), columns).expect("one value for each state");
         filtered(&states, BooleanBuffer::collect_bool(places.len(), |place| places[place].time > oldest))
     }
 
     /// The numbers of the states whose own columns say what they said before: none, where a state is new or has changed.
-    fn numbers(&self, states: &RecordBatch, own: &[ArrayRef]) -> Int64Array {
-        let numbers = states.columns().last().expect("the number comes last").as_primitive::<Int64Type>();
+    fn kept_numbers(&self, states: &RecordBatch, own: &[ArrayRef]) -> Int64Array {
+        let numbers = numbers(states);
         let before = &states.columns()[self.held.state_columns()..];
         let columns: Vec<[&Int64Array; 2]> =
             before.iter().zip(own).map(|(before, now)| [before, now].map(|column| column.as_primitive())).collect();
