@@ -26,12 +26,15 @@ fetch_jars() {
   ) 9>"$2.lock"
 }
 
-# $1: how many; below the range that the kernel gives to outgoing connections.
+# Ports below the range that the kernel gives to outgoing connections, on which nobody listens, and which nobody else gets from here
+# until whoever asked has had time to. $1: how many.
 free_ports() {
-  local found=() port
+  local given=/tmp/kappa-ports.$UID found=() port
+  mkdir -p "$given"
+  find "$given" -mindepth 1 -maxdepth 1 -mmin +3 -exec rmdir {} + 2>/dev/null || true
   while ((${#found[@]} < $1)); do
     port=$((20000 + RANDOM % 12000))
-    [[ " ${found[*]-} " == *" $port "* ]] && continue
+    mkdir "$given/$port" 2>/dev/null || continue
     (exec 3<>"/dev/tcp/127.0.0.1/$port") 2>/dev/null || found+=("$port")
   done
   echo "${found[*]}"
