@@ -292,6 +292,8 @@ mod tests {
         let part = aside.freeze().expect("rows have come and gone");
         assert_eq!(part.covers, 1..2);
         kept.take(Some(part));
+        let rows = aside.rows().map_or(0, RecordBatch::get_array_memory_size);
+        assert!(aside.bytes() > rows, "the numbers that were told are held too");
         // 21 has come, 4 and 5 are gone; 20 has come and gone in between.
         assert_eq!((kept.written, kept.values()), (13, vec![0, 1, 2, 3, 6, 7, 8, 9, 21]));
         change(&mut aside, |_| true, []);

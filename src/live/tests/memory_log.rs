@@ -82,6 +82,11 @@ impl MemoryLogs {
         self.cancel_after.store(records, Ordering::SeqCst);
     }
 
+    /// Cancels nothing any more: a run that ended before has left it for others.
+    pub(super) fn cancel_no_more(&self) {
+        self.cancel_after.store(0, Ordering::SeqCst);
+    }
+
     /// Removes the records of a partition below an offset.
     pub(super) fn trim(&self, stream: &str, partition: i32, below: i64) {
         self.trimmed.lock().expect("no test panics with it").insert((stream.to_owned(), partition), below);

@@ -49,6 +49,7 @@ impl World {
         let stop = CancellationToken::new();
         self.logs.cancel_after(records, &stop);
         self.run(&to_end(2), &stop).await.expect("it stops in order");
+        self.logs.cancel_no_more();
     }
 }
 

@@ -86,6 +86,7 @@ impl World {
         let stop = CancellationToken::new();
         self.logs.cancel_after(records, &stop);
         self.run(&to_end(2), &stop).await.expect("it stops in order");
+        self.logs.cancel_no_more();
     }
 
     /// Takes about this many records, or all that there are, then is gone.
@@ -97,6 +98,7 @@ impl World {
             ended = self.run(&options, &stop) => drop(ended.expect("all of it")),
             () = cut_off.cancelled() => tokio::time::sleep(wait).await,
         }
+        self.logs.cancel_no_more();
     }
 
     /// Somebody else appends a row to `marts.hits`.
