@@ -74,7 +74,8 @@ const FINISHED: &[&str] = &["before_group_offsets"];
 /// All places, in the order of the points.
 const PLACES: &[Place] = &[
     place("before_barrier", Who::Run, 3),
-    place("between_barriers", Who::Run, 4),
+    // Each worker gets there with each checkpoint.
+    place("between_barriers", Who::Run, 4 * WORKERS_MAX),
     place("in_state_file", Who::Run, 4),
     place("result_files_uploading", Who::Run, 6),
     place("result_files_uploading", Who::Archive, 5),
