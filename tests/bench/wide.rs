@@ -24,7 +24,7 @@ const LATER: u64 = 100;
 const SPAN_MS: u64 = 30 * 60_000;
 const LATER_MS: u64 = 40 * 60_000;
 /// Between two checkpoints, of a run that has many and of one that has only the last.
-const INTERVALS: [&str; 2] = ["1s", "1h"];
+const INTERVALS: [&str; 2] = ["500ms", "1h"];
 /// The interval that the loss is told for.
 const TOLD: Duration = Duration::from_secs(10);
 /// How often to look whether a run has begun.
